@@ -1,0 +1,154 @@
+"""What goes over the wire, version 1: items in, results out, and the names both sides share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from fiqa_producer.errors import ContractError
+
+WIRE_VERSION: Final = 1
+QUEUE: Final = "fiqa"
+TASK_NAME: Final = "fiqa.score_chunk"
+
+MAX_URI_CHARS: Final = 4096
+MAX_ID_CHARS: Final = 1024
+
+Uri: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URI_CHARS)]
+CallerId: TypeAlias = Annotated[str, StringConstraints(max_length=MAX_ID_CHARS)]
+Point: TypeAlias = tuple[float, float]
+
+
+class Status(StrEnum):
+    """How an image ended. "No face" is an outcome, not an error."""
+
+    SCORED = "scored"
+    NO_FACE = "no_face"
+    FAILED = "failed"
+
+
+class ErrorCode(StrEnum):
+    """Why an image failed. What is in RETRYABLE may well succeed the next time."""
+
+    NOT_FOUND = "not_found"
+    ACCESS_DENIED = "access_denied"
+    SOURCE_NOT_ALLOWED = "source_not_allowed"
+    FETCH_FAILED = "fetch_failed"
+    FETCH_TIMEOUT = "fetch_timeout"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    DECODE_FAILED = "decode_failed"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TIME_LIMIT = "time_limit"
+    WORKER_CRASHED = "worker_crashed"
+    INTERNAL_ERROR = "internal_error"
+
+
+RETRYABLE: Final = frozenset({ErrorCode.FETCH_FAILED, ErrorCode.FETCH_TIMEOUT, ErrorCode.INTERNAL_ERROR})
+
+
+class JobState(StrEnum):
+    PREPARING = "preparing"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class Priority(StrEnum):
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class _Wire(BaseModel):
+    # Unknown fields are ignored, so that an older reader can read a newer writer.
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    def encode(self) -> bytes:
+        """This value as one JSON line, without the line's end."""
+        return self.__pydantic_serializer__.to_json(self)
+
+    @classmethod
+    def decode(cls, line: bytes | str) -> Self:
+        """Read one JSON line.
+
+        Raises:
+            ContractError: the line is not JSON, or not this kind of value.
+        """
+        try:
+            return cls.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "line"
+            raise ContractError(f"not a valid {cls.__name__}: {where}: {first['msg']}") from None
+
+
+class Item(_Wire):
+    """One image to score: where it is, and the caller's own id for it."""
+
+    uri: Uri
+    id: CallerId | None = None
+
+
+class ImageSize(_Wire):
+    """Pixels of the image as displayed (EXIF orientation applied)."""
+
+    width: int
+    height: int
+
+
+class Face(_Wire):
+    """One face. Pixels of the image as displayed, origin top left.
+
+    Attributes:
+        box: x, y, width, height.
+        confidence: the detector's, 0 to 1.
+        landmarks: right eye, left eye, nose tip, right and left mouth corner, as the subject's own right and left.
+        quality: the quality model's raw output; comparable only between lines that name the same model.
+    """
+
+    box: tuple[float, float, float, float]
+    confidence: float
+    landmarks: tuple[Point, Point, Point, Point, Point]
+    quality: float
+
+
+class ImageError(_Wire):
+    """Why an image failed, as one code and one sentence."""
+
+    code: ErrorCode
+    message: str
+
+
+class ImageResult(_Wire):
+    """How one image of a job ended; one line of a result shard.
+
+    Attributes:
+        faces: sorted by box area, largest first.
+        detector: the name of the model that found the faces.
+        quality_model: the name of the model that scored them.
+        ms: milliseconds of decode, detection, alignment and scoring; 0 where it came to none of them.
+    """
+
+    v: Literal[1] = WIRE_VERSION
+    uri: Uri
+    id: CallerId | None = None
+    status: Status
+    image: ImageSize | None = None
+    faces: tuple[Face, ...] = ()
+    error: ImageError | None = None
+    detector: str
+    quality_model: str
+    ms: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _status_fits(self) -> Self:
+        if (self.status is Status.FAILED) != (self.error is not None):
+            raise ValueError("an error belongs to status failed, and only there")
+        if (self.status is Status.SCORED) != bool(self.faces):
+            raise ValueError("faces belong to status scored, and only there")
+        return self

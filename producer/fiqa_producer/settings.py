@@ -1,0 +1,33 @@
+"""FIQA_* settings that both sides share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fiqa_producer.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """Read from the environment; S3 settings are boto3's own (AWS_ENDPOINT_URL, AWS_PROFILE and so on)."""
+
+    model_config = SettingsConfigDict(env_prefix="FIQA_", frozen=True)
+
+    redis_url: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://")] = "redis://localhost:6379/0"
+    home: Annotated[str, Field(min_length=1)] = "redis"
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            SettingsError: naming the variable and what is wrong with it, without its value (it may hold a password).
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            name = "_".join(str(part) for part in first["loc"]).upper()
+            raise SettingsError(f"FIQA_{name}: {first['msg']}") from None

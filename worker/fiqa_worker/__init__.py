@@ -1,0 +1,1 @@
+"""The worker of fiqa: photos in, face quality out."""

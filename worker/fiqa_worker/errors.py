@@ -1,0 +1,75 @@
+"""What the worker raises on purpose.
+
+FiqaError                    (fiqa_producer.errors)
+├── ModelError               a model is missing, is not the pinned file, or does not load: the worker does not start
+└── ImageFailure             one image cannot be scored; carries its wire code, and the rest of the chunk goes on
+    ├── NotFound             not_found
+    ├── AccessDenied         access_denied
+    ├── SourceNotAllowed     source_not_allowed
+    ├── FetchFailed          fetch_failed       retryable
+    ├── FetchTimeout         fetch_timeout      retryable
+    ├── TooLarge             too_large
+    ├── UnsupportedFormat    unsupported_format
+    ├── DecodeFailed         decode_failed
+    └── TooManyPixels        too_many_pixels
+
+time_limit, worker_crashed and internal_error have no class: nothing raises them, they are recorded.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from fiqa_producer.contract import RETRYABLE, ErrorCode
+from fiqa_producer.errors import FiqaError
+
+
+class ModelError(FiqaError):
+    """A model is missing, is not the pinned file, or does not load."""
+
+
+class ImageFailure(FiqaError):  # noqa: N818  it is an outcome of the image, not an error of the program
+    """One image cannot be scored. The message is one sentence for the person who reads the result."""
+
+    code: ClassVar[ErrorCode]
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same image may well succeed the next time."""
+        return self.code in RETRYABLE
+
+
+class NotFound(ImageFailure):
+    code = ErrorCode.NOT_FOUND
+
+
+class AccessDenied(ImageFailure):
+    code = ErrorCode.ACCESS_DENIED
+
+
+class SourceNotAllowed(ImageFailure):
+    code = ErrorCode.SOURCE_NOT_ALLOWED
+
+
+class FetchFailed(ImageFailure):
+    code = ErrorCode.FETCH_FAILED
+
+
+class FetchTimeout(ImageFailure):
+    code = ErrorCode.FETCH_TIMEOUT
+
+
+class TooLarge(ImageFailure):
+    code = ErrorCode.TOO_LARGE
+
+
+class UnsupportedFormat(ImageFailure):
+    code = ErrorCode.UNSUPPORTED_FORMAT
+
+
+class DecodeFailed(ImageFailure):
+    code = ErrorCode.DECODE_FAILED
+
+
+class TooManyPixels(ImageFailure):
+    code = ErrorCode.TOO_MANY_PIXELS

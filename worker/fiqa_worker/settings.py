@@ -1,0 +1,61 @@
+"""FIQA_* settings of a worker: models, device, detector, limits."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from fiqa_producer.settings import Settings
+
+
+class Device(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+    OPENVINO = "openvino"
+
+
+def _multiple_of_32(size: int) -> int:
+    if size % 32:
+        raise ValueError("must be a multiple of 32, since the detector's strides go up to 32")
+    return size
+
+
+def _comma_separated(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _models_dir() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "fiqa" / "models"
+
+
+class WorkerSettings(Settings):
+    """Read from the environment.
+
+    Attributes:
+        models_dir: a folder that holds, or will hold, the model files; or an s3://bucket/prefix mirror of one.
+        detector: a name of the registry, or the path of an .onnx file of the same interface.
+        quality_model: likewise.
+        detect_size: long side in pixels of the copy that detection looks at.
+        detect_threshold: least confidence of a face; None: the detector's own.
+        allowed_sources: URI prefixes that this worker may read, comma-separated; file:// only where listed.
+    """
+
+    models_dir: str = Field(default_factory=lambda: str(_models_dir()))
+    detector: str = "yunet_2023mar"
+    quality_model: str = "ediffiqa_tiny_jun2024"
+    device: Device = Device.AUTO
+    detect_size: Annotated[int, Field(ge=64, le=4096), AfterValidator(_multiple_of_32)] = 640
+    detect_threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    max_image_bytes: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
+    max_image_pixels: Annotated[int, Field(gt=0)] = 100_000_000
+    allowed_sources: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated), Field(min_length=1)] = (
+        "s3://",
+    )
