@@ -1,0 +1,84 @@
+"""The one Celery configuration, used by producers and workers, and the tickets that go through it.
+
+A ticket names no job and carries no URI: it means "one chunk of whatever is due". Tickets are alike, so a lost, doubled
+or late one changes no count.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from celery import Celery
+from kombu.entity import Exchange, Queue
+from kombu.exceptions import OperationalError
+
+from fiqa_producer.contract import QUEUE, TASK_NAME
+from fiqa_producer.errors import RedisUnavailableError
+from fiqa_producer.ledger import UNACKED, UNACKED_INDEX, UNACKED_MUTEX, Ledger
+
+_BATCH: Final = 500
+
+
+def make_app(redis_url: str) -> Celery:
+    """The Celery application of either side, on Redis, without a result backend: the ledger is fiqa's own."""
+    app = Celery("fiqa", broker=_broker_url(redis_url), set_as_current=False)
+    app.conf.update(
+        # JSON is the only content type that is accepted: a pickle from a stranger runs code.
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        # One queue on the default exchange: priority and fairness are the ledger's.
+        task_default_queue=QUEUE,
+        task_queues=[Queue(QUEUE, Exchange(""), routing_key=QUEUE)],
+        # A ticket is acknowledged when its chunk is done. Attempts are counted in the ledger, before the work, since
+        # rejecting on a lost worker would redeliver a deadly chunk a hundred times in 12 s.
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,
+        worker_prefetch_multiplier=1,
+        # onnxruntime and CUDA sessions must not cross a fork.
+        worker_pool_start_method="spawn",
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": 3600,
+            "unacked_key": UNACKED,
+            "unacked_index_key": UNACKED_INDEX,
+            "unacked_mutex_key": UNACKED_MUTEX,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 30,
+            "socket_keepalive": True,
+            "health_check_interval": 30,
+        },
+    )
+    return app
+
+
+def publish_tickets(app: Celery, ledger: Ledger) -> int:
+    """Publish what the queue lacks; returns how many that was.
+
+    Raises:
+        RedisUnavailableError: Redis does not answer or refuses.
+    """
+    missing = ledger.missing_tickets()
+    if not missing:
+        return 0
+    try:
+        with ledger.errors(), app.producer_pool.acquire(block=True) as producer, producer.batch(max_size=_BATCH):
+            for _ in range(missing):
+                app.send_task(TASK_NAME, producer=producer, retry=False)
+    except OperationalError as error:
+        raise RedisUnavailableError(f"cannot publish tickets: {error}: start Redis, or set FIQA_REDIS_URL") from error
+    return missing
+
+
+def _broker_url(redis_url: str) -> str:
+    """Kombu's own spelling of a Unix socket; all else is the same."""
+    if not redis_url.startswith("unix://"):
+        return redis_url
+    path, _, query = redis_url.removeprefix("unix://").partition("?")
+    options = "&".join(option.replace("db=", "virtual_host=", 1) for option in query.split("&") if option)
+    return f"redis+socket://{path}" + (f"?{options}" if options else "")

@@ -1,0 +1,531 @@
+"""The job ledger in Redis: every key and every Lua script of fiqa is here and nowhere else.
+
+A chunk is unclaimed (not yet reached by `next`, or in `returned`), leased, or done (its bit is set). Every change of
+that is one Lua call, with Redis's own clock, so workers' clocks do not matter and no state is ever half written.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from fiqa_producer.contract import QUEUE, ErrorCode, JobState, Priority
+from fiqa_producer.errors import JobStateError, RedisUnavailableError, UnknownJobError
+
+if TYPE_CHECKING:
+    from redis.commands.core import Script
+
+JOBS: Final = "fiqa:jobs"  # zset: job by creation
+DUE: Final = "fiqa:due"  # zset: job with unclaimed chunks, by priority and then by how much of it was handed out
+LEASES: Final = "fiqa:leases"  # zset: job:chunk by expiry
+RECONCILER_LOCK: Final = "fiqa:reconciler"
+UNACKED: Final = "fiqa:tickets:unacked"  # kombu's: tickets that a worker holds
+UNACKED_INDEX: Final = "fiqa:tickets:unacked_index"
+UNACKED_MUTEX: Final = "fiqa:tickets:unacked_mutex"
+
+LEASE_S: Final = 10.0
+LEASES_RENEWED_EVERY_S: Final = 1.5
+MAX_TICKETS: Final = 2000
+CAREFUL_FROM_ATTEMPT: Final = 3
+PACE_WINDOW_S: Final = 60
+PACE_BUCKET_S: Final = 5
+
+_JOB_ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
+_RANKS: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
+
+
+def job_key(job_id: str, part: str = "") -> str:
+    """The key of a job's hash, or of one of its parts.
+
+    Parts: `done` bitmap by chunk; `attempts` hash chunk -> deliveries; `returned` zset of chunks given back; `notes`
+    hash chunk -> the item touched last; `skips` hash chunk -> items not to touch; `pace` hash time -> images;
+    and for a job whose home is Redis `manifest` and `results`, hashes chunk -> gzipped JSONL.
+    """
+    return f"fiqa:job:{job_id}:{part}" if part else f"fiqa:job:{job_id}"
+
+
+def new_job_id() -> str:
+    """A job id that sorts by time and is safe in a key, a path and a URL."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One chunk that this worker holds until its lease runs out.
+
+    Attributes:
+        attempt: which delivery of the chunk this is, from 1; also the token that the lease is renewed with.
+        skips: items by index that are not touched again, since they killed a worker or hung in it.
+    """
+
+    job_id: str
+    chunk: int
+    attempt: int
+    home: str
+    skips: Mapping[int, ErrorCode]
+
+    @property
+    def careful(self) -> bool:
+        """Whether earlier deliveries died, so that each item is noted before it is touched."""
+        return self.attempt >= CAREFUL_FROM_ATTEMPT
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How the images of a chunk ended."""
+
+    scored: int
+    no_face: int
+    faces: int
+    failed: Mapping[ErrorCode, int]
+
+    @property
+    def images(self) -> int:
+        return self.scored + self.no_face + sum(self.failed.values())
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """What `fiqa status` shows. Times are Unix seconds of Redis's clock.
+
+    Attributes:
+        images_per_s: over the last minute while the job runs, over the whole run once it is finished.
+        eta_s: None unless the job runs and has a pace.
+        reason: why the job was stopped, or what holds it up at the moment.
+    """
+
+    id: str
+    name: str | None
+    state: JobState
+    images: int
+    scored: int
+    no_face: int
+    failed: int
+    failed_by_code: dict[str, int]
+    faces: int
+    chunks: int
+    chunks_done: int
+    images_per_s: float | None
+    eta_s: float | None
+    created: float
+    started: float | None
+    finished: float | None
+    reason: str | None
+    priority: Priority
+    home: str
+
+    @property
+    def images_done(self) -> int:
+        return self.scored + self.no_face + self.failed
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in {JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED}
+
+
+# Shared by the scripts below. `vt` is how many images of a job were handed out, on a scale common to all jobs: the due
+# job with the lowest is served next, and a new job starts at the lowest there is.
+_LUA = f"""
+local JOBS, DUE, LEASES = '{JOBS}', '{DUE}', '{LEASES}'
+local RANK_SPAN = 1e12
+local function key(job, part) return 'fiqa:job:' .. job .. (part and ':' .. part or '') end
+local function clock() local t = redis.call('TIME'); return tonumber(t[1]) + tonumber(t[2]) / 1e6 end
+local function field(job, name) return tonumber(redis.call('HGET', key(job), name) or '0') end
+local function unclaimed(job)
+  return field(job, 'chunks') - field(job, 'next') + redis.call('ZCARD', key(job, 'returned'))
+end
+local function make_due(job)
+  if redis.call('HGET', key(job), 'state') ~= 'running' or unclaimed(job) == 0 then return end
+  if redis.call('ZSCORE', DUE, job) then return end
+  local floor = field(job, 'rank') * RANK_SPAN
+  local first = redis.call('ZRANGEBYSCORE', DUE, floor, '(' .. (floor + RANK_SPAN), 'WITHSCORES', 'LIMIT', 0, 1)
+  local vt = math.max(field(job, 'vt'), first[2] and tonumber(first[2]) - floor or 0)
+  redis.call('ZADD', DUE, floor + vt, job)
+end
+local function give_back(job, chunk)
+  redis.call('ZREM', LEASES, job .. ':' .. chunk)
+  if redis.call('EXISTS', key(job)) == 0 or redis.call('GETBIT', key(job, 'done'), chunk) == 1 then return end
+  redis.call('ZADD', key(job, 'returned'), chunk, chunk)
+  make_due(job)
+end
+local function sweep(now)
+  for _, lease in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 100)) do
+    local job, chunk = lease:match('^(.*):(%d+)$')
+    give_back(job, chunk)
+  end
+end
+local function holds(job, chunk, attempt)
+  if redis.call('HGET', key(job, 'attempts'), chunk) ~= attempt then return false end
+  return redis.call('ZSCORE', LEASES, job .. ':' .. chunk)
+end
+"""
+
+# -> 0 unknown job, 1 opened, 2 not preparing
+_OPEN = """
+local job, chunks, images = ARGV[1], ARGV[2], ARGV[3]
+local state = redis.call('HGET', key(job), 'state')
+if not state then return 0 end
+if state ~= 'preparing' then return 2 end
+redis.call('HSET', key(job), 'state', 'running', 'chunks', chunks, 'images', images, 'next', 0)
+make_due(job)
+return 1
+"""
+
+# -> {} or {job, chunk, attempt, home, skips}
+_CLAIM = """
+local now = clock()
+sweep(now)
+while true do
+  local job = redis.call('ZRANGE', DUE, 0, 0)[1]
+  if not job then return {} end
+  local next, chunks = field(job, 'next'), field(job, 'chunks')
+  local chunk = tonumber(redis.call('ZPOPMIN', key(job, 'returned'))[1])
+  if not chunk and next < chunks then
+    chunk = next
+    redis.call('HSET', key(job), 'next', next + 1)
+  end
+  if not chunk then
+    redis.call('ZREM', DUE, job)
+  else
+    local vt = tonumber(redis.call('ZSCORE', DUE, job)) + math.ceil(field(job, 'images') / chunks)
+    redis.call('HSET', key(job), 'vt', string.format('%.0f', vt % RANK_SPAN))
+    if unclaimed(job) > 0 then redis.call('ZADD', DUE, vt, job) else redis.call('ZREM', DUE, job) end
+    if redis.call('GETBIT', key(job, 'done'), chunk) == 0 then
+      redis.call('HSETNX', key(job), 'started', string.format('%.3f', now))
+      redis.call('ZADD', LEASES, now + ARGV[1], job .. ':' .. chunk)
+      local attempt = redis.call('HINCRBY', key(job, 'attempts'), chunk, 1)
+      local note = redis.call('HGET', key(job, 'notes'), chunk)
+      local skips = redis.call('HGET', key(job, 'skips'), chunk) or ''
+      if note then
+        skips = skips .. ' ' .. note .. ':worker_crashed'
+        redis.call('HSET', key(job, 'skips'), chunk, skips)
+        redis.call('HDEL', key(job, 'notes'), chunk)
+      end
+      return {job, chunk, attempt, redis.call('HGET', key(job), 'home'), skips}
+    end
+  end
+end
+"""
+
+# -> 1 the lease is ours and runs on, 0 it is lost
+_RENEW = """
+local job, chunk, attempt = ARGV[1], ARGV[2], ARGV[3]
+if not holds(job, chunk, attempt) then return 0 end
+redis.call('ZADD', LEASES, clock() + ARGV[4], job .. ':' .. chunk)
+if ARGV[5] ~= '' then redis.call('HSET', key(job, 'notes'), chunk, ARGV[5]) end
+return 1
+"""
+
+# A chunk given back unharmed: the attempt does not count. After a trouble its lease runs on for a while, so that a home
+# that is down is not asked without a pause.
+_RELEASE = """
+local job, chunk, attempt, delay, trouble, skip = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+if not holds(job, chunk, attempt) then return 0 end
+redis.call('HINCRBY', key(job, 'attempts'), chunk, -1)
+redis.call('HDEL', key(job, 'notes'), chunk)
+if trouble ~= '' then redis.call('HSET', key(job), 'reason', trouble) end
+if skip ~= '' then
+  redis.call('HSET', key(job, 'skips'), chunk, (redis.call('HGET', key(job, 'skips'), chunk) or '') .. ' ' .. skip)
+end
+if delay > 0 then
+  redis.call('ZADD', LEASES, clock() + delay, job .. ':' .. chunk)
+else
+  give_back(job, chunk)
+end
+return 1
+"""
+
+# -> 0 was counted before or no such job, 1 counted, 2 counted and it was the job's last
+_COMPLETE = f"""
+local job, chunk = ARGV[1], ARGV[2]
+if redis.call('EXISTS', key(job)) == 0 or redis.call('SETBIT', key(job, 'done'), chunk, 1) == 1 then return 0 end
+redis.call('ZREM', LEASES, job .. ':' .. chunk)
+redis.call('ZREM', key(job, 'returned'), chunk)
+for _, part in ipairs({{'attempts', 'notes', 'skips'}}) do redis.call('HDEL', key(job, part), chunk) end
+local images = 0
+for i = 3, #ARGV, 2 do
+  redis.call('HINCRBY', key(job), ARGV[i], ARGV[i + 1])
+  if ARGV[i] == 'scored' or ARGV[i] == 'no_face' or ARGV[i] == 'failed' then images = images + ARGV[i + 1] end
+end
+redis.call('HDEL', key(job), 'reason')
+local now = clock()
+local bucket = math.floor(now / {PACE_BUCKET_S})
+redis.call('HINCRBY', key(job, 'pace'), bucket, images)
+redis.call('EXPIRE', key(job, 'pace'), {2 * PACE_WINDOW_S})
+for _, old in ipairs(redis.call('HKEYS', key(job, 'pace'))) do
+  if tonumber(old) < bucket - {PACE_WINDOW_S // PACE_BUCKET_S} then redis.call('HDEL', key(job, 'pace'), old) end
+end
+if redis.call('HINCRBY', key(job), 'done', 1) < field(job, 'chunks') then return 1 end
+redis.call('HSET', key(job), 'state', 'succeeded', 'finished', string.format('%.3f', now))
+redis.call('ZREM', DUE, job)
+return 2
+"""
+
+# How many tickets the queue lacks. Tickets that a worker holds are not counted: one too many does nothing, and one
+# that died with its worker must not be waited for.
+_MISSING_TICKETS = f"""
+sweep(clock())
+local wanted = 0
+for _, job in ipairs(redis.call('ZRANGE', DUE, 0, 99)) do
+  wanted = wanted + unclaimed(job)
+  if wanted >= {MAX_TICKETS} then break end
+end
+return math.max(0, math.min(wanted, {MAX_TICKETS}) - redis.call('LLEN', '{QUEUE}'))
+"""
+
+
+class Ledger:
+    """What Redis knows of every job. Safe to share between threads.
+
+    Every method raises RedisUnavailableError where Redis does not answer or refuses.
+    """
+
+    def __init__(self, redis_url: str) -> None:
+        self._where = _redacted(redis_url)
+        # Any: redis-py types every answer as the union of all modes that a connection can be in.
+        self.redis: Any = redis.Redis.from_url(
+            redis_url,
+            retry=Retry(ExponentialBackoff(cap=1, base=0.1), 3),
+            socket_connect_timeout=5,
+            socket_timeout=30,
+            socket_keepalive=True,
+            health_check_interval=30,
+        )
+        self._open = self._script(_OPEN)
+        self._claim = self._script(_CLAIM)
+        self._renew = self._script(_RENEW)
+        self._release = self._script(_RELEASE)
+        self._complete = self._script(_COMPLETE)
+        self._missing_tickets = self._script(_MISSING_TICKETS)
+
+    def _script(self, body: str) -> Script:
+        script: Script = self.redis.register_script(_LUA + body)
+        return script
+
+    def close(self) -> None:
+        self.redis.close()
+
+    def ping(self) -> None:
+        with self.errors():
+            self.redis.ping()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn redis-py's errors into one line that says what to do."""
+        try:
+            yield
+        except redis.ConnectionError as error:
+            raise RedisUnavailableError(
+                f"cannot reach Redis at {self._where} ({_reason(error)}): start it, or set FIQA_REDIS_URL"
+            ) from error
+        except redis.TimeoutError as error:
+            raise RedisUnavailableError(f"Redis at {self._where} does not answer in time: try again") from error
+        except redis.RedisError as error:
+            raise RedisUnavailableError(f"Redis at {self._where} refused: {_reason(error)}") from error
+
+    # The producer's side
+
+    def create(self, job_id: str, *, name: str | None, priority: Priority, home: str) -> None:
+        """Enter a job in state `preparing`; nobody works on it before `open`."""
+        with self.errors():
+            seconds, micros = self.redis.time()
+            created = seconds + micros / 1e6
+            fields: dict[str, str | int] = {
+                "state": JobState.PREPARING,
+                "name": name or "",
+                "priority": priority,
+                "rank": _RANKS[priority],
+                "home": home,
+                "created": f"{created:.3f}",
+            }
+            with self.redis.pipeline(transaction=True) as pipe:
+                pipe.hset(job_key(job_id), mapping=fields)
+                pipe.zadd(JOBS, {job_id: created})
+                pipe.execute()
+
+    def open(self, job_id: str, *, chunks: int, images: int) -> None:
+        """Let workers at a job whose manifest is complete.
+
+        Raises:
+            UnknownJobError: no such job.
+            JobStateError: it is not `preparing`.
+        """
+        with self.errors():
+            answer = self._open(args=[job_id, chunks, images])
+        if answer == 0:
+            raise UnknownJobError(f"no job {job_id}: `fiqa jobs` lists those there are")
+        if answer == 2:  # noqa: PLR2004  the script's own answer, listed above it
+            raise JobStateError(f"job {job_id} is not `preparing`: its manifest is complete, nothing can be added")
+
+    def discard(self, job_id: str) -> None:
+        """Take out a job that could not be prepared."""
+        with self.errors(), self.redis.pipeline(transaction=True) as pipe:
+            pipe.zrem(JOBS, job_id)
+            pipe.delete(job_key(job_id), job_key(job_id, "manifest"))
+            pipe.execute()
+
+    def status(self, job_id: str) -> JobStatus:
+        """One round trip, whatever the job's size.
+
+        Raises:
+            UnknownJobError: no such job.
+        """
+        statuses = self._statuses([_checked(job_id)])
+        if not statuses:
+            raise UnknownJobError(f"no job {job_id}: `fiqa jobs` lists those there are")
+        return statuses[0]
+
+    def jobs(self, *, limit: int = 100) -> list[JobStatus]:
+        """The newest jobs first."""
+        with self.errors():
+            ids = [raw.decode() for raw in self.redis.zrange(JOBS, 0, limit - 1, desc=True)]
+        return self._statuses(ids)
+
+    def _statuses(self, job_ids: list[str]) -> list[JobStatus]:
+        with self.errors(), self.redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for job_id in job_ids:
+                pipe.hgetall(job_key(job_id))
+                pipe.hgetall(job_key(job_id, "pace"))
+            (seconds, micros), *hashes = pipe.execute()
+        now = seconds + micros / 1e6
+        return [
+            _status(job_id, fields, pace, now)
+            for job_id, fields, pace in zip(job_ids, hashes[::2], hashes[1::2], strict=True)
+            if fields
+        ]
+
+    def done_chunks(self, job_id: str) -> list[int]:
+        """The chunks whose results are complete, in order."""
+        with self.errors():
+            bitmap = self.redis.get(job_key(job_id, "done")) or b""
+        return [8 * i + bit for i, byte in enumerate(bitmap) if byte for bit in range(8) if byte & (0x80 >> bit)]
+
+    # The worker's side
+
+    def claim(self) -> Claim | None:
+        """Take one chunk of whatever is due: by priority, then of the job that was served least."""
+        with self.errors():
+            answer = self._claim(args=[LEASE_S])
+        if not answer:
+            return None
+        job, chunk, attempt, home, skips = answer
+        pairs = (pair.split(":") for pair in skips.decode().split())
+        skipped = {int(index): ErrorCode(code) for index, code in pairs}
+        return Claim(job.decode(), int(chunk), int(attempt), home.decode(), skipped)
+
+    def renew(self, claim: Claim, *, note: int | None = None) -> bool:
+        """Keep the chunk for another LEASE_S; False: it is no longer ours.
+
+        Args:
+            claim: the chunk.
+            note: the index of the item that will be touched next; it is skipped if this worker dies of it.
+        """
+        with self.errors():
+            return bool(self._renew(args=[*_token(claim), LEASE_S, "" if note is None else note]))
+
+    def release(self, claim: Claim, *, delay_s: float = 0.0, trouble: str = "", hung: int | None = None) -> None:
+        """Give the chunk back; this attempt does not count.
+
+        Args:
+            claim: the chunk.
+            delay_s: it is handed out again once this has passed.
+            trouble: what kept it from being done; shown as the job's reason until a chunk is done.
+            hung: the index of an item that took too long; it is skipped from now on.
+        """
+        skip = "" if hung is None else f"{hung}:{ErrorCode.TIME_LIMIT}"
+        with self.errors():
+            self._release(args=[*_token(claim), delay_s, trouble, skip])
+
+    def complete(self, claim: Claim, counts: Counts) -> bool:
+        """Count a chunk whose results are stored, once, whoever calls and how often; True: the job is finished."""
+        pairs: list[str | int] = ["scored", counts.scored, "no_face", counts.no_face, "faces", counts.faces]
+        pairs += ["failed", sum(counts.failed.values())]
+        for code, number in counts.failed.items():
+            pairs += [f"failed:{code}", number]
+        with self.errors():
+            return int(self._complete(args=[claim.job_id, claim.chunk, *pairs])) == 2  # noqa: PLR2004  see _COMPLETE
+
+    def missing_tickets(self) -> int:
+        """How many tickets to publish so that every unclaimed chunk, up to MAX_TICKETS, has one waiting."""
+        with self.errors():
+            return int(self._missing_tickets())
+
+    def try_reconciler_lock(self, *, seconds: float) -> bool:
+        """Whether this process is the one to reconcile for the next `seconds`."""
+        with self.errors():
+            return bool(self.redis.set(RECONCILER_LOCK, b"1", nx=True, px=int(seconds * 1000)))
+
+
+def _token(claim: Claim) -> tuple[str, int, int]:
+    return claim.job_id, claim.chunk, claim.attempt
+
+
+def _checked(job_id: str) -> str:
+    if not _JOB_ID.fullmatch(job_id):
+        raise UnknownJobError(f"{job_id!r} is not a job id: `fiqa jobs` lists them")
+    return job_id
+
+
+def _status(job_id: str, fields: dict[bytes, bytes], pace: dict[bytes, bytes], now: float) -> JobStatus:
+    text = {name.decode(): value.decode() for name, value in fields.items()}
+
+    def number(name: str) -> int:
+        return int(text.get(name, "0"))
+
+    def time(name: str) -> float | None:
+        return float(text[name]) if name in text else None
+
+    state = JobState(text["state"])
+    started, finished = time("started"), time("finished")
+    images, done = number("images"), number("scored") + number("no_face") + number("failed")
+    rate = eta = None
+    if started is not None and finished is not None:
+        rate = done / max(finished - started, 1e-3)
+    elif started is not None and state is JobState.RUNNING:
+        # The window begins with a whole bucket, or with the job.
+        first = max(now - PACE_WINDOW_S, started)
+        recent = sum(int(count) for bucket, count in pace.items() if (int(bucket) + 1) * PACE_BUCKET_S > first)
+        rate = recent / max(now - first, 1e-3)
+        eta = (images - done) / rate if rate else None
+    return JobStatus(
+        id=job_id,
+        name=text.get("name") or None,
+        state=state,
+        images=images,
+        scored=number("scored"),
+        no_face=number("no_face"),
+        failed=number("failed"),
+        failed_by_code={k.removeprefix("failed:"): int(v) for k, v in sorted(text.items()) if k.startswith("failed:")},
+        faces=number("faces"),
+        chunks=number("chunks"),
+        chunks_done=number("done"),
+        images_per_s=rate,
+        eta_s=eta,
+        created=float(text["created"]),
+        started=started,
+        finished=finished,
+        reason=text.get("reason"),
+        priority=Priority(text["priority"]),
+        home=text["home"],
+    )
+
+
+def _redacted(url: str) -> str:
+    """The URL without its password."""
+    parts = urlsplit(url)
+    return url if parts.password is None else url.replace(f":{parts.password}@", ":***@", 1)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,62 @@
+"""A job's progress, live, for people at a terminal."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from fiqa_producer.ledger import JobStatus
+
+
+class JobProgress:
+    """A progress bar on standard error; its last state stays."""
+
+    def __init__(self) -> None:
+        columns = (
+            SpinnerColumn(finished_text="●"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[told]}"),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._task = self._progress.add_task("starting", total=None, told="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, status: JobStatus) -> None:
+        """Draw this state."""
+        self._progress.update(
+            self._task,
+            description=f"{status.name or status.id} {status.state}",
+            total=status.images or None,
+            completed=status.images_done,
+            told=summary(status),
+        )
+
+
+def summary(status: JobStatus) -> str:
+    """The counts, the pace and what is left, in one line."""
+    parts = [f"{status.scored:,} scored", f"{status.no_face:,} no face", f"{status.failed:,} failed"]
+    if status.images_per_s:
+        parts.append(f"{status.images_per_s:,.0f} images/s")
+    if status.eta_s is not None:
+        parts.append(f"{duration(status.eta_s)} left")
+    if status.reason:
+        parts.append(status.reason)
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 3 min, 2 h 05 min."""
+    if seconds < 60:  # noqa: PLR2004  a minute
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"  # noqa: PLR2004  an hour
