@@ -113,7 +113,7 @@ def _occlude(portrait: MatLike, share: float) -> bytes:
 
 
 _DAMAGES: Final[Mapping[str, tuple[Callable[[MatLike, float], bytes], tuple[float, ...]]]] = {
-    "blur": (_blur, (1.5, 3, 4.5, 6)),
+    "blur": (_blur, (2, 3, 4.5, 6)),
     "downsample": (_downsample, (3, 5, 7, 10)),
     "noise": (_noise, (12, 19, 26, 33)),
     "jpeg": (_encode, (14, 9, 5, 3)),
