@@ -9,7 +9,6 @@ import redis
 
 from tests.servers import start_redis, start_s3
 
-
 NO_REDIS = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 
 
