@@ -38,6 +38,7 @@ def make_app(redis_url: str) -> Celery:
         worker_prefetch_multiplier=1,
         # onnxruntime and CUDA sessions must not cross a fork.
         worker_pool_start_method="spawn",
+        worker_proc_alive_timeout=120,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         worker_enable_remote_control=False,

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from fiqa_producer.contract import QUEUE, ErrorCode, JobState, Priority
+from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, JobState, Priority, Status
 from fiqa_producer.errors import JobStateError, RedisUnavailableError, UnknownJobError
 
 if TYPE_CHECKING:
@@ -89,9 +90,15 @@ class Counts:
     faces: int
     failed: Mapping[ErrorCode, int]
 
-    @property
-    def images(self) -> int:
-        return self.scored + self.no_face + sum(self.failed.values())
+    @classmethod
+    def of(cls, results: Sequence[ImageResult]) -> Self:
+        """What these results add up to."""
+        return cls(
+            scored=sum(result.status is Status.SCORED for result in results),
+            no_face=sum(result.status is Status.NO_FACE for result in results),
+            faces=sum(len(result.faces) for result in results),
+            failed=Counter(result.error.code for result in results if result.error),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class WorkerSettings(Settings):
         quality_model: likewise.
         detect_size: long side in pixels of the copy that detection looks at.
         detect_threshold: least confidence of a face; None: the detector's own.
+        image_time_limit_s: what takes longer to decode and score ends as time_limit.
         allowed_sources: URI prefixes that this worker may read, comma-separated; file:// only where listed.
     """
 
@@ -56,6 +57,7 @@ class WorkerSettings(Settings):
     detect_threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     max_image_bytes: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
     max_image_pixels: Annotated[int, Field(gt=0)] = 100_000_000
+    image_time_limit_s: Annotated[float, Field(gt=0)] = 60.0
     allowed_sources: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated), Field(min_length=1)] = (
         "s3://",
     )

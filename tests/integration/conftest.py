@@ -1,0 +1,82 @@
+"""Real `fiqa worker` processes, which tests talk to only through Redis and S3."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from fiqa_producer import Client
+from fiqa_worker.photos import make_photos
+
+BUILTIN: Final = {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
+ROOT: Final = Path(__file__).parents[2]
+STOP_S: Final = 30
+
+
+@dataclass(frozen=True)
+class Worker:
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+
+StartWorker = Callable[..., Worker]
+
+
+@pytest.fixture
+def start_worker(redis_url: str, tmp_path: Path) -> Iterator[StartWorker]:
+    """Starts workers with the built-in models; those that still run at the end must end well when asked to."""
+    workers: list[Worker] = []
+
+    def start(*, concurrency: int = 1, module: str = "fiqa_producer", **environment: str) -> Worker:
+        log = tmp_path / f"worker-{len(workers)}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, "worker", "--concurrency", str(concurrency)],
+                env={**os.environ, **BUILTIN, "FIQA_REDIS_URL": redis_url, **environment},
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        workers.append(Worker(process, log))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        running = worker.process.poll() is None
+        worker.process.terminate()
+        try:
+            status = worker.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+            raise
+        assert not running or status == 0, worker.log
+
+
+@pytest.fixture
+def client(redis_url: str, tmp_path: Path) -> Iterator[Client]:
+    """A client of jobs whose home is a folder."""
+    with closing(Client(redis_url, str(tmp_path / "home"))) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    make_photos(folder)
+    return folder

@@ -1,0 +1,35 @@
+"""`fiqa worker` with one step planted into its pipeline: bytes that begin with a mark kill the process, or hang it.
+
+Run as `python -m tests.integration.planted worker`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fiqa_producer.cli import main
+from fiqa_worker import images, pipeline
+
+KILLS: Final = b"fiqa test: kills"
+HANGS: Final = b"fiqa test: hangs"
+
+
+def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+    if data.startswith(KILLS):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if data.startswith(HANGS):
+        threading.Event().wait()
+    return images.decode(data, max_pixels=max_pixels)
+
+
+# The second name is this module's in the pool's children.
+if __name__ in {"__main__", "__mp_main__"}:
+    pipeline.decode = decode
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Jobs through a real Redis, a real S3 and real workers: every image ends as exactly one result."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import redis
+
+from fiqa_producer import Client, ImageResult, JobState, Status
+from fiqa_producer.contract import QUEUE
+from fiqa_producer.home import open_home, pack
+from fiqa_producer.ledger import CAREFUL_FROM_ATTEMPT, LEASES, UNACKED, job_key
+from tests.conftest import Bucket
+from tests.integration import planted
+from tests.integration.conftest import StartWorker
+
+WAIT_S = 60
+
+
+def assert_exactly_once(client: Client, job_id: str, uris: list[str]) -> list[ImageResult]:
+    """One result an image, in order; counters equal to the shards; nothing left in the queue or under way."""
+    status = client.wait(job_id, WAIT_S)
+    results = list(client.results(job_id))
+    assert [result.uri for result in results] == uris
+    by_status = Counter(result.status for result in results)
+    assert status.state is JobState.SUCCEEDED
+    assert (status.images, status.images_done) == (len(uris), len(uris))
+    assert (status.scored, status.no_face, status.failed) == (
+        by_status[Status.SCORED],
+        by_status[Status.NO_FACE],
+        by_status[Status.FAILED],
+    )
+    assert status.faces == sum(len(result.faces) for result in results)
+    assert status.failed_by_code == dict(Counter(result.error.code.value for result in results if result.error))
+    server: redis.Redis = client.ledger.redis
+    assert server.zcard(LEASES) == 0
+    assert server.exists(job_key(job_id, "notes"), job_key(job_id, "skips"), job_key(job_id, "returned")) == 0
+    return results
+
+
+def wait_until_quiet(client: Client) -> None:
+    """No ticket waits or is held; those too many end by themselves."""
+    deadline = time.monotonic() + WAIT_S
+    while client.ledger.redis.llen(QUEUE) or client.ledger.redis.hlen(UNACKED):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_photos_in_s3_become_results_in_s3(
+    redis_url: str, bucket: Bucket, photos: Path, start_worker: StartWorker
+) -> None:
+    names = sorted(path.name for path in photos.iterdir())
+    uris = [bucket.put(f"photos/{name}", (photos / name).read_bytes()) for name in names]
+    start_worker(concurrency=2)
+    with Client(redis_url, f"s3://{bucket.name}/fiqa") as client:
+        job = client.submit(uris, name="portraits")
+        results = assert_exactly_once(client, job.id, uris)
+        wait_until_quiet(client)
+    by_name = dict(zip(names, results, strict=True))
+    codes = {name: result.error.code for name, result in by_name.items() if result.error}
+    assert codes == {"empty-0.jpg": "decode_failed", "cut-0.jpg": "decode_failed", "text-0.jpg": "unsupported_format"}
+    assert [name for name, result in by_name.items() if result.status is Status.NO_FACE] == [
+        "noface-1.jpg",
+        "noface-2.jpg",
+    ]
+    assert len(by_name["group-0.jpg"].faces) > 1
+    assert {(result.detector, result.quality_model) for result in results} == {("builtin_detector", "builtin_quality")}
+    stored = [entry["Key"] for entry in bucket.client.list_objects_v2(Bucket=bucket.name, Prefix="fiqa/")["Contents"]]
+    chunks = range(job.chunks)
+    assert stored == [
+        *(f"fiqa/jobs/{job.id}/manifest/{chunk:08}.jsonl.gz" for chunk in chunks),
+        *(f"fiqa/jobs/{job.id}/results/{chunk:08}.jsonl.gz" for chunk in chunks),
+    ]
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_what_is_wrong_with_one_image_stays_with_it(
+    redis_url: str, bucket: Bucket, photos: Path, start_worker: StartWorker
+) -> None:
+    portrait = (photos / "original-0.jpg").read_bytes()
+    good = bucket.put("good.jpg", portrait)
+    expected = {
+        good: None,
+        bucket.uri("missing.jpg"): "not_found",
+        f"s3://no-such-bucket-{bucket.name}/a.jpg": "not_found",
+        "s3://elsewhere/a.jpg": "source_not_allowed",
+        "file:///etc/passwd": "source_not_allowed",
+        "https://example.com/a.jpg": "source_not_allowed",
+        bucket.put("large.jpg", portrait + bytes(300_000)): "too_large",
+        bucket.put("wide.jpg", (photos / "large-0.jpg").read_bytes()[:200_000]): "too_many_pixels",
+        bucket.put("empty.jpg", b""): "decode_failed",
+        bucket.put("text.jpg", b"hello"): "unsupported_format",
+        bucket.put("cut.jpg", portrait[:-2000]): "decode_failed",
+        bucket.put("again.jpg", portrait): None,
+    }
+    start_worker(
+        FIQA_ALLOWED_SOURCES=f"s3://{bucket.name}/,s3://no-such-bucket-{bucket.name}",
+        FIQA_MAX_IMAGE_BYTES="250000",
+        FIQA_MAX_IMAGE_PIXELS="4000000",
+    )
+    with Client(redis_url, "redis") as client:
+        job = client.submit(expected)
+        results = assert_exactly_once(client, job.id, list(expected))
+    assert {result.uri: result.error.code.value if result.error else None for result in results} == expected
+    qualities = [result.faces[0].quality for result in results if result.faces]
+    assert len(qualities) == 2
+    assert qualities[0] == qualities[1]
+
+
+def test_a_killed_workers_chunk_is_done_by_another(client: Client, photos: Path, start_worker: StartWorker) -> None:
+    uris = [(photos / "large-0.jpg").as_uri() for _ in range(96)]
+    first = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
+    job = client.submit(uris, chunk_size=48)
+    wait_for_lease(client)
+    first.process.kill()
+    second = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), concurrency=2)
+    assert_exactly_once(client, job.id, uris)
+    assert second.process.poll() is None
+
+
+def test_a_worker_that_is_asked_to_end_gives_its_chunk_back_at_once(
+    client: Client, photos: Path, start_worker: StartWorker
+) -> None:
+    uris = [(photos / "large-0.jpg").as_uri() for _ in range(400)]
+    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
+    job = client.submit(uris, chunk_size=200)
+    wait_for_lease(client)
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(WAIT_S) == 0
+    ledger = client.ledger
+    assert ledger.redis.zcard(LEASES) == 0
+    claim = ledger.claim()
+    assert claim is not None
+    assert (claim.job_id, claim.chunk, claim.attempt) == (job.id, 0, 1)
+
+
+def test_a_shard_that_an_earlier_delivery_stored_is_counted_as_it_is(
+    client: Client, photos: Path, start_worker: StartWorker
+) -> None:
+    uris = [(photos / name).as_uri() for name in ("original-0.jpg", "noface-1.jpg")]
+    job = client.submit(uris)
+    early = [
+        ImageResult(uri=uri, status=Status.NO_FACE, detector="early", quality_model="early").encode() for uri in uris
+    ]
+    home = open_home(client.status(job.id).home, client.ledger)
+    assert home.write_once(job.id, "results", 0, pack(early))
+    start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
+    results = assert_exactly_once(client, job.id, uris)
+    assert {result.detector for result in results} == {"early"}
+
+
+def test_an_image_that_kills_workers_costs_three_deliveries_and_the_others_are_scored(
+    client: Client, photos: Path, tmp_path: Path, start_worker: StartWorker
+) -> None:
+    deadly = tmp_path / "deadly.jpg"
+    deadly.write_bytes(planted.KILLS)
+    uris = [path.as_uri() for path in (photos / "blur-1.jpg", deadly, photos / "blur-2.jpg", photos / "blur-3.jpg")]
+    worker = start_worker(
+        module="tests.integration.planted", FIQA_ALLOWED_SOURCES=photos.as_uri() + "," + tmp_path.as_uri()
+    )
+    job = client.submit(uris)
+    results = assert_exactly_once(client, job.id, uris)
+    codes = [result.error.code.value if result.error else None for result in results]
+    assert codes == [None, "worker_crashed", None, None]
+    assert worker.log.count("signal 9 (SIGKILL)") == CAREFUL_FROM_ATTEMPT
+
+
+def test_an_image_that_hangs_ends_as_time_limit_and_the_others_are_scored(
+    client: Client, photos: Path, tmp_path: Path, start_worker: StartWorker
+) -> None:
+    stuck = tmp_path / "stuck.jpg"
+    stuck.write_bytes(planted.HANGS)
+    uris = [path.as_uri() for path in (photos / "blur-1.jpg", stuck, photos / "blur-2.jpg")]
+    start_worker(
+        module="tests.integration.planted",
+        FIQA_ALLOWED_SOURCES=photos.as_uri() + "," + tmp_path.as_uri(),
+        FIQA_IMAGE_TIME_LIMIT_S="2",
+    )
+    job = client.submit(uris)
+    results = assert_exactly_once(client, job.id, uris)
+    assert [result.error.code.value if result.error else None for result in results] == [None, "time_limit", None]
+
+
+def test_tickets_that_the_broker_lost_are_topped_up(client: Client, photos: Path, start_worker: StartWorker) -> None:
+    uris = [(photos / "original-0.jpg").as_uri() for _ in range(3)]
+    job = client.submit(uris)
+    client.ledger.redis.delete(QUEUE)
+    start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
+    assert_exactly_once(client, job.id, uris)
+
+
+def wait_for_lease(client: Client) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not client.ledger.redis.zcard(LEASES):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

