@@ -10,7 +10,9 @@ import io
 import json
 import os
 import re
+import stat
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +73,8 @@ def chunked(items: Iterable[Item], *, size: int | None = None) -> Iterator[list[
 
 def _read_one(source: str, on_bad_line: OnBadLine) -> Iterator[Item]:
     if source == STDIN:
+        if sys.stdin is None:
+            raise SourceError("standard input is closed: pipe a list into it")
         yield from _read_lines(sys.stdin.buffer, "standard input", on_bad_line)
     elif source.startswith("s3://"):
         yield from _read_s3(source)
@@ -84,10 +88,10 @@ def _read_path(path: Path, on_bad_line: OnBadLine) -> Iterator[Item]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compressed = suffixes[-1:] == [".gz"]
     kind = "".join(suffixes[:-1][-1:] if compressed else suffixes[-1:])
-    if path.is_dir():
+    with _reading(path):
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    if is_folder:
         yield from _read_folder(path.resolve())
-    elif not path.exists():
-        raise SourceError(f"{path}: no such file or folder")
     elif kind in _LIST_SUFFIXES:
         with _reading(path), gzip.open(path) if compressed else path.open("rb") as file:
             yield from _read_lines(file, str(path), on_bad_line)
@@ -101,7 +105,7 @@ def _read_path(path: Path, on_bad_line: OnBadLine) -> Iterator[Item]:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
@@ -144,19 +148,23 @@ def _read_lines(file: IO[bytes] | gzip.GzipFile, name: str, on_bad_line: OnBadLi
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             if text and not text.startswith("#"):
                 yield _item(text)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RuntimeError) as error:
             on_bad_line(SourceError(f"{name}, line {number}: {_why(error)}"))
 
 
 def _item(text: str) -> Item:
     if not text.startswith("{"):
-        return Item(uri=text if _SCHEME.match(text) else Path(text).resolve().as_uri())
+        return Item(uri=_uri(text))
     fields = json.loads(text)
-    uri = fields.get("uri", fields.get("source-ref"))
-    if uri is None:
-        raise ValueError("a JSON line needs `uri` or `source-ref`")
+    where = fields.get("uri", fields.get("source-ref"))
+    if not isinstance(where, str) or not where:
+        raise ValueError("a JSON line needs `uri` or `source-ref`, a string")
     own_id = fields.get("id")
-    return Item(uri=uri, id=str(own_id) if isinstance(own_id, int) else own_id)
+    return Item(uri=_uri(where), id=str(own_id) if isinstance(own_id, int) else own_id)
+
+
+def _uri(text: str) -> str:
+    return text if _SCHEME.match(text) else Path(text).resolve().as_uri()
 
 
 def _why(error: Exception) -> str:
