@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fiqa_producer.client import Client
 from fiqa_producer.contract import JobState, Priority
@@ -136,7 +137,7 @@ def status(job: str, *, as_json: bool) -> None:
         "took": duration(found.finished - found.started) if found.started and found.finished else "-",
     }
     for label, text in rows.items():
-        table.add_row(f"[dim]{label}[/]", text)
+        table.add_row(Text(label, "dim"), Text(text))
     Console().print(table)
 
 
@@ -160,7 +161,7 @@ def jobs(limit: int, *, as_json: bool) -> None:
     for job in found:
         counts = (job.images, job.images_done, job.scored, job.no_face, job.failed, round(job.images_per_s or 0))
         table.add_row(
-            job.id, job.name or "", str(job.state), _local_time(job.created), *(f"{count:,}" for count in counts)
+            job.id, Text(job.name or ""), str(job.state), _local_time(job.created), *(f"{count:,}" for count in counts)
         )
     Console().print(table)
 
@@ -171,6 +172,7 @@ def jobs(limit: int, *, as_json: bool) -> None:
 def results(job: str, output: Path | None) -> None:
     """Write the results that are there by now, one JSON line an image."""
     with Client() as client:
+        client.status(job)  # before the output is opened: a wrong id must not empty a file that is there
         written = write_shards(output, client.result_shards(job))
     if output is not None:
         click.echo(f"{written:,} results in {output}", err=True)

@@ -16,10 +16,10 @@ class JobProgress:
     def __init__(self) -> None:
         columns = (
             SpinnerColumn(finished_text="●"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[told]}", markup=False),
         )
         self._progress = Progress(*columns, console=Console(stderr=True))
         self._task = self._progress.add_task("starting", total=None, told="")
