@@ -163,7 +163,8 @@ def jobs(limit: int, *, as_json: bool) -> None:
         table.add_row(
             job.id, Text(job.name or ""), str(job.state), _local_time(job.created), *(f"{count:,}" for count in counts)
         )
-    Console().print(table)
+    # As wide as it is: rich would cut numbers to fit a narrow terminal or, in a pipe, 80 columns.
+    Console(width=Console(width=10_000).measure(table).maximum).print(table)
 
 
 @fiqa.command()
