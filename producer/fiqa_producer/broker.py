@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from fiqa_producer.contract import QUEUE, TASK_NAME
 from fiqa_producer.errors import RedisUnavailableError
-from fiqa_producer.ledger import UNACKED, UNACKED_INDEX, UNACKED_MUTEX, Ledger
+from fiqa_producer.ledger import UNACKED, UNACKED_INDEX, UNACKED_MUTEX, Ledger, connection_options
 
 _BATCH: Final = 500
 
@@ -49,10 +49,7 @@ def make_app(redis_url: str) -> Celery:
             "unacked_key": UNACKED,
             "unacked_index_key": UNACKED_INDEX,
             "unacked_mutex_key": UNACKED_MUTEX,
-            "socket_connect_timeout": 5,
-            "socket_timeout": 30,
-            "socket_keepalive": True,
-            "health_check_interval": 30,
+            **connection_options(redis_url),
         },
     )
     return app

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from fiqa_producer.broker import make_app, publish_tickets
 from fiqa_producer.contract import ImageResult, Item, Priority
-from fiqa_producer.errors import FiqaError, SourceError
-from fiqa_producer.home import open_home, pack, unpack
+from fiqa_producer.errors import SourceError
+from fiqa_producer.home import Home, open_home, pack, unpack
 from fiqa_producer.ledger import JobStatus, Ledger, new_job_id
 from fiqa_producer.manifest import chunked
 from fiqa_producer.settings import Settings
@@ -109,7 +109,7 @@ class Client:
                 images += len(chunk)
                 if progress:
                     progress(images)
-        except FiqaError:
+        except Exception:  # whatever a source may raise; on Ctrl-C the job is left `preparing`
             self.ledger.discard(job_id)
             raise
         self.ledger.open(job_id, chunks=number + 1, images=images)
@@ -179,10 +179,11 @@ class Client:
             UnknownJobError: no such job.
         """
         read: set[int] = set()
+        home: Home | None = None
         for status in self.watch(job_id) if follow else (self.status(job_id),):
             if on_status:
                 on_status(status)
-            home = open_home(status.home, self.ledger)
+            home = home or open_home(status.home, self.ledger)
             for chunk in self.ledger.done_chunks(job_id):
                 if chunk not in read:
                     read.add(chunk)

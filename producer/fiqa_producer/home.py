@@ -72,13 +72,13 @@ def open_home(url: str, ledger: Ledger) -> Home:
     """
     if url == REDIS_HOME:
         return RedisHome(ledger)
-    scheme, separator, _ = url.partition("://")
-    if not separator or scheme == "file":
-        folder = Path(unquote(urlsplit(url).path)) if separator else Path(url)
+    scheme, separator, rest = url.partition("://")
+    if not separator or (scheme == "file" and rest.startswith("/")):
+        folder = Path(unquote(rest) if separator else url)
         return DirectoryHome(folder.expanduser().resolve())
     if scheme == "s3":
         return S3Home(url)
-    raise SettingsError(f"FIQA_HOME: {url!r} is neither `redis` nor s3://bucket/prefix nor a folder")
+    raise SettingsError(f"FIQA_HOME: {url!r} is neither `redis` nor s3://bucket/prefix nor a folder (/path or file:///path)")
 
 
 class RedisHome:
@@ -229,11 +229,11 @@ def s3_reason(error: Exception) -> str:
         "InvalidAccessKeyId": "the access key is not known: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
         "SignatureDoesNotMatch": "the secret key is wrong: check AWS_SECRET_ACCESS_KEY",
         "NoSuchKey": "no such object: was the job deleted?",
+        "NoCredentialsError": "no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     }
     code = _code(error)
-    if code:
-        return hints.get(code, f"the store answered {code}")
-    return str(error).splitlines()[0]
+    text = f"the store answered {code}" if code else " ".join(str(error).split())
+    return hints.get(code or type(error).__name__, text)
 
 
 def _code(error: Exception) -> str:

@@ -60,6 +60,13 @@ def new_job_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
+def connection_options(redis_url: str) -> dict[str, Any]:
+    """How every connection to Redis is watched, the ledger's and the broker's."""
+    options = {"socket_connect_timeout": 5, "socket_timeout": 30, "health_check_interval": 30}
+    # A Unix socket knows no keep-alive, and redis-py takes no such option for one.
+    return options if redis_url.startswith("unix://") else {**options, "socket_keepalive": True}
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One chunk that this worker holds until its lease runs out.
@@ -303,10 +310,7 @@ class Ledger:
         self.redis: Any = redis.Redis.from_url(
             redis_url,
             retry=Retry(ExponentialBackoff(cap=1, base=0.1), 3),
-            socket_connect_timeout=5,
-            socket_timeout=30,
-            socket_keepalive=True,
-            health_check_interval=30,
+            **connection_options(redis_url),
         )
         self._open = self._script(_OPEN)
         self._claim = self._script(_CLAIM)

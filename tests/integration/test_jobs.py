@@ -167,7 +167,7 @@ def test_an_image_that_kills_workers_costs_three_deliveries_and_the_others_are_s
     results = assert_exactly_once(client, job.id, uris)
     codes = [result.error.code.value if result.error else None for result in results]
     assert codes == [None, "worker_crashed", None, None]
-    assert worker.log.count("signal 9 (SIGKILL)") == CAREFUL_FROM_ATTEMPT
+    assert worker.log.count("exited with 'signal 9 (SIGKILL)'") == CAREFUL_FROM_ATTEMPT
 
 
 def test_an_image_that_hangs_ends_as_time_limit_and_the_others_are_scored(

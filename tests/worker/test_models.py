@@ -114,7 +114,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Model:
 def test_the_built_in_models_are_part_of_the_package_and_verified(name: str, kind: Kind, tmp_path: Path) -> None:
     model = find(name, kind, str(tmp_path))
     assert (model.name, model.kind, model.path.stat().st_size) == (name, kind, REGISTRY[name].bytes)
-    assert model.threshold == (0.8 if kind == "detector" else None)
+    assert model.threshold == (0.8 if kind == "detector" else 0)
 
 
 def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_a_detector_is_refused_as_a_quality_model(tmp_path: Path) -> None:
         find("builtin_detector", "quality", str(tmp_path))
 
 
-@pytest.mark.parametrize(("kind", "threshold"), [("detector", 0.7), ("quality", None)])
-def test_a_file_given_by_path_is_named_after_its_content(kind: Kind, threshold: float | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "threshold"), [("detector", 0.7), ("quality", 0.0)])
+def test_a_file_given_by_path_is_named_after_its_content(kind: Kind, threshold: float, tmp_path: Path) -> None:
     path = tmp_path / "mine.onnx"
     path.write_bytes(CONTENT)
     model = find(str(path), kind, str(tmp_path))

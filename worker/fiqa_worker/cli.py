@@ -40,6 +40,8 @@ def _needs(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        if str(error.name).startswith("fiqa"):
+            raise
         raise SettingsError(f"this command needs {error.name}: pip install 'fiqa[{extra}]'") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -18,19 +19,14 @@ from fiqa_worker.images import decode
 _BAR_WIDTH: Final = 30
 
 
-def best_quality(result: ImageResult) -> float | None:
-    """The quality of the best face; None where there is none."""
-    return max((face.quality for face in result.faces), default=None)
-
-
 def best_first(results: Sequence[ImageResult]) -> list[ImageResult]:
-    """Sorted by the best face's quality; those without a face after them, by name."""
-    return sorted(results, key=lambda result: (-(best_quality(result) or float("-inf")), result.uri))
+    """Sorted by the largest face's quality; those without a face after them, by name."""
+    return sorted(results, key=lambda result: (-result.faces[0].quality if result.faces else math.inf, result.uri))
 
 
 def table(results: Sequence[ImageResult]) -> Table:
-    """A row a photo, with a bar as long as its quality is high among these."""
-    qualities = [quality for result in results if (quality := best_quality(result)) is not None]
+    """A row a photo: its largest face's quality, with a bar as long as that is high."""
+    qualities = [result.faces[0].quality for result in results if result.faces]
     low, high = min(0.0, *qualities), max(1.0, *qualities)
     grid = Table(box=None, pad_edge=False, header_style="dim")
     grid.add_column("photo", no_wrap=True)
@@ -41,8 +37,8 @@ def table(results: Sequence[ImageResult]) -> Table:
     for result in results:
         name = Path(result.uri).name
         size = f"{result.image.width}x{result.image.height}" if result.image else "-"
-        quality = best_quality(result)
-        if quality is not None:
+        if result.faces:
+            quality = result.faces[0].quality
             bar = Bar(high - low, 0, quality - low, width=_BAR_WIDTH, color="green")
             grid.add_row(name, size, str(len(result.faces)), f"{quality:.3f}", bar)
         else:

@@ -44,7 +44,7 @@ class LocalSystem:
 
 
 @contextmanager
-def local_system(*, processes: int, environment: Mapping[str, str]) -> Iterator[LocalSystem]:
+def local_system(*, processes: int | None, environment: Mapping[str, str]) -> Iterator[LocalSystem]:
     """Start a server and a worker, and stop both and drop what they held at the end.
 
     Args:

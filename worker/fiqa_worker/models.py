@@ -32,7 +32,7 @@ class Model:
         file: its name in a models folder.
         bytes: its exact size.
         urls: where it can be downloaded, best first; empty for a file that is part of the package.
-        threshold: a detector's least confidence of a face; None for a quality model.
+        threshold: a detector's least confidence of a face; 0 for a quality model.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Model:
     attribution: str
     urls: tuple[str, ...]
     kind: Kind
-    threshold: float | None
+    threshold: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,14 @@ class ModelFile:
 
     Attributes:
         name: as results name it.
-        threshold: a detector's least confidence of a face; None for a quality model.
+        threshold: a detector's least confidence of a face; 0 for a quality model.
     """
 
     name: str
     path: Path
     sha256: str
     kind: Kind
-    threshold: float | None
+    threshold: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ REGISTRY: Final[dict[str, Model]] = {
                 f"{_HUGGING_FACE}/face_image_quality_assessment_ediffiqa/resolve/main/ediffiqa_tiny_jun2024.onnx",
             ),
             kind="quality",
-            threshold=None,
+            threshold=0.0,
         ),
         Model(
             name="builtin_detector",
@@ -122,7 +122,7 @@ REGISTRY: Final[dict[str, Model]] = {
             attribution="the fiqa project",
             urls=(),
             kind="quality",
-            threshold=None,
+            threshold=0.0,
         ),
     )
 }
@@ -278,7 +278,7 @@ def _given(path_text: str, kind: Kind) -> ModelFile:
     if path.suffix != ".onnx":
         raise ModelError(f"no {kind} model is called {path_text}: use {_names(kind)}, or the path of an .onnx file")
     sha256 = _sha256(_read(path))
-    threshold = _PATH_THRESHOLD if kind == "detector" else None
+    threshold = _PATH_THRESHOLD if kind == "detector" else 0.0
     return ModelFile(name=f"{path.stem}@{sha256[:8]}", path=path, sha256=sha256, kind=kind, threshold=threshold)
 
 

@@ -69,7 +69,6 @@ class Pipeline:
         quality = find(settings.quality_model, "quality", settings.models_dir)
         cv2.setNumThreads(1)  # the processes are the parallelism
         threshold = settings.detect_threshold or detector.threshold
-        assert threshold is not None
         return cls(
             fetcher=Fetcher(settings.allowed_sources, max_bytes=settings.max_image_bytes),
             detector=Detector(_session(detector, settings), threshold=threshold, size=settings.detect_size),
