@@ -78,7 +78,7 @@ def open_home(url: str, ledger: Ledger) -> Home:
         return DirectoryHome(folder.expanduser().resolve())
     if scheme == "s3":
         return S3Home(url)
-    raise SettingsError(f"FIQA_HOME: {url!r} is neither `redis` nor s3://bucket/prefix nor a folder (/path or file:///path)")
+    raise SettingsError(f"FIQA_HOME: {url!r} is neither `redis` nor s3://bucket/prefix nor a folder, /path")
 
 
 class RedisHome:
