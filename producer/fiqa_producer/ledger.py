@@ -21,7 +21,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, JobState, Priority, Status
-from fiqa_producer.errors import JobStateError, RedisUnavailableError, UnknownJobError
+from fiqa_producer.errors import JobStateError, RedisUnavailableError, SettingsError, UnknownJobError
 
 if TYPE_CHECKING:
     from redis.commands.core import Script
@@ -305,13 +305,31 @@ class Ledger:
     """
 
     def __init__(self, redis_url: str) -> None:
-        self._where = _redacted(redis_url)
-        # Any: redis-py types every answer as the union of all modes that a connection can be in.
-        self.redis: Any = redis.Redis.from_url(
-            redis_url,
-            retry=Retry(ExponentialBackoff(cap=1, base=0.1), 3),
-            **connection_options(redis_url),
-        )
+        """Connects at first use.
+
+        Raises:
+            SettingsError: it is no Redis URL.
+        """
+        try:
+            self._where = _redacted(redis_url)
+            # Any: redis-py types every answer as the union of all modes that a connection can be in.
+            self.redis: Any = redis.Redis.from_url(
+                redis_url,
+                retry=Retry(ExponentialBackoff(cap=1, base=0.1), 3),
+                **connection_options(redis_url),
+            )
+            # Not connected, and thrown away: only here does redis-py say that it does not know an option.
+            pool = self.redis.connection_pool
+            pool.connection_class(**pool.connection_kwargs)
+            # A database that is no number is 0 to redis-py, and a traceback to Celery.
+            if not redis_url.startswith("unix://"):
+                int(urlsplit(redis_url).path.strip("/") or 0)
+        except (TypeError, ValueError):
+            # Not in redis-py's words: they quote a password that holds a slash.
+            raise SettingsError(
+                "FIQA_REDIS_URL is not a Redis URL: redis://user:password@host:port/database, special characters in"
+                " user and password percent-encoded"
+            ) from None
         self._open = self._script(_OPEN)
         self._claim = self._script(_CLAIM)
         self._renew = self._script(_RENEW)
@@ -335,6 +353,10 @@ class Ledger:
         """Turn redis-py's errors into one line that says what to do."""
         try:
             yield
+        except redis.AuthenticationError as error:
+            raise RedisUnavailableError(
+                f"Redis at {self._where} refuses the login: check user and password in FIQA_REDIS_URL"
+            ) from error
         except redis.ConnectionError as error:
             raise RedisUnavailableError(
                 f"cannot reach Redis at {self._where} ({_reason(error)}): start it, or set FIQA_REDIS_URL"
@@ -533,9 +555,9 @@ def _status(job_id: str, fields: dict[bytes, bytes], pace: dict[bytes, bytes], n
 
 
 def _redacted(url: str) -> str:
-    """The URL without its password."""
+    """The URL without user, password and options, of which one may be a password."""
     parts = urlsplit(url)
-    return url if parts.password is None else url.replace(f":{parts.password}@", ":***@", 1)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _reason(error: Exception) -> str:
