@@ -6,7 +6,8 @@ or late one changes no count.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from celery import Celery
 from kombu.entity import Exchange, Queue
@@ -19,9 +20,26 @@ from fiqa_producer.ledger import UNACKED, UNACKED_INDEX, UNACKED_MUTEX, Ledger, 
 _BATCH: Final = 500
 
 
+class _Celery(Celery):  # type: ignore[misc]  # Celery has no types
+    """Celery that takes no CELERY_* variable: those are meant for the application that a producer is part of.
+
+    Celery itself would send tickets to CELERY_BROKER_URL, open CELERY_RESULT_BACKEND and, unless config_from_object is
+    called, follow the routes of CELERY_CONFIG_MODULE.
+    """
+
+    backend_cls = "disabled"
+
+    def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        return super().connection_for_read(url or self.conf["broker_url"], **options)
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        return super().connection_for_write(url or self.conf["broker_url"], **options)
+
+
 def make_app(redis_url: str) -> Celery:
     """The Celery application of either side, on Redis, without a result backend: the ledger is fiqa's own."""
-    app = Celery("fiqa", broker=_broker_url(redis_url), set_as_current=False)
+    app = _Celery("fiqa", loader="app", set_as_current=False)
+    app.config_from_object({"broker_url": _broker_url(redis_url)})
     app.conf.update(
         # JSON is the only content type that is accepted: a pickle from a stranger runs code.
         accept_content=["json"],
@@ -77,6 +95,11 @@ def _broker_url(redis_url: str) -> str:
     """Kombu's own spelling of a Unix socket; all else is the same."""
     if not redis_url.startswith("unix://"):
         return redis_url
-    path, _, query = redis_url.removeprefix("unix://").partition("?")
-    options = "&".join(option.replace("db=", "virtual_host=", 1) for option in query.split("&") if option)
-    return f"redis+socket://{path}" + (f"?{options}" if options else "")
+    parts = urlsplit(redis_url)
+    options = dict(parse_qsl(parts.query))
+    user = quote(options.pop("username", unquote(parts.username or "")), safe="")
+    password = quote(options.pop("password", unquote(parts.password or "")), safe="")
+    if "db" in options:
+        options["virtual_host"] = options.pop("db")
+    login = f"{user}:{password}@" if user or password else ""
+    return f"redis+socket://{login}{parts.path}" + (f"?{urlencode(options)}" if options else "")
