@@ -527,9 +527,9 @@ def _status(job_id: str, fields: dict[bytes, bytes], pace: dict[bytes, bytes], n
         rate = done / max(finished - started, 1e-3)
     elif started is not None and state is JobState.RUNNING:
         # The window begins with a whole bucket, or with the job.
-        first = max(now - PACE_WINDOW_S, started)
-        recent = sum(int(count) for bucket, count in pace.items() if (int(bucket) + 1) * PACE_BUCKET_S > first)
-        rate = recent / max(now - first, 1e-3)
+        oldest = int(now - PACE_WINDOW_S) // PACE_BUCKET_S
+        recent = sum(int(count) for bucket, count in pace.items() if int(bucket) >= oldest)
+        rate = recent / max(now - max(oldest * PACE_BUCKET_S, started), 1e-3)
         eta = (images - done) / rate if rate else None
     return JobStatus(
         id=job_id,
