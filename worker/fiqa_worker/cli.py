@@ -119,7 +119,7 @@ def _run_here(
     with _needs("local"):
         from fiqa_worker.local import local_system
 
-    with local_system(processes=concurrency, environment=_models_or_builtin(WorkerSettings.load())) as system:
+    with local_system(processes=concurrency, environment=models_or_builtin(WorkerSettings.load())) as system:
         with JobProgress() as progress:
 
             def show(status: JobStatus) -> None:
@@ -131,7 +131,7 @@ def _run_here(
         return system.client.status(job.id)
 
 
-def _models_or_builtin(settings: WorkerSettings) -> dict[str, str]:
+def models_or_builtin(settings: WorkerSettings) -> dict[str, str]:
     """The environment of a worker for this person alone; says so where built-in models stand in."""
     with _needs("cpu"):
         from fiqa_worker.models import fetch_or_builtin
@@ -162,7 +162,7 @@ def score(image: Path, output: Path | None) -> int:
         from fiqa_worker.pipeline import Pipeline
 
     settings = WorkerSettings.load()
-    chosen = _models_or_builtin(settings)
+    chosen = models_or_builtin(settings)
     pipeline = Pipeline.load(
         settings.model_copy(
             update={

@@ -1,0 +1,30 @@
+"""Pictures that tests make, and the package's own portrait."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+TEMPLATE = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.729904, 92.2041)], np.float32
+)
+
+
+def gradient(height: int, width: int) -> NDArray[np.uint8]:
+    """A smooth picture in which no two corners are alike, H x W x 3, BGR."""
+    y, x = np.mgrid[0:height, 0:width]
+    down, right = 255 * y / max(height - 1, 1), 255 * x / max(width - 1, 1)
+    return np.rint(np.dstack([down, right, (255 - down) * right / 255])).astype(np.uint8)
+
+
+def portrait_jpeg() -> bytes:
+    """The package's portrait, one face, 512x512."""
+    return resources.files("fiqa_worker").joinpath("portrait", "astronaut.jpg").read_bytes()
+
+
+def portrait() -> NDArray[np.uint8]:
+    """The package's portrait, 512 x 512 x 3, BGR."""
+    return np.asarray(cv2.imdecode(np.frombuffer(portrait_jpeg(), np.uint8), cv2.IMREAD_COLOR), np.uint8)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from fiqa_worker.errors import ModelError
+from fiqa_worker.models import Kind, find
+from fiqa_worker.prepare import prepare
+from fiqa_worker.sessions import open_session
+from fiqa_worker.settings import Device
+from tests.worker import graphs
+
+BUILT_IN: dict[Kind, str] = {"detector": "builtin_detector", "quality": "builtin_quality"}
+KINDS: tuple[Kind, ...] = ("detector", "quality")
+
+
+def random_batch(kind: Kind, count: int, height: int = graphs.SIDE, width: int = graphs.SIDE) -> np.ndarray:
+    rng = np.random.default_rng(7)
+    if kind == "detector":
+        return rng.uniform(0, 255, (count, 3, height, width)).astype(np.float32)
+    return rng.uniform(-1, 1, (count, 3, 112, 112)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prepared_model_gives_what_the_published_one_gives(kind: Kind, tmp_path: Path) -> None:
+    model = graphs.published(kind, tmp_path / "model.onnx")
+    before, after = (open_session(path, Device.CPU) for path in (model.path, prepare(model, tmp_path)))
+    assert after.output_names == before.output_names
+    batch = random_batch(kind, 1)
+    for old, new in zip(before.run(batch), after.run(batch), strict=True):
+        np.testing.assert_allclose(new, old, rtol=0, atol=1e-6)
+        assert np.ptp(old) > 0 or old.size == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prepared_model_takes_batches(kind: Kind, tmp_path: Path) -> None:
+    session = open_session(prepare(graphs.published(kind, tmp_path / "model.onnx"), tmp_path), Device.CPU)
+    batch = random_batch(kind, 3)
+    alone = [session.run(image[np.newaxis]) for image in batch]
+    for index, together in enumerate(session.run(batch)):
+        np.testing.assert_allclose(together, np.concatenate([outputs[index] for outputs in alone]), atol=1e-6)
+
+
+def test_a_prepared_detector_takes_images_of_other_sizes(tmp_path: Path) -> None:
+    session = open_session(prepare(graphs.detector(tmp_path / "model.onnx"), tmp_path), Device.CPU)
+    outputs = dict(zip(session.output_names, session.run(random_batch("detector", 2, 96, 160)), strict=True))
+    assert outputs["cls_8"].shape == (2, 12 * 20, 1)
+    assert outputs["kps_32"].shape == (2, 3 * 5, 10)
+
+
+def test_only_prelus_with_a_slope_a_channel_over_an_image_are_rewritten(tmp_path: Path) -> None:
+    prepared = onnx.load(prepare(graphs.quality(tmp_path / "model.onnx"), tmp_path))
+    operators = Counter(node.op_type for node in prepared.graph.node)
+    assert operators["PRelu"] == 2  # the one slope that all channels share, and the one over a vector
+    assert operators["Relu"] == 4
+    assert len(prepared.graph.value_info) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_built_in_model_needs_no_surgery_and_stays_what_it_is(kind: Kind, tmp_path: Path) -> None:
+    model = find(BUILT_IN[kind], kind, str(tmp_path))
+    before, after = onnx.load(model.path), onnx.load(prepare(model, tmp_path))
+    assert after.graph.node == before.graph.node
+    assert after.graph.input == before.graph.input
+    assert after.graph.output == before.graph.output
+
+
+def test_a_model_is_prepared_once_for_each_content(tmp_path: Path) -> None:
+    model = graphs.quality(tmp_path / "model.onnx")
+    path = prepare(model, tmp_path)
+    assert path.parent == tmp_path / "prepared"
+    assert model.sha256 in path.name
+    made = path.stat().st_mtime_ns
+    assert prepare(model, tmp_path) == path
+    assert path.stat().st_mtime_ns == made
+    other = prepare(find(BUILT_IN["quality"], "quality", str(tmp_path)), tmp_path)
+    assert {file.name for file in path.parent.iterdir()} == {path.name, other.name}
+
+
+def test_the_published_file_is_left_alone(tmp_path: Path) -> None:
+    model = graphs.detector(tmp_path / "model.onnx")
+    before = model.path.read_bytes()
+    prepare(model, tmp_path)
+    assert model.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no model at all", None], ids=["empty", "text", "cut"])
+def test_a_corrupt_file_is_one_clear_line(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(graphs.quality(path).path.read_bytes()[:900] if content is None else content)
+    with pytest.raises(ModelError, match=r"mine\.onnx is not an ONNX model that can be used: ") as error:
+        prepare(find(str(path), "quality", ""), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_of_the_other_kind_is_refused(tmp_path: Path) -> None:
+    detector, quality = graphs.detector(tmp_path / "d.onnx").path, graphs.quality(tmp_path / "q.onnx").path
+    with pytest.raises(ModelError, match=r"d\.onnx is no quality model: one output"):
+        prepare(find(str(detector), "quality", ""), tmp_path)
+    with pytest.raises(ModelError, match=r"q\.onnx is no detector: YuNet's twelve outputs"):
+        prepare(find(str(quality), "detector", ""), tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "prepared").write_bytes(b"")
+    with pytest.raises(ModelError, match="cannot write"):
+        prepare(graphs.quality(tmp_path / "model.onnx"), tmp_path)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from fiqa_worker.errors import ModelError
+from fiqa_worker.sessions import open_session
+from fiqa_worker.settings import Device
+from tests.worker import graphs
+
+PROVIDERS = {
+    Device.CUDA: "CUDAExecutionProvider",
+    Device.TENSORRT: "TensorrtExecutionProvider",
+    Device.OPENVINO: "OpenVINOExecutionProvider",
+}
+
+
+@pytest.mark.parametrize("device", [Device.AUTO, Device.CPU])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_session_runs_a_batch(device: Device, threads: int, tmp_path: Path) -> None:
+    session = open_session(graphs.quality(tmp_path / "model.onnx").path, device, threads=threads)
+    assert session.output_names == ["quality"]
+    (scores,) = session.run(np.zeros((1, 3, 112, 112), np.float32))
+    assert scores.shape == (1, 1)
+    assert scores.dtype == np.float32
+
+
+@pytest.mark.parametrize("device", PROVIDERS)
+def test_a_device_that_is_not_there_says_what_to_install(device: Device, tmp_path: Path) -> None:
+    if PROVIDERS[device] in ort.get_available_providers():
+        pytest.skip(f"this onnxruntime has {PROVIDERS[device]}")
+    with pytest.raises(
+        ModelError, match=rf"FIQA_DEVICE={device}: this onnxruntime has no {PROVIDERS[device]}: install"
+    ):
+        open_session(graphs.quality(tmp_path / "model.onnx").path, device)
+
+
+def test_a_broken_file_is_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(ModelError, match=r"model\.onnx does not load: ") as error:
+        open_session(path, Device.CPU)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,52 @@
+"""A face and its five landmarks -> the 112x112 crop that quality models know; pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from cv2.typing import MatLike
+from numpy.typing import NDArray
+
+CROP_SIZE: Final = 112
+
+# Where the landmarks of an aligned face are (ArcFace's template), in YuNet's order.
+_TEMPLATE: Final = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.729904, 92.2041)], np.float32
+)
+
+
+def align(image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Warp one face onto the 112x112 ArcFace template.
+
+    Args:
+        image: H x W x 3, BGR.
+        landmarks: 5 x 2 pixels, in YuNet's order.
+
+    Returns:
+        112 x 112 x 3, BGR; black where the face reaches out of the image.
+    """
+    matrix = _robust(landmarks)
+    if matrix is None:  # landmarks that nearly coincide
+        matrix = _least_squares(landmarks.astype(np.float64))
+    return np.asarray(cv2.warpAffine(image, matrix, (CROP_SIZE, CROP_SIZE)), np.uint8)
+
+
+def _robust(landmarks: NDArray[np.float32]) -> MatLike | None:
+    """The reference's similarity, as a 2 x 3 matrix; None where there is none."""
+    return cv2.estimateAffinePartial2D(landmarks, _TEMPLATE, method=cv2.LMEDS)[0]
+
+
+def _least_squares(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The similarity that takes the landmarks closest to the template, as a 2 x 3 matrix.
+
+    With points as complex numbers a similarity is z -> turn * z + shift, and least squares has one closed form.
+    """
+    source = landmarks[:, 0] + 1j * landmarks[:, 1]
+    target = _TEMPLATE[:, 0].astype(np.float64) + 1j * _TEMPLATE[:, 1]
+    centred = source - source.mean()
+    spread = np.vdot(centred, centred).real
+    turn = np.vdot(centred, target) / spread if spread > 0 else 1.0 + 0.0j  # all in one point: as it stands
+    shift = target.mean() - turn * source.mean()
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
