@@ -216,7 +216,8 @@ def s3_client() -> BaseClient:
         connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=32
     )
     try:
-        return boto3.client("s3", config=config)
+        # A session of its own: making clients of boto3's shared one is not safe in threads.
+        return boto3.Session().client("s3", config=config)
     except (BotoCoreError, ValueError) as error:
         raise SettingsError(f"S3: {error}: check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL") from error
 
