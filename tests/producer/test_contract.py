@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fiqa_producer.contract import (
+    MAX_ID_CHARS,
+    MAX_URI_CHARS,
+    RETRYABLE,
+    ErrorCode,
+    Face,
+    ImageError,
+    ImageResult,
+    ImageSize,
+    Item,
+    Status,
+)
+from fiqa_producer.errors import ContractError
+
+# The wire's version 1 as its page shows it: what is written today must be read for ever.
+LINE = """
+{"v": 1, "uri": "s3://photos/a.jpg", "id": null, "status": "scored",
+ "image": {"width": 4000, "height": 3000},
+ "faces": [{"box": [1, 2, 30.5, 40], "confidence": 0.93,
+            "landmarks": [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10]], "quality": 0.71}],
+ "error": null, "detector": "yunet_2023mar", "quality_model": "ediffiqa_tiny_jun2024", "ms": 12.3}
+"""
+
+SCORED = ImageResult(
+    uri="s3://photos/a.jpg",
+    status=Status.SCORED,
+    image=ImageSize(width=4000, height=3000),
+    faces=(
+        Face(box=(1, 2, 30.5, 40), confidence=0.93, landmarks=((1, 2), (3, 4), (5, 6), (7, 8), (9, 10)), quality=0.71),
+    ),
+    detector="yunet_2023mar",
+    quality_model="ediffiqa_tiny_jun2024",
+    ms=12.3,
+)
+
+
+def changed(**fields: Any) -> str:
+    return json.dumps(json.loads(LINE) | fields)
+
+
+def test_a_result_reads_and_writes_as_version_1_says() -> None:
+    assert ImageResult.decode(LINE) == SCORED
+    assert json.loads(SCORED.encode()) == json.loads(LINE)
+
+
+def test_a_value_is_one_line_whatever_is_in_it() -> None:
+    item = Item(uri="s3://b/naïve\n\u2028\x85 日本.jpg", id='say "hi"\r\n')
+    encoded = item.encode()
+    assert encoded.splitlines() == [encoded]
+    assert Item.decode(encoded) == item
+
+
+def test_an_item_needs_only_a_uri() -> None:
+    assert Item.decode(b'{"uri": "s3://b/k"}') == Item(uri="s3://b/k", id=None)
+
+
+def test_fields_of_a_newer_writer_are_ignored() -> None:
+    assert ImageResult.decode(changed(blur=0.3)) == SCORED
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        pytest.param(Item, b"", id="empty"),
+        pytest.param(Item, b"s3://b/k", id="not JSON"),
+        pytest.param(Item, b'{"uri": "s3://b/k"', id="cut off"),
+        pytest.param(Item, b'{"uri": "\xff"}', id="not UTF-8"),
+        pytest.param(Item, b"[1]", id="not an object"),
+        pytest.param(Item, b"{}", id="no uri"),
+        pytest.param(Item, b'{"uri": ""}', id="empty uri"),
+        pytest.param(Item, b'{"uri": 7}', id="uri is a number"),
+        pytest.param(Item, b'{"uri": "%s"}' % (b"x" * (MAX_URI_CHARS + 1)), id="uri too long"),
+        pytest.param(Item, b'{"uri": "a", "id": "%s"}' % (b"x" * (MAX_ID_CHARS + 1)), id="id too long"),
+        pytest.param(ImageResult, changed(v=2), id="another version"),
+        pytest.param(ImageResult, changed(status="fine"), id="unknown status"),
+        pytest.param(ImageResult, changed(status="no_face"), id="no_face with faces"),
+        pytest.param(ImageResult, changed(faces=[]), id="scored without faces"),
+        pytest.param(ImageResult, changed(status="failed", faces=[]), id="failed without an error"),
+        pytest.param(ImageResult, changed(error={"code": "not_found", "message": ""}), id="scored with an error"),
+        pytest.param(ImageResult, changed(ms=-1), id="negative time"),
+        pytest.param(ImageResult, changed(ms=float("nan")), id="time is not a number"),
+        pytest.param(ImageResult, LINE.replace("0.71", "Infinity"), id="endless quality"),
+        pytest.param(ImageResult, LINE.replace("[9, 10]", "[9]"), id="half a landmark"),
+    ],
+)
+def test_a_line_that_is_not_version_1_is_a_contract_error_in_one_line(
+    kind: type[Item | ImageResult], line: bytes | str
+) -> None:
+    with pytest.raises(ContractError, match=rf"^not a valid {kind.__name__}: [^\n]+$") as caught:
+        kind.decode(line)
+    assert len(str(caught.value)) < 200
+
+
+def test_the_error_names_the_field() -> None:
+    with pytest.raises(ContractError, match=r"faces\.0\.landmarks\.4\.1"):
+        ImageResult.decode(LINE.replace("[9, 10]", "[9]"))
+
+
+def test_values_cannot_be_changed_and_can_be_keys() -> None:
+    item = Item(uri="s3://b/k")
+    with pytest.raises(ValueError, match="frozen"):
+        item.uri = "s3://b/other"
+    assert {item, Item(uri="s3://b/k")} == {item}
+
+
+def test_only_codes_that_may_pass_are_retryable() -> None:
+    assert {str(code) for code in RETRYABLE} == {"fetch_failed", "fetch_timeout", "internal_error"}
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_every_code_travels_as_its_own_name(code: ErrorCode) -> None:
+    error = ImageError(code=code, message="why")
+    result = ImageResult(uri="s3://b/k", status=Status.FAILED, error=error, detector="d", quality_model="q")
+    assert json.loads(result.encode())["error"] == {"code": code.name.lower(), "message": "why"}
+    assert ImageResult.decode(result.encode()) == result

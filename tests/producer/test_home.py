@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import stat
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fiqa_producer.errors import HomeError, RedisUnavailableError, SettingsError
+from fiqa_producer.home import Home, list_objects, open_home, pack, unpack
+from fiqa_producer.ledger import Ledger, new_job_id
+from tests.conftest import Bucket
+from tests.servers import S3Server
+
+JOB = new_job_id()
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def nowhere() -> Iterator[Ledger]:
+    """A ledger for homes that do not use it."""
+    with closing(Ledger(NOWHERE)) as ledger:
+        yield ledger
+
+
+@pytest.fixture(params=["redis", "folder", "s3", "s3 prefix"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
+    url = NOWHERE
+    where = str(tmp_path / "made/when needed")
+    if request.param == "redis":
+        url, where = request.getfixturevalue("redis_url"), "redis"
+    elif request.param.startswith("s3"):
+        request.getfixturevalue("s3_env")
+        bucket = request.getfixturevalue("bucket")
+        where = bucket.uri("a team's/jobs/" if request.param == "s3 prefix" else "")
+    with closing(Ledger(url)) as ledger:
+        yield open_home(where, ledger)
+
+
+# Shards
+
+
+@pytest.mark.parametrize("lines", [[], [b"{}"], [b'{"a": 1}', "ü\u2028\x85".encode(), b""], [b"x" * 1000] * 5000])
+def test_a_shard_unpacks_to_the_lines_it_was_packed_of(lines: list[bytes]) -> None:
+    assert unpack(pack(lines)) == lines
+
+
+def test_equal_lines_make_equal_shards_that_any_gzip_reads() -> None:
+    lines = [b'{"uri": "s3://b/k"}', b"{}"]
+    assert pack(lines) == pack(iter(lines))
+    assert gzip.decompress(pack(lines)) == b'{"uri": "s3://b/k"}\n{}\n'
+
+
+def test_a_shard_that_is_cut_off_is_refused_wherever_it_is_cut() -> None:
+    whole = pack(b"%d" % number for number in range(1000))
+    for length in (*range(30), len(whole) // 2, *range(len(whole) - 10, len(whole))):
+        with pytest.raises(HomeError, match="cut off"):
+            unpack(whole[:length])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b'{"uri": "s3://b/k"}\n', id="not compressed"),
+        pytest.param(zlib.compress(b"{}\n"), id="zlib, not gzip"),
+        pytest.param(pack([b"x" * 99])[:-8] + bytes(8), id="wrong checksum"),
+    ],
+)
+def test_a_damaged_shard_is_refused(data: bytes) -> None:
+    with pytest.raises(HomeError, match=r"^a shard is damaged: [^\n]+$"):
+        unpack(data)
+
+
+def test_a_shard_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fiqa_producer.home._MAX_SHARD_BYTES", 1000)
+    assert len(unpack(pack([b"x" * 998]))[0]) == 998
+    with pytest.raises(HomeError, match="larger than fiqa writes"):
+        unpack(pack([b"x" * 1_000_000]))
+
+
+# What every home does
+
+
+def test_what_was_written_is_read(home: Home) -> None:
+    data = os.urandom(100_000)
+    home.write(JOB, "manifest", 0, data)
+    home.write(JOB, "results", 0, b"")
+    home.write(JOB, "manifest", 99_999_999, b"last")
+    assert home.read(JOB, "manifest", 0) == data
+    assert home.read(JOB, "results", 0) == b""
+    assert home.read(JOB, "manifest", 99_999_999) == b"last"
+
+
+def test_write_replaces_what_was_there(home: Home) -> None:
+    home.write(JOB, "manifest", 0, b"a longer first one")
+    home.write(JOB, "manifest", 0, b"second")
+    assert home.read(JOB, "manifest", 0) == b"second"
+
+
+def test_write_once_keeps_the_first_and_says_so(home: Home) -> None:
+    assert home.write_once(JOB, "results", 0, b"first") is True
+    assert home.write_once(JOB, "results", 0, b"second") is False
+    assert home.write_once(JOB, "results", 0, b"first") is False
+    assert home.read(JOB, "results", 0) == b"first"
+
+
+def test_of_many_that_write_once_at_the_same_time_one_does(home: Home) -> None:
+    shards = [b"%d" % number * 20_000 for number in range(8)]
+    for chunk in range(5):
+        with ThreadPoolExecutor(len(shards)) as pool:
+            wrote = list(pool.map(lambda data, chunk=chunk: home.write_once(JOB, "results", chunk, data), shards))
+        assert wrote.count(True) == 1
+        assert home.read(JOB, "results", chunk) == shards[wrote.index(True)]
+
+
+def test_jobs_and_chunks_do_not_mix(home: Home) -> None:
+    other = new_job_id()
+    for job, chunk in [(JOB, 0), (JOB, 1), (other, 0)]:
+        home.write(job, "results", chunk, f"{job} {chunk}".encode())
+    for job, chunk in [(JOB, 0), (JOB, 1), (other, 0)]:
+        assert home.read(job, "results", chunk) == f"{job} {chunk}".encode()
+
+
+def test_reading_what_is_not_there_is_one_line(home: Home) -> None:
+    home.write(JOB, "manifest", 0, b"x")
+    for job, chunk in [(JOB, 1), (new_job_id(), 0)]:
+        with pytest.raises(HomeError, match=r"^[^\n]+$") as caught:
+            home.read(job, "manifest", chunk)
+        assert job in str(caught.value)
+
+
+def test_a_homes_url_opens_the_same_home(home: Home) -> None:
+    home.write(JOB, "manifest", 0, b"x")
+    # A job's worker knows the home by this URL alone; only that of Redis needs the ledger's connection.
+    ledger = home._ledger if home.url == "redis" else Ledger(NOWHERE)  # type: ignore[attr-defined]  # noqa: SLF001
+    assert open_home(home.url, ledger).read(JOB, "manifest", 0) == b"x"
+
+
+# Folders
+
+
+def test_a_folder_may_be_named_in_several_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nowhere: Ledger
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "a #1?"
+    names = [str(folder), "a #1?", "./x/../a #1?", "~/a #1?", folder.as_uri()]
+    assert {open_home(name, nowhere).url for name in names} == {str(folder)}
+
+
+def test_others_can_read_a_folder_by_its_names(tmp_path: Path, nowhere: Ledger) -> None:
+    open_home(str(tmp_path), nowhere).write_once(JOB, "results", 17, b"x")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == [tmp_path / "jobs" / JOB / "results" / "00000017.jsonl.gz"]
+    assert stat.S_IMODE(files[0].stat().st_mode) == 0o644
+
+
+def test_a_write_that_fails_leaves_no_file_behind(tmp_path: Path, nowhere: Ledger) -> None:
+    home = open_home(str(tmp_path), nowhere)
+    home.write_once(JOB, "results", 0, b"first")
+    home.write_once(JOB, "results", 0, b"second")
+    target = tmp_path / "jobs" / JOB / "results" / "00000001.jsonl.gz"
+    target.mkdir()
+    with pytest.raises(HomeError, match=rf"^cannot write {re.escape(str(target))}: Is a directory"):
+        home.write(JOB, "results", 1, b"x")
+    assert sorted(path.name for path in target.parent.iterdir()) == ["00000000.jsonl.gz", "00000001.jsonl.gz"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, nowhere: Ledger) -> None:
+    (tmp_path / "file").touch()
+    home = open_home(str(tmp_path / "file"), nowhere)
+    with pytest.raises(HomeError, match=r"^cannot write [^\n]+/file/jobs/[^\n]+: Not a directory: [^\n]*FIQA_HOME$"):
+        home.write(JOB, "manifest", 0, b"x")
+    with pytest.raises(HomeError, match=r"^cannot read [^\n]+: Not a directory$"):
+        home.read(JOB, "manifest", 0)
+
+
+# S3
+
+
+@pytest.mark.usefixtures("s3_env")
+@pytest.mark.parametrize("prefix", ["", "a/b", "a/b/"])
+def test_others_can_read_a_bucket_by_its_names(bucket: Bucket, nowhere: Ledger, prefix: str) -> None:
+    open_home(bucket.uri(prefix), nowhere).write_once(JOB, "results", 17, pack([b"{}"]))
+    (key,) = list_objects(bucket.name, "")
+    assert key == f"{'a/b/' if prefix else ''}jobs/{JOB}/results/00000017.jsonl.gz"
+    assert bucket.client.get_object(Bucket=bucket.name, Key=key)["ContentType"] == "application/gzip"
+
+
+@pytest.mark.usefixtures("s3_env")
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("AWS_ACCESS_KEY_ID", "the access key is not known: check AWS_PROFILE or AWS_ACCESS_KEY_ID"),
+        ("AWS_SECRET_ACCESS_KEY", "the secret key is wrong: check AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_wrong_keys_are_one_line_that_says_which(
+    bucket: Bucket,
+    nowhere: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    s3: S3Server,
+    *,
+    name: str,
+    why: str,
+) -> None:
+    if s3.name != "Ceph":
+        pytest.skip("moto checks no keys")
+    monkeypatch.setenv(name, "WRONG")
+    home = open_home(bucket.uri(""), nowhere)
+    with pytest.raises(HomeError, match=rf"^cannot write s3://{bucket.name}/jobs/[^\n]+: {why}$"):
+        home.write(JOB, "manifest", 0, b"x")
+    with pytest.raises(HomeError, match=rf"^cannot read s3://{bucket.name}/jobs/[^\n]+: {why}$"):
+        home.read(JOB, "manifest", 0)
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_no_keys_at_all_is_one_line_that_says_what_to_set(
+    bucket: Bucket, nowhere: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(HomeError, match=r"no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID"):
+        open_home(bucket.uri(""), nowhere).write(JOB, "manifest", 0, b"x")
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_a_missing_bucket_is_one_line(bucket: Bucket, nowhere: Ledger) -> None:
+    home = open_home(f"s3://{bucket.name}-no/prefix", nowhere)
+    with pytest.raises(HomeError, match=r"^cannot write s3://[^\n]+: no such bucket: make it$"):
+        home.write_once(JOB, "results", 0, b"x")
+    with pytest.raises(HomeError, match=r"^cannot read s3://[^\n]+: no such bucket: make it$"):
+        home.read(JOB, "results", 0)
+
+
+@pytest.mark.usefixtures("s3_env")
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_PROFILE", "not-there"), ("AWS_ENDPOINT_URL", "no URL"), ("AWS_ENDPOINT_URL", "localhost")]
+)
+def test_wrong_settings_of_boto3_are_one_line(
+    nowhere: Ledger, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=rf"^S3: [^\n]+{value}[^\n]+{name}"):
+        open_home("s3://bucket", nowhere)
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_an_s3_that_does_not_answer_is_one_line(nowhere: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(HomeError, match=r"^cannot write [^\n]+Could not connect[^\n]+127\.0\.0\.1:1[^\n]+$"):
+        open_home("s3://bucket", nowhere).write(JOB, "manifest", 0, b"x")
+
+
+# Homes that are none
+
+
+@pytest.mark.parametrize("url", ["http://store/x", "redis://localhost", "s3://", "s3:///prefix", "file://host/data"])
+def test_a_home_that_is_none_is_a_settings_error(nowhere: Ledger, url: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^FIQA_HOME: '{url}' [^\n]+$"):
+        open_home(url, nowhere)
+
+
+def test_a_redis_home_without_redis_is_one_line(nowhere: Ledger) -> None:
+    home = open_home("redis", nowhere)
+    for act in (lambda: home.write_once(JOB, "results", 0, b"x"), lambda: home.read(JOB, "results", 0)):
+        with pytest.raises(RedisUnavailableError, match=r"^cannot reach Redis at redis://127\.0\.0\.1:1/0 [^\n]+$"):
+            act()

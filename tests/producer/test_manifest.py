@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count, groupby
+from pathlib import Path
+
+import pytest
+
+from fiqa_producer.contract import MAX_ID_CHARS, MAX_URI_CHARS, Item
+from fiqa_producer.errors import SourceError
+from fiqa_producer.manifest import STDIN, chunked, read
+from tests.conftest import Bucket
+
+
+def refuse(error: SourceError) -> None:
+    raise error
+
+
+def uris(*sources: str | Path) -> list[str]:
+    return [item.uri for item in read([str(source) for source in sources], on_bad_line=refuse)]
+
+
+def read_with_errors(source: Path) -> tuple[list[str], list[str]]:
+    errors: list[str] = []
+    items = read([str(source)], on_bad_line=lambda error: errors.append(str(error)))
+    return [item.uri for item in items], errors
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+# Folders and single images
+
+
+def test_a_folder_is_read_recursively_and_in_order(tmp_path: Path) -> None:
+    touch(tmp_path, "b.jpg", "a.JPEG", "sub/2.png", "sub/10.webp", "sub/deep/x.tiff", "another/y.avif")
+    found = [Path(uri.removeprefix("file://")).relative_to(tmp_path).as_posix() for uri in uris(tmp_path)]
+    assert found == ["a.JPEG", "b.jpg", "another/y.avif", "sub/10.webp", "sub/2.png", "sub/deep/x.tiff"]
+
+
+def test_what_is_hidden_or_no_image_is_left_out_of_a_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", ".b.jpg", ".hidden/c.jpg", "notes.txt", "jpg", "a.jpg.part", "d.heic", "e.jpg/f.bmp")
+    assert uris(tmp_path) == [(tmp_path / "a.jpg").as_uri(), (tmp_path / "e.jpg/f.bmp").as_uri()]
+
+
+def test_any_file_name_becomes_a_uri_that_leads_back_to_it(tmp_path: Path) -> None:
+    names = ["a b.jpg", "50%.jpg", "x#y?.jpg", "日本.jpg", "line\nbreak.jpg", os.fsdecode(b"latin-\xe9.jpg")]
+    touch(tmp_path, *names)
+    found = uris(tmp_path)
+    assert all(uri.isascii() and uri.isprintable() for uri in found)
+    assert sorted(found) == sorted((tmp_path / name).as_uri() for name in names)
+
+
+def test_a_relative_folder_becomes_absolute_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "photos/a.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert (
+        uris("photos") == uris("photos/a.jpg") == uris("./photos/../photos") == [(tmp_path / "photos/a.jpg").as_uri()]
+    )
+
+
+def test_sources_follow_each_other_and_may_repeat(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.gif")
+    assert uris(tmp_path / "b.gif", tmp_path, tmp_path / "b.gif") == [
+        (tmp_path / name).as_uri() for name in ("b.gif", "a.jpg", "b.gif", "b.gif")
+    ]
+
+
+def test_an_empty_folder_has_no_items(tmp_path: Path) -> None:
+    assert uris(tmp_path) == []
+
+
+# Lists
+
+
+@pytest.mark.parametrize("name", ["list.txt", "LIST.TXT", "a.b.lst", "x.list", "x.jsonl", "x.ndjson"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_lists_go_by_their_suffix_and_may_be_compressed(tmp_path: Path, name: str, *, compressed: bool) -> None:
+    path = tmp_path / (name + ".gz" if compressed else name)
+    content = b's3://b/1.jpg\n{"uri": "s3://b/2"}\n'
+    path.write_bytes(gzip.compress(content) if compressed else content)
+    assert uris(path) == ["s3://b/1.jpg", "s3://b/2"]
+
+
+def test_a_list_may_come_from_any_editor(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(
+        b"\xef\xbb\xbfs3://b/first.jpg\r\n"
+        b"# a comment\r\n"
+        b"\r\n"
+        b"   s3://b/with space.jpg  \r\n"
+        b"file:///data/a.jpg\n"
+        b"s3://b/caf\xc3\xa9.jpg\n"
+        b"s3://b/last.jpg"
+    )
+    assert uris(path) == [
+        "s3://b/first.jpg",
+        "s3://b/with space.jpg",
+        "file:///data/a.jpg",
+        "s3://b/café.jpg",
+        "s3://b/last.jpg",
+    ]
+
+
+def test_paths_of_a_list_are_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text('a b.jpg\n/data/c.jpg\n{"uri": "sub/d.jpg"}\n')
+    assert uris("list.txt") == [
+        (tmp_path / "a b.jpg").as_uri(),
+        "file:///data/c.jpg",
+        (tmp_path / "sub/d.jpg").as_uri(),
+    ]
+
+
+def test_json_lines_carry_the_callers_id(tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    path.write_text(
+        '{"uri": "s3://b/1", "id": "one", "label": [1, 2]}\n'
+        '{"source-ref": "s3://b/2", "id": 2}\n'
+        '{"uri": "s3://b/3", "id": null}\n'
+        '{"uri": "s3://b/4"}\n'
+    )
+    assert list(read([str(path)], on_bad_line=refuse)) == [
+        Item(uri="s3://b/1", id="one"),
+        Item(uri="s3://b/2", id="2"),
+        Item(uri="s3://b/3"),
+        Item(uri="s3://b/4"),
+    ]
+
+
+def test_a_bad_line_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    bad: list[tuple[bytes, str]] = [
+        (b'{"uri": "s3://b/x"', "Expecting"),
+        (b"{}", "`uri` or `source-ref`"),
+        (b'{"uri": ""}', "`uri` or `source-ref`"),
+        (b'{"uri": ["s3://b/x"]}', "`uri` or `source-ref`"),
+        (b'{"uri": "s3://b/x", "id": 1.5}', "id: "),
+        (b'{"uri": "s3://b/x", "id": "%s"}' % (b"x" * (MAX_ID_CHARS + 1)), "id: "),
+        (b'{"uri": "s3://b/\\ud800"}', "unicode"),
+        (b'{"uri": %s' % (b"[" * 60_000), "recursion"),
+        (b"s3://b/" + b"x" * MAX_URI_CHARS, "uri: "),
+        (b"s3://b/" + b"x" * 300_000, "longer than 65536 bytes"),
+        (b"s3://b/\xff", "not UTF-8"),
+        (b"\xfe\xff\x00s", "not UTF-8"),
+        (b"nul\0.jpg", "null"),
+        (bytes(tmp_path / "loop"), "loop"),
+    ]
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"s3://b/good\n" + b"".join(line + b"\ns3://b/good\n" for line, _ in bad))
+
+    good, errors = read_with_errors(path)
+
+    assert good == ["s3://b/good"] * (len(bad) + 1)
+    assert [error.partition(": ")[0] for error in errors] == [f"{path}, line {2 * n}" for n in range(1, len(bad) + 1)]
+    for error, (_, part) in zip(errors, bad, strict=True):
+        assert part in error
+        assert "\n" not in error
+
+
+def test_a_long_last_line_without_an_end_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"s3://b/good\n" + b"x" * 200_000)
+    assert read_with_errors(path) == (["s3://b/good"], [f"{path}, line 2: longer than 65536 bytes"])
+
+
+def test_whoever_reads_may_stop_at_the_first_bad_line(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("s3://b/1\n{\ns3://b/2\n")
+    with pytest.raises(SourceError, match="line 2"):
+        uris(path)
+
+
+def test_a_list_comes_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b's3://b/1\n{"uri": "s3://b/2"}\n\xff\n')))
+    errors: list[SourceError] = []
+    assert [item.uri for item in read([STDIN], on_bad_line=errors.append)] == ["s3://b/1", "s3://b/2"]
+    assert [str(error) for error in errors] == ["standard input, line 3: not UTF-8"]
+
+
+def test_a_list_is_streamed_and_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, encoding="utf-8") as stdin, os.fdopen(writer, "wb", buffering=0) as feeder:
+        monkeypatch.setattr("sys.stdin", stdin)
+        items = read([STDIN], on_bad_line=refuse)
+        for number in range(3):
+            feeder.write(b"s3://b/%d\n" % number)
+            assert next(items).uri == f"s3://b/{number}"
+
+
+# Sources that cannot be read
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("missing", "No such file"),
+        ("missing.txt", "No such file"),
+        ("x" * 300, "too long"),
+        ("loop", "symbolic links"),
+        ("notes.md", "neither a folder, nor an image, nor a list"),
+        ("photo.jpg.gz", "neither a folder, nor an image, nor a list"),
+        ("none.txt.gz", "gzip"),
+        ("cut.txt.gz", "end-of-stream"),
+        ("damaged.txt.gz", "decompressing"),
+        ("https://example.org/a.jpg", "only s3:// can be listed"),
+        ("s3://", "names no bucket"),
+        ("s3:///prefix/", "names no bucket"),
+        ("s3://bucket/prefix", "a prefix ends in a slash: s3://bucket/prefix/"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, why: str
+) -> None:
+    compressed = gzip.compress(os.urandom(4000).hex().encode())
+    (tmp_path / "notes.md").touch()
+    (tmp_path / "photo.jpg.gz").touch()
+    (tmp_path / "none.txt.gz").write_bytes(b"s3://b/1\n")
+    (tmp_path / "cut.txt.gz").write_bytes(compressed[:-100])
+    (tmp_path / "damaged.txt.gz").write_bytes(compressed[:10] + b"\xff" * 100 + compressed[110:])
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError) as caught:
+        uris(source)
+    assert str(caught.value).startswith(source)
+    assert why in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_closed_standard_input_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(SourceError, match="standard input is closed"):
+        uris(STDIN)
+
+
+# S3
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_an_s3_prefix_is_listed_page_by_page_and_only_its_images(bucket: Bucket) -> None:
+    keys = [f"photos/{number:04}.jpg" for number in range(1003)]
+    with ThreadPoolExecutor(8) as pool:
+        others = ["photos/notes.txt", "photos/", "photos-private/a.jpg", "top.png"]
+        list(pool.map(lambda key: bucket.put(key, b""), keys + others))
+    assert uris(bucket.uri("photos/")) == [bucket.uri(key) for key in keys]
+    everything = [bucket.uri(key) for key in ["photos-private/a.jpg", *keys, "top.png"]]
+    assert uris(bucket.uri("")) == uris(f"s3://{bucket.name}") == everything
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_s3_keys_stay_as_they_are(bucket: Bucket) -> None:
+    keys = sorted(["a b.jpg", "50%20.jpg", "x#y?z.jpg", "日本.jpg", "plus+.jpg", "deep/er/k.PNG"])
+    for key in keys:
+        bucket.put(key, b"")
+    assert sorted(uris(bucket.uri(""))) == [bucket.uri(key) for key in keys]
+
+
+def test_a_single_s3_image_is_not_looked_for() -> None:
+    assert uris("s3://bucket/a b/c.JPG") == ["s3://bucket/a b/c.JPG"]
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_a_bucket_that_is_not_there_is_one_line(bucket: Bucket) -> None:
+    with pytest.raises(SourceError, match=rf"^cannot list s3://{bucket.name}-no/: no such bucket: make it$"):
+        uris(f"s3://{bucket.name}-no/")
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_a_bucket_name_that_cannot_be_is_one_line_that_tells_it() -> None:
+    with pytest.raises(SourceError, match=r'^cannot list [^\n]+Invalid bucket name "a b"'):
+        uris("s3://a b/")
+
+
+# Chunks
+
+
+def sizes(images: int, size: int | None = None) -> Sequence[tuple[int, int]]:
+    """The chunk sizes of a job, as runs of (size, how many)."""
+    chunks = chunked((Item(uri="s3://b/k") for _ in range(images)), size=size)
+    return [(length, len(list(run))) for length, run in groupby(map(len, chunks))]
+
+
+def test_chunks_start_small_and_double_up_to_256() -> None:
+    assert sizes(0) == []
+    assert sizes(1) == [(1, 1)]
+    assert sizes(100) == [(16, 6), (4, 1)]
+    assert sizes(8 * (16 + 32 + 64 + 128) + 20 * 256 + 1) == [(16, 8), (32, 8), (64, 8), (128, 8), (256, 20), (1, 1)]
+
+
+def test_chunks_of_a_fixed_size_stay_at_it() -> None:
+    assert sizes(1000, size=7) == [(7, 142), (6, 1)]
+    assert sizes(1000, size=1000) == [(1000, 1)]
+    assert sizes(3, size=1) == [(1, 3)]
+
+
+def test_chunks_keep_the_order_and_take_no_more_than_they_need() -> None:
+    numbers = count()
+    chunks = chunked(Item(uri=f"s3://b/{number}") for number in numbers)
+    assert [item.uri for item in next(chunks)] == [f"s3://b/{number}" for number in range(16)]
+    assert next(numbers) == 16

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from fiqa_producer.errors import SettingsError
+from fiqa_producer.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIQA_REDIS_URL", "FIQA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_any_setting_redis_is_local_and_keeps_everything() -> None:
+    assert Settings.load() == Settings(redis_url="redis://localhost:6379/0", home="redis")
+
+
+def test_the_environment_sets_and_what_is_given_goes_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIQA_REDIS_URL", "rediss://far:6380/1")
+    monkeypatch.setenv("FIQA_HOME", "s3://bucket/prefix")
+    assert Settings.load() == Settings(redis_url="rediss://far:6380/1", home="s3://bucket/prefix")
+    assert Settings.load(home="/data").home == "/data"
+    assert Settings.load(home="/data").redis_url == "rediss://far:6380/1"
+
+
+def test_settings_of_others_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIQA_DEVICE", "cpu")
+    monkeypatch.setenv("REDIS_URL", "redis://other:1/0")
+    assert Settings.load().redis_url == "redis://localhost:6379/0"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FIQA_REDIS_URL", ""),
+        ("FIQA_REDIS_URL", "localhost:6379"),
+        ("FIQA_REDIS_URL", "http://:secret@localhost"),
+        ("FIQA_HOME", ""),
+    ],
+)
+def test_a_wrong_setting_is_one_line_with_its_name_and_without_its_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=rf"^{name}: [^\n]+$") as caught:
+        Settings.load()
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__
