@@ -363,6 +363,10 @@ class Ledger:
             ) from error
         except redis.TimeoutError as error:
             raise RedisUnavailableError(f"Redis at {self._where} does not answer in time: try again") from error
+        except redis.OutOfMemoryError as error:
+            raise RedisUnavailableError(
+                f"Redis at {self._where} is full: raise its maxmemory, or keep jobs elsewhere with FIQA_HOME"
+            ) from error
         except redis.RedisError as error:
             raise RedisUnavailableError(f"Redis at {self._where} refused: {_reason(error)}") from error
 
