@@ -30,6 +30,6 @@ def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
 
 # The second name is this module's in the pool's children.
 if __name__ in {"__main__", "__mp_main__"}:
-    pipeline.decode = decode
+    setattr(pipeline, "decode", decode)  # noqa: B010  to mypy it is no attribute of that module
 if __name__ == "__main__":
     main()

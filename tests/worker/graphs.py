@@ -61,7 +61,7 @@ def detector(path: Path) -> ModelFile:
         graph.constant(f"shape_{part}", np.array([1, -1, width], np.int64))
     scaled = graph.add("Mul", "scaled", "input", graph.constant("scale", np.array(1 / 255, np.float32)))
     features = graph.add("Relu", "stem", graph.conv("stem_conv", scaled, (8, 3, 8, 8), strides=[8, 8]))
-    outputs = {}
+    outputs: dict[str, Sequence[int]] = {}
     for stride in (8, 16, 32):
         if stride > 8:
             features = graph.add("MaxPool", f"features_{stride}", features, kernel_shape=[2, 2], strides=[2, 2])

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fiqa_worker.align import align
+
 TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.729904, 92.2041)], np.float32
 )
@@ -17,7 +19,7 @@ def gradient(height: int, width: int) -> NDArray[np.uint8]:
     """A smooth picture in which no two corners are alike, H x W x 3, BGR."""
     y, x = np.mgrid[0:height, 0:width]
     down, right = 255 * y / max(height - 1, 1), 255 * x / max(width - 1, 1)
-    return np.rint(np.dstack([down, right, (255 - down) * right / 255])).astype(np.uint8)
+    return np.asarray(np.rint(np.dstack([down, right, (255 - down) * right / 255])), np.uint8)
 
 
 def portrait_jpeg() -> bytes:
@@ -28,3 +30,9 @@ def portrait_jpeg() -> bytes:
 def portrait() -> NDArray[np.uint8]:
     """The package's portrait, 512 x 512 x 3, BGR."""
     return np.asarray(cv2.imdecode(np.frombuffer(portrait_jpeg(), np.uint8), cv2.IMREAD_COLOR), np.uint8)
+
+
+def aligned_face() -> NDArray[np.uint8]:
+    """The portrait's face, 112 x 112 x 3, BGR."""
+    landmarks = np.array([[210, 110], [247, 108], [229, 130], [213, 150], [246, 149]], np.float32)
+    return align(portrait(), landmarks)

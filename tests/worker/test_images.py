@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fiqa_worker.errors import DecodeFailed, TooManyPixels, UnsupportedFormat
+from fiqa_worker.headers import read_header
+from fiqa_worker.images import decode
+
+MAX_PIXELS = 1_000_000
+SUFFIXES = (".jpg", ".png", ".webp", ".tiff", ".bmp", ".gif", ".avif")
+
+
+def picture(height: int = 48, width: int = 64) -> NDArray[np.uint8]:
+    """Four flat corners of different colours."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2] = (250, 20, 20)
+    image[: height // 2, width // 2 :] = (20, 250, 20)
+    image[height // 2 :, : width // 2] = (20, 20, 250)
+    image[height // 2 :, width // 2 :] = (200, 200, 200)
+    return image
+
+
+def encode(suffix: str, image: NDArray[np.generic], *options: int) -> bytes:
+    done, data = cv2.imencode(suffix, np.asarray(image), options)
+    assert done
+    return data.tobytes()
+
+
+def assert_alike(image: NDArray[np.uint8], expected: NDArray[np.uint8], tolerance: float = 6) -> None:
+    assert image.shape == expected.shape
+    assert image.dtype == np.uint8
+    assert np.abs(image.astype(int) - expected).mean() < tolerance
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_is_read_as_bgr(suffix: str) -> None:
+    tolerance = 25 if suffix == ".gif" else 6  # a GIF has few colours
+    assert_alike(decode(encode(suffix, picture()), max_pixels=MAX_PIXELS), picture(), tolerance)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_header_tells_the_size(suffix: str) -> None:
+    header = read_header(encode(suffix, picture(48, 64)))
+    assert (header.width, header.height) == (64, 48)
+
+
+def test_webps_other_forms_tell_their_size() -> None:
+    lossless = encode(".webp", picture(), cv2.IMWRITE_WEBP_QUALITY, 101)
+    assert lossless[12:16] == b"VP8L"
+    assert (read_header(lossless).width, read_header(lossless).height) == (64, 48)
+    transparent = encode(
+        ".webp", np.dstack([picture(), np.full((48, 64), 100, np.uint8)]), cv2.IMWRITE_WEBP_QUALITY, 80
+    )
+    assert transparent[12:16] == b"VP8X"
+    assert (read_header(transparent).width, read_header(transparent).height) == (64, 48)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_picture_over_the_pixel_limit_is_refused_with_both_numbers(suffix: str) -> None:
+    with pytest.raises(TooManyPixels, match="64 x 48 is more than the 3071 pixels of FIQA_MAX_IMAGE_PIXELS"):
+        decode(encode(suffix, picture()), max_pixels=64 * 48 - 1)
+    decode(encode(suffix, picture()), max_pixels=64 * 48)
+
+
+def test_a_bomb_is_refused_by_its_header_alone() -> None:
+    ihdr = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + ihdr + struct.pack(">I", zlib.crc32(ihdr))
+    with pytest.raises(TooManyPixels):
+        decode(bomb, max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_cut_off_anywhere_is_decode_failed(suffix: str) -> None:
+    data = encode(suffix, picture())
+    signature = 16
+    for length in sorted({signature, len(data) // 4, len(data) // 2, len(data) * 3 // 4, len(data) - 1}):
+        with pytest.raises(DecodeFailed):
+            decode(data[: max(length, signature)], max_pixels=MAX_PIXELS)
+
+
+def test_an_empty_file_says_so() -> None:
+    with pytest.raises(DecodeFailed, match="empty"):
+        decode(b"", max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize("data", [b"hello, I am text", b"%PDF-1.7", b"\0" * 100, b"\xff\xd8", b"<svg/>"])
+def test_what_is_no_picture_is_unsupported(data: bytes) -> None:
+    with pytest.raises(UnsupportedFormat):
+        decode(data, max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + b"\0\0\0\0"
+    plain = encode(".jpg", picture())
+    data = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
+    upright = {
+        1: picture(),
+        2: cv2.flip(picture(), 1),
+        3: cv2.rotate(picture(), cv2.ROTATE_180),
+        4: cv2.flip(picture(), 0),
+        5: cv2.transpose(picture()),
+        6: cv2.rotate(picture(), cv2.ROTATE_90_CLOCKWISE),
+        7: cv2.rotate(cv2.transpose(picture()), cv2.ROTATE_180),
+        8: cv2.rotate(picture(), cv2.ROTATE_90_COUNTERCLOCKWISE),
+    }[orientation]
+    assert_alike(decode(data, max_pixels=MAX_PIXELS), np.asarray(upright, np.uint8))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_sixteen_bits_become_eight(suffix: str) -> None:
+    deep = picture().astype(np.uint16) * 257
+    assert_alike(decode(encode(suffix, deep), max_pixels=MAX_PIXELS), picture(), tolerance=1)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff", ".bmp"])
+def test_grey_becomes_colours(suffix: str) -> None:
+    grey = np.asarray(cv2.cvtColor(picture(), cv2.COLOR_BGR2GRAY), np.uint8)
+    assert_alike(decode(encode(suffix, grey), max_pixels=MAX_PIXELS), np.dstack([grey] * 3))
+
+
+def test_a_palette_becomes_colours() -> None:
+    palette = [(250, 20, 20), (20, 250, 20), (20, 20, 250), (200, 200, 200)]
+    rows = b"".join(b"\0" + bytes(2 * (row >= 24) + (column >= 32) for column in range(64)) for row in range(48))
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 64, 48, 8, 3, 0, 0, 0)),
+        (b"PLTE", b"".join(bytes(reversed(colour)) for colour in palette)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    assert_alike(decode(data, max_pixels=MAX_PIXELS), picture(), tolerance=1)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_transparency_is_laid_over_white(suffix: str, depth: type[np.generic]) -> None:
+    alpha = np.full((48, 64), 255, np.uint8)
+    alpha[:24, :32] = 0
+    image = np.dstack([picture(), alpha])
+    data = encode(suffix, image if depth is np.uint8 else image.astype(np.uint16) * 257)
+    expected = picture()
+    expected[:24, :32] = 255
+    assert_alike(decode(data, max_pixels=MAX_PIXELS), expected, tolerance=1)
+
+
+def test_half_transparency_is_half_white() -> None:
+    data = encode(".png", np.dstack([np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 128, np.uint8)]))
+    assert abs(int(decode(data, max_pixels=MAX_PIXELS)[4, 4, 0]) - 127) <= 1
+
+
+def test_what_follows_a_jpegs_end_does_not_matter() -> None:
+    assert_alike(decode(encode(".jpg", picture()) + b"motion photo" * 100, max_pixels=MAX_PIXELS), picture())
