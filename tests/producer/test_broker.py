@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from kombu import Producer
 from kombu.exceptions import ContentDisallowed
+from kombu.messaging import Producer
 
 from fiqa_producer.broker import make_app, publish_tickets
 from fiqa_producer.contract import QUEUE, TASK_NAME, Priority
@@ -108,9 +108,9 @@ def test_an_application_travels_to_a_spawned_process(redis_url: str) -> None:
 
 def test_tickets_without_redis_are_one_line(ledger: Ledger) -> None:
     open_job(ledger, chunks=1)
-    with make_app("redis://:secret@127.0.0.1:1/0") as app:
-        with pytest.raises(RedisUnavailableError, match=r"^cannot [^\n]+$") as caught:
-            publish_tickets(app, ledger)
+    error = pytest.raises(RedisUnavailableError, match=r"^cannot [^\n]+$")
+    with make_app("redis://:secret@127.0.0.1:1/0") as app, error as caught:
+        publish_tickets(app, ledger)
     assert "secret" not in str(caught.value)
 
 
