@@ -6,6 +6,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
 
 from fiqa_producer.ledger import JobStatus
 
@@ -17,8 +18,8 @@ class JobProgress:
         columns = (
             SpinnerColumn(finished_text="●"),
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[told]}", markup=False),
         )
         self._progress = Progress(*columns, console=Console(stderr=True))
@@ -35,7 +36,7 @@ class JobProgress:
         """Draw this state."""
         self._progress.update(
             self._task,
-            description=f"{status.name or status.id} {status.state}",
+            description=str(status.state),
             total=status.images or None,
             completed=status.images_done,
             told=summary(status),
@@ -56,7 +57,7 @@ def summary(status: JobStatus) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as people say them: 42 s, 3 min, 2 h 05 min."""
-    if seconds < 60:  # noqa: PLR2004  a minute
+    if round(seconds) < 60:  # noqa: PLR2004  a minute
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"  # noqa: PLR2004  an hour

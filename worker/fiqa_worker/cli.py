@@ -201,17 +201,20 @@ def models() -> None:
 
 @models.command("list")
 def list_models() -> None:
-    """Show the models there are, their licences, and where they are."""
+    """Show the models there are, their licences, and whether they are here."""
     with _needs("cpu"):
         from fiqa_worker.models import verify
 
+    settings = WorkerSettings.load()
     grid = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("model", "kind", "licence", "state", "file"):
+    for column in ("model", "kind", "licence", "state"):
         grid.add_column(column, no_wrap=True)
-    for check in verify(WorkerSettings.load().models_dir):
+    grid.add_column("file")
+    for check in verify(settings.models_dir):
         model = check.model
-        grid.add_row(model.name, model.kind, model.licence, check.state, str(check.path))
-    Console(soft_wrap=True).print(grid)
+        grid.add_row(model.name, model.kind, model.licence, check.state, model.file)
+    Console().print(grid)
+    click.echo(f"models folder: {settings.models_dir}")
 
 
 @models.command()

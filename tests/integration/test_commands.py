@@ -1,0 +1,171 @@
+"""The worker's commands as people type them: real processes, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import cv2
+import pytest
+
+from fiqa_producer import ImageResult, Status
+from tests.integration.conftest import BUILTIN
+
+Fiqa = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def fiqa(tmp_path: Path) -> Fiqa:
+    """Runs `fiqa` in an empty folder with the built-in models; its output must hold no traceback."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+
+    def run(
+        *arguments: str | Path, environment: Mapping[str, str] = BUILTIN, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "fiqa_producer", *arguments],
+            env={**os.environ, "FIQA_MODELS_DIR": str(tmp_path / "models"), **environment},
+            cwd=folder,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert "Traceback" not in done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_the_demo_scores_its_photos_and_quality_falls_with_every_strength(fiqa: Fiqa, tmp_path: Path) -> None:
+    done = fiqa("demo")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "cwd" / "fiqa-demo"
+    results = [ImageResult.decode(line) for line in (folder / "results.jsonl").read_bytes().splitlines()]
+    names = {Path(result.uri).stem: result for result in results}
+    assert set(names) == {path.stem for path in (folder / "photos").iterdir()}
+    assert len(results) >= 30
+    strengths: dict[str, list[float]] = defaultdict(list)
+    original = names["original-0"].faces[0].quality
+    for name, result in sorted(names.items()):
+        kind, strength = name.split("-")
+        if result.status is Status.SCORED and kind in {"blur", "downsample", "noise", "jpeg", "dark", "occlusion"}:
+            assert int(strength) == len(strengths[kind]) + 1
+            strengths[kind].append(result.faces[0].quality)
+    assert len(strengths) == 6
+    for kind, qualities in strengths.items():
+        assert [original, *qualities] == sorted([original, *qualities], reverse=True), kind
+        assert len(qualities) >= 3
+    assert cv2.imread(str(folder / "contact-sheet.jpg")) is not None
+    shown = re.findall(r"^(\S+)\.jpg +\d+x\d+ +\d+ +(\d\.\d{3})", done.stdout, re.MULTILINE)
+    assert [float(quality) for _, quality in shown] == sorted((float(quality) for _, quality in shown), reverse=True)
+    assert len(shown) == sum(result.status is Status.SCORED for result in results)
+
+
+def test_run_streams_results_of_folders_lists_and_standard_input(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "some"
+    folder.mkdir()
+    for name in ("blur-1.jpg", "noface-1.jpg"):
+        (folder / name).write_bytes((photos / name).read_bytes())
+    (tmp_path / "list.txt").write_text(f"{photos / 'blur-2.jpg'}\n")
+    done = fiqa("run", folder, tmp_path / "list.txt", "-", stdin=f"{photos / 'blur-3.jpg'}\n")
+    assert done.returncode == 0, done.stderr
+    results = [ImageResult.decode(line) for line in done.stdout.splitlines()]
+    assert [Path(result.uri).name for result in results] == ["blur-1.jpg", "noface-1.jpg", "blur-2.jpg", "blur-3.jpg"]
+    assert [result.status for result in results] == ["scored", "no_face", "scored", "scored"]
+    assert "4/4" in done.stderr
+
+
+def test_run_says_which_built_in_models_stand_in(fiqa: Fiqa, photos: Path) -> None:
+    # A proxy that refuses, so that the test never leaves this machine.
+    environment = {"https_proxy": "http://127.0.0.1:9", "FIQA_DETECTOR": "yunet_2023mar"}
+    done = fiqa("run", photos / "original-0.jpg", environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "using builtin_detector and builtin_quality" in done.stderr
+    assert ImageResult.decode(done.stdout).detector == "builtin_detector"
+
+
+def test_run_of_what_holds_no_image_is_one_line(fiqa: Fiqa, tmp_path: Path) -> None:
+    done = fiqa("run", tmp_path / "cwd")
+    assert done.returncode == 2
+    assert "no images" in done.stderr
+
+
+def test_score_prints_a_line_a_face_and_draws_them(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
+    done = fiqa("score", photos / "group-0.jpg", "-o", "results.jpg")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) >= 5
+    assert all(re.fullmatch(r"quality \d\.\d{4}  confidence \d\.\d{3}  box( -?\d+\.\d){4}", line) for line in lines)
+    drawn, original = cv2.imread(str(tmp_path / "cwd" / "results.jpg")), cv2.imread(str(photos / "group-0.jpg"))
+    assert drawn is not None
+    assert original is not None
+    assert drawn.shape == original.shape
+    assert (drawn != original).any()
+
+
+def test_score_of_a_damaged_picture_says_why(fiqa: Fiqa, photos: Path) -> None:
+    done = fiqa("score", photos / "cut-0.jpg")
+    assert done.returncode == 1
+    assert one_line(done).endswith("cut-0.jpg: decode_failed: the JPEG file is cut off or damaged")
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"FIQA_DETECTOR": "yunet_2023mar"}, "fiqa models pull"),
+        ({"FIQA_DETECTOR": "/nowhere/mine.onnx"}, "cannot read /nowhere/mine.onnx"),
+        ({"FIQA_DETECTOR": "builtin_quality"}, "a detector model is wanted"),
+        ({"FIQA_DETECT_SIZE": "100"}, "FIQA_DETECT_SIZE"),
+        ({"FIQA_DEVICE": "cuda"}, "FIQA_DEVICE"),
+        ({"FIQA_ALLOWED_SOURCES": "http://"}, "FIQA_ALLOWED_SOURCES"),
+        ({"FIQA_REDIS_URL": "redis://127.0.0.1:1/0"}, "cannot reach Redis"),
+        ({"FIQA_REDIS_URL": "localhost"}, "FIQA_REDIS_URL"),
+    ],
+)
+def test_a_worker_that_cannot_work_says_what_to_do_and_does_not_start(
+    fiqa: Fiqa, redis_url: str, environment: dict[str, str], says: str
+) -> None:
+    done = fiqa("worker", environment={**BUILTIN, "FIQA_REDIS_URL": redis_url, **environment})
+    assert done.returncode in {1, 2}
+    assert says in one_line(done)
+
+
+def test_models_list_and_verify_tell_what_is_there(fiqa: Fiqa) -> None:
+    listed = fiqa("models", "list")
+    assert listed.returncode == 0
+    assert re.search(r"yunet_2023mar +detector +MIT +missing", listed.stdout)
+    assert re.search(r"builtin_quality +quality +Apache-2.0 +verified", listed.stdout)
+    verified = fiqa("models", "verify")
+    assert verified.returncode == 1
+    assert "ediffiqa_tiny_jun2024: missing" in verified.stdout
+
+
+def test_status_of_a_job_that_does_not_exist_is_one_line(fiqa: Fiqa, redis_url: str) -> None:
+    done = fiqa("status", "20200101-000000-abcdef", environment={"FIQA_REDIS_URL": redis_url})
+    assert done.returncode == 1
+    assert "no job 20200101-000000-abcdef" in one_line(done)
+
+
+def test_status_json_has_the_fields_of_the_contract(fiqa: Fiqa, redis_url: str, photos: Path) -> None:
+    environment = {"FIQA_REDIS_URL": redis_url}
+    job = fiqa("submit", photos, "--name", "n", environment=environment).stdout.strip()
+    status = json.loads(fiqa("status", job, "--json", environment=environment).stdout)
+    assert {
+        "id", "name", "state", "images", "scored", "no_face", "failed", "faces", "chunks", "chunks_done",
+        "images_per_s", "eta_s", "created", "started", "finished", "reason",
+    } <= set(status)  # fmt: skip
+    assert (status["id"], status["name"], status["state"], status["images"]) == (job, "n", "running", 33)
