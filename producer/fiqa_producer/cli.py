@@ -88,7 +88,7 @@ def warn(error: Exception) -> None:
 @fiqa.command()
 @click.argument("source", nargs=-1, required=True)
 @click.option("--name", help="A name for people.")
-@click.option("--priority", type=click.Choice(list(Priority)), default=Priority.NORMAL, show_default=True)
+@click.option("--priority", type=click.Choice([*map(str, Priority)]), default="normal", show_default=True)
 @click.option("--chunk-size", type=click.IntRange(1, 10_000), help="Images a chunk [default: grows from 16 to 256].")
 @click.option("--wait", is_flag=True, help="Follow the job; exit status 0 if it succeeded, else 1.")
 def submit(source: tuple[str, ...], name: str | None, priority: str, chunk_size: int | None, *, wait: bool) -> int:
@@ -110,6 +110,7 @@ def submit(source: tuple[str, ...], name: str | None, priority: str, chunk_size:
 def watch(job: str) -> int:
     """Follow a job with a progress bar; exit status 0 if it succeeds, else 1."""
     with Client() as client:
+        client.status(job)  # before a bar is drawn: a wrong id is one line and nothing else
         return _follow(client, job)
 
 
