@@ -209,7 +209,7 @@ def list_models() -> None:
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("model", "kind", "licence", "state"):
         grid.add_column(column, no_wrap=True)
-    grid.add_column("file")
+    grid.add_column("file", overflow="fold")
     for check in verify(settings.models_dir):
         model = check.model
         grid.add_row(model.name, model.kind, model.licence, check.state, model.file)

@@ -1,0 +1,24 @@
+# A worker on the CPU, with the official models inside: docker build -f deploy/worker.Dockerfile .
+FROM python:3.12-slim-bookworm
+
+ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 FIQA_MODELS_DIR=/opt/fiqa/models XDG_CACHE_HOME=/opt/fiqa/cache
+
+WORKDIR /opt/fiqa/src
+COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY producer producer
+COPY worker worker
+RUN pip install -c constraints.txt '.[cpu]'
+
+# Fetched and verified here, and prepared at the first start: a worker never downloads.
+RUN useradd --system --create-home --home-dir /opt/fiqa/home fiqa \
+    && mkdir -p /opt/fiqa/models /opt/fiqa/cache \
+    && fiqa models pull \
+    && fiqa models verify \
+    && chown -R fiqa /opt/fiqa/cache
+
+WORKDIR /opt/fiqa/home
+USER fiqa
+# In exec form, so that SIGTERM reaches the worker, which then gives its chunks back.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["fiqa"]
+CMD ["worker"]

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from fiqa_producer.contract import JobState, Priority
+from fiqa_producer.ledger import JobStatus
+from fiqa_producer.progress import JobProgress, duration, summary
+
+STATUS = JobStatus(
+    id="20250101-000000-abcdef",
+    name=None,
+    state=JobState.RUNNING,
+    images=12_000,
+    scored=1_234,
+    no_face=5,
+    failed=0,
+    failed_by_code={},
+    faces=1_300,
+    chunks=60,
+    chunks_done=6,
+    images_per_s=None,
+    eta_s=None,
+    created=0,
+    started=0,
+    finished=None,
+    reason=None,
+    priority=Priority.NORMAL,
+    home="redis",
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (60, "1 min"),
+        (100, "2 min"),
+        (3569, "59 min"),
+        (3599, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+        (360_000, "100 h 00 min"),
+    ],
+)
+def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_summary_tells_what_is_known() -> None:
+    assert summary(STATUS) == "1,234 scored, 5 no face, 0 failed"
+    running = dataclasses.replace(STATUS, images_per_s=1234.5, eta_s=90, reason="chunk 3: home is down")
+    assert summary(running) == "1,234 scored, 5 no face, 0 failed, 1,234 images/s, 2 min left, chunk 3: home is down"
+
+
+def test_the_bar_goes_to_standard_error_with_reasons_as_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    odd = dataclasses.replace(STATUS, reason="[Errno 2] no such [/b] file")
+    with JobProgress() as progress:
+        progress.show(dataclasses.replace(odd, state=JobState.PREPARING, images=0, scored=0, no_face=0))
+        progress.show(odd)
+    out, err = capsys.readouterr()
+    assert out == ""
+    for part in ("running", "1239/12000", "1,234 scored", "[Errno 2] no such [/b] file"):
+        assert part in err
