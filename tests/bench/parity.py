@@ -1,0 +1,166 @@
+"""How far fiqa's steps are from OpenCV's own, and the prepared models from the published ones.
+
+    python -m tests.bench.parity --data FOLDER --models FOLDER [--quality FILE]
+
+The models' FOLDER holds face_detection_yunet_2023mar.onnx and ediffiqa_tiny_jun2024.onnx, or what --quality names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from rich.progress import track
+
+from fiqa_producer.manifest import IMAGE_SUFFIXES
+from fiqa_worker.align import align
+from fiqa_worker.detect import Detector
+from fiqa_worker.errors import ImageFailure
+from fiqa_worker.images import decode
+from fiqa_worker.models import Kind, default_cache_dir, find
+from fiqa_worker.prepare import prepare
+from fiqa_worker.quality import QualityScorer
+from fiqa_worker.sessions import Session, open_session
+from fiqa_worker.settings import Device
+
+SIZE = 640
+THRESHOLD = 0.7
+NMS_IOU = 0.3
+TOP_K = 5000
+MAX_PIXELS = 100_000_000
+TIMED_ROUNDS = 200
+
+
+@dataclass
+class Apart:
+    """The largest differences, and what they were found on."""
+
+    photos: int = 0
+    faces: int = 0
+    other_faces: int = 0
+    points: float = 0.0
+    scores: float = 0.0
+    models: float = 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--quality", default="ediffiqa_tiny_jun2024.onnx")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    detector_path, quality_path = options.models / "face_detection_yunet_2023mar.onnx", options.models / options.quality
+    photos = sorted(path for path in options.data.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    scorer = QualityScorer(_prepared(quality_path, "quality"))
+
+    found = compare(photos, detector_path, quality_path, scorer)
+    print(f"{found.photos} photos, {found.faces} faces, long side {SIZE}, threshold {THRESHOLD}")
+    print(f"photos with other faces than cv2.FaceDetectorYN's   {found.other_faces}")
+    print(f"boxes and landmarks from cv2.FaceDetectorYN's       {found.points:.2e} px at most")
+    print(f"scores from cv2.dnn's on the same crops             {found.scores:.2e} at most")
+    print(f"prepared models from the published ones             {found.models:.2e} at most")
+
+    print(f"one thread, onnxruntime {ort.__version__}:")
+    portrait = decode(
+        resources.files("fiqa_worker").joinpath("portrait", "astronaut.jpg").read_bytes(), max_pixels=MAX_PIXELS
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
+    # PRelu's kernel costs more where the signs of its input cannot be predicted, so noise flatters the prepared form.
+    for name, crop in (("a face", np.ascontiguousarray(portrait[62:174, 167:279])), ("noise", noise)):
+        prepared_ms, published_ms = times(crop, scorer, _published(quality_path))
+        ratio = prepared_ms / published_ms
+        print(f"{name:7} prepared {prepared_ms:5.2f} ms, published {published_ms:5.2f} ms, ratio {ratio:.2f}")
+
+
+def compare(photos: Sequence[Path], detector_path: Path, quality_path: Path, scorer: QualityScorer) -> Apart:
+    """Every step on every photo, on the copy that detection looks at."""
+    prepared_detector = _prepared(detector_path, "detector")
+    published_quality, published_detector = _published(quality_path), _published(detector_path)
+    detector = Detector(prepared_detector, threshold=THRESHOLD, size=SIZE, nms_iou=NMS_IOU, top_k=TOP_K)
+    theirs = cv2.FaceDetectorYN.create(str(detector_path), "", (SIZE, SIZE), THRESHOLD, NMS_IOU, TOP_K)
+    network = cv2.dnn.readNetFromONNX(str(quality_path))
+    apart = Apart()
+    for path in track(photos, "comparing"):
+        try:
+            image = _scaled(decode(path.read_bytes(), max_pixels=MAX_PIXELS))
+        except ImageFailure:
+            continue
+        apart.photos += 1
+        found = detector.detect(image)
+        theirs.setInputSize((image.shape[1], image.shape[0]))
+        expected = theirs.detect(image)[1]
+        rows = np.zeros((0, 15), np.float32) if expected is None else np.asarray(expected, np.float32)
+        if len(rows) != len(found):
+            apart.other_faces += 1
+            continue
+        rows = rows[np.argsort(-rows[:, 2] * rows[:, 3], kind="stable")]
+        ours = np.hstack([found.boxes, found.landmarks.reshape(-1, 10)])
+        apart.points = max(apart.points, float(np.abs(ours - rows[:, :14]).max(initial=0)))
+        for landmarks in found.landmarks:
+            crop = align(image, landmarks)
+            blob = _blob(crop)
+            network.setInput(blob)
+            score = scorer.score(crop[np.newaxis])[0]
+            apart.scores = max(apart.scores, float(np.abs(network.forward() - score).max()))
+            apart.models = max(apart.models, float(np.abs(_run(published_quality, blob)[0] - score).max()))
+            apart.faces += 1
+        # The published detector takes this one size.
+        square = np.asarray(cv2.dnn.blobFromImage(cv2.resize(image, (SIZE, SIZE))), np.float32)
+        for mine, published in zip(prepared_detector.run(square), _run(published_detector, square), strict=True):
+            apart.models = max(apart.models, float(np.abs(mine - published).max()))
+    return apart
+
+
+def times(crop: NDArray[np.uint8], scorer: QualityScorer, published: ort.InferenceSession) -> tuple[float, float]:
+    """Milliseconds a crop, in turn, so that whatever else runs here slows both."""
+    prepared_s, published_s = [], []
+    for _ in range(TIMED_ROUNDS):
+        started = time.perf_counter()
+        scorer.score(crop[np.newaxis])
+        prepared_s.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        _run(published, _blob(crop))
+        published_s.append(time.perf_counter() - started)
+    return 1000 * median(prepared_s), 1000 * median(published_s)
+
+
+def _prepared(path: Path, kind: Kind) -> Session:
+    return open_session(prepare(find(str(path), kind, ""), default_cache_dir()), Device.CPU)
+
+
+def _published(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _scaled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The copy that detection looks at, so that both detectors see the same pixels."""
+    height, width = image.shape[:2]
+    scale = min(1.0, SIZE / max(height, width))
+    return np.asarray(cv2.resize(image, (max(1, round(width * scale)), max(1, round(height * scale)))), np.uint8)
+
+
+def _blob(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+    blob = cv2.dnn.blobFromImage(crop, 1 / 127.5, (112, 112), (127.5, 127.5, 127.5), swapRB=True)
+    return np.asarray(blob, np.float32)
+
+
+def _run(session: ort.InferenceSession, blob: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    outputs: list[NDArray[np.float32]] = session.run(None, {session.get_inputs()[0].name: blob})
+    return outputs
+
+
+if __name__ == "__main__":
+    main()
