@@ -12,7 +12,7 @@ from fiqa_producer.errors import (
     SourceError,
     UnknownJobError,
 )
-from fiqa_producer.ledger import JobStatus
+from fiqa_producer.status import JobStatus
 
 __all__ = [
     "Client",

@@ -24,9 +24,9 @@ from rich.text import Text
 from fiqa_producer.client import Client
 from fiqa_producer.contract import JobState, Priority
 from fiqa_producer.errors import FiqaError, SettingsError, SourceError
-from fiqa_producer.ledger import JobStatus
 from fiqa_producer.manifest import read
 from fiqa_producer.progress import JobProgress, duration, summary
+from fiqa_producer.status import JobStatus
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -13,11 +14,12 @@ from pydantic import ValidationError
 
 from fiqa_producer.broker import make_app, publish_tickets
 from fiqa_producer.contract import ImageResult, Item, Priority
-from fiqa_producer.errors import SourceError
+from fiqa_producer.errors import RedisUnavailableError, SourceError
 from fiqa_producer.home import Home, open_home, pack, unpack
-from fiqa_producer.ledger import JobStatus, Ledger, new_job_id
+from fiqa_producer.ledger import Ledger, new_job_id
 from fiqa_producer.manifest import chunked
 from fiqa_producer.settings import Settings
+from fiqa_producer.status import JobStatus
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -92,10 +94,12 @@ class Client:
             progress: told of the number of images after each chunk.
 
         Raises:
-            SourceError: there is no image in it, or an entry is no URI.
+            SourceError: there is no image in it, an entry is no URI, or the chunk size is none.
         """
         if isinstance(source, str):
             raise SourceError("submit() takes an iterable of URIs; for one image pass a list of one")
+        if chunk_size is not None and chunk_size < 1:
+            raise SourceError(f"a chunk holds one image or more, not {chunk_size}")
         chunks = chunked(_items(source), size=chunk_size)
         first = next(chunks, None)
         if first is None:
@@ -113,7 +117,8 @@ class Client:
             self.ledger.discard(job_id)
             raise
         self.ledger.open(job_id, chunks=number + 1, images=images)
-        publish_tickets(self._app, self.ledger)
+        with suppress(RedisUnavailableError):  # the job is open all the same: the workers' reconciler tops tickets up
+            publish_tickets(self._app, self.ledger)
         return Job(job_id, name, images, number + 1)
 
     def status(self, job_id: str) -> JobStatus:

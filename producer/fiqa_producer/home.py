@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import os
 import tempfile
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -125,6 +126,9 @@ class DirectoryHome:
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
                 temporary = file.name
                 file.write(data)
+                if once:  # results, which count as done from here on, even if the machine loses power
+                    file.flush()
+                    os.fsync(file.fileno())
             Path(temporary).chmod(0o644)
             if not once:
                 Path(temporary).replace(path)
@@ -166,15 +170,20 @@ class S3Home:
     def write_once(self, job_id: str, part: Part, chunk: int, data: bytes) -> bool:
         return self._put(_name(job_id, part, chunk), data, IfNoneMatch="*")
 
-    def _put(self, name: str, data: bytes, **conditions: str) -> bool:
+    def _put(self, name: str, data: bytes, *, tries: int = 3, **conditions: str) -> bool:
         key = self._prefix + name
         try:
             self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentType="application/gzip", **conditions
             )
         except _boto_errors() as error:
-            if _code(error) in {"PreconditionFailed", "412"}:
+            code = _code(error)
+            if code in {"PreconditionFailed", "412"}:
                 return False
+            # Two conditional writes at once: Amazon asks for another try, which boto3 does not make by itself.
+            if code == "ConditionalRequestConflict" and tries > 1:
+                time.sleep(0.5)
+                return self._put(name, data, tries=tries - 1, **conditions)
             raise HomeError(f"cannot write s3://{self._bucket}/{key}: {s3_reason(error)}") from error
         return True
 

@@ -22,6 +22,7 @@ from redis.retry import Retry
 
 from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, JobState, Priority, Status
 from fiqa_producer.errors import JobStateError, RedisUnavailableError, SettingsError, UnknownJobError
+from fiqa_producer.status import PACE_BUCKET_S, PACE_WINDOW_S, JobStatus, read_status
 
 if TYPE_CHECKING:
     from redis.commands.core import Script
@@ -38,8 +39,6 @@ LEASE_S: Final = 10.0
 LEASES_RENEWED_EVERY_S: Final = 1.5
 MAX_TICKETS: Final = 2000
 CAREFUL_FROM_ATTEMPT: Final = 3
-PACE_WINDOW_S: Final = 60
-PACE_BUCKET_S: Final = 5
 
 _JOB_ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 _RANKS: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
@@ -48,9 +47,10 @@ _RANKS: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 def job_key(job_id: str, part: str = "") -> str:
     """The key of a job's hash, or of one of its parts.
 
-    Parts: `done` bitmap by chunk; `attempts` hash chunk -> deliveries; `returned` zset of chunks given back; `notes`
-    hash chunk -> the item touched last; `skips` hash chunk -> items not to touch; `pace` hash time -> images;
-    and for a job whose home is Redis `manifest` and `results`, hashes chunk -> gzipped JSONL.
+    Parts: `done` bitmap by chunk; `attempts` hash chunk -> deliveries; `holders` hash chunk -> token of its claim;
+    `returned` zset of chunks given back; `notes` hash chunk -> the item touched last; `skips` hash chunk -> items not
+    to touch; `pace` hash time -> images; and for a job whose home is Redis `manifest` and `results`, hashes chunk ->
+    gzipped JSONL.
     """
     return f"fiqa:job:{job_id}:{part}" if part else f"fiqa:job:{job_id}"
 
@@ -62,7 +62,7 @@ def new_job_id() -> str:
 
 def connection_options(redis_url: str) -> dict[str, Any]:
     """How every connection to Redis is watched, the ledger's and the broker's."""
-    options = {"socket_connect_timeout": 5, "socket_timeout": 30, "health_check_interval": 30}
+    options = {"socket_connect_timeout": 5, "socket_timeout": 10, "health_check_interval": 30}
     # A Unix socket knows no keep-alive, and redis-py takes no such option for one.
     return options if redis_url.startswith("unix://") else {**options, "socket_keepalive": True}
 
@@ -72,13 +72,15 @@ class Claim:
     """One chunk that this worker holds until its lease runs out.
 
     Attributes:
-        attempt: which delivery of the chunk this is, from 1; also the token that the lease is renewed with.
+        attempt: which delivery of the chunk this is, from 1; one that was given back unharmed is not counted.
+        token: of this delivery alone; whoever held the chunk before can do nothing more with it.
         skips: items by index that are not touched again, since they killed a worker or hung in it.
     """
 
     job_id: str
     chunk: int
     attempt: int
+    token: int
     home: str
     skips: Mapping[int, ErrorCode]
 
@@ -106,45 +108,6 @@ class Counts:
             faces=sum(len(result.faces) for result in results),
             failed=Counter(result.error.code for result in results if result.error),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class JobStatus:
-    """What `fiqa status` shows. Times are Unix seconds of Redis's clock.
-
-    Attributes:
-        images_per_s: over the last minute while the job runs, over the whole run once it is finished.
-        eta_s: None unless the job runs and has a pace.
-        reason: why the job was stopped, or what holds it up at the moment.
-    """
-
-    id: str
-    name: str | None
-    state: JobState
-    images: int
-    scored: int
-    no_face: int
-    failed: int
-    failed_by_code: dict[str, int]
-    faces: int
-    chunks: int
-    chunks_done: int
-    images_per_s: float | None
-    eta_s: float | None
-    created: float
-    started: float | None
-    finished: float | None
-    reason: str | None
-    priority: Priority
-    home: str
-
-    @property
-    def images_done(self) -> int:
-        return self.scored + self.no_face + self.failed
-
-    @property
-    def is_finished(self) -> bool:
-        return self.state in {JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED}
 
 
 # Shared by the scripts below. `vt` is how many images of a job were handed out, on a scale common to all jobs: the due
@@ -178,8 +141,9 @@ local function sweep(now)
     give_back(job, chunk)
   end
 end
-local function holds(job, chunk, attempt)
-  if redis.call('HGET', key(job, 'attempts'), chunk) ~= attempt then return false end
+local function holds(job, chunk, token)
+  if redis.call('HGET', key(job), 'state') ~= 'running' then return false end
+  if redis.call('HGET', key(job, 'holders'), chunk) ~= token then return false end
   return redis.call('ZSCORE', LEASES, job .. ':' .. chunk)
 end
 """
@@ -195,7 +159,7 @@ make_due(job)
 return 1
 """
 
-# -> {} or {job, chunk, attempt, home, skips}
+# -> {} or {job, chunk, attempt, token, home, skips}
 _CLAIM = """
 local now = clock()
 sweep(now)
@@ -218,6 +182,8 @@ while true do
       redis.call('HSETNX', key(job), 'started', string.format('%.3f', now))
       redis.call('ZADD', LEASES, now + ARGV[1], job .. ':' .. chunk)
       local attempt = redis.call('HINCRBY', key(job, 'attempts'), chunk, 1)
+      local token = redis.call('HINCRBY', key(job), 'claims', 1)
+      redis.call('HSET', key(job, 'holders'), chunk, token)
       local note = redis.call('HGET', key(job, 'notes'), chunk)
       local skips = redis.call('HGET', key(job, 'skips'), chunk) or ''
       if note then
@@ -225,7 +191,7 @@ while true do
         redis.call('HSET', key(job, 'skips'), chunk, skips)
         redis.call('HDEL', key(job, 'notes'), chunk)
       end
-      return {job, chunk, attempt, redis.call('HGET', key(job), 'home'), skips}
+      return {job, chunk, attempt, token, redis.call('HGET', key(job), 'home'), skips}
     end
   end
 end
@@ -233,8 +199,8 @@ end
 
 # -> 1 the lease is ours and runs on, 0 it is lost
 _RENEW = """
-local job, chunk, attempt = ARGV[1], ARGV[2], ARGV[3]
-if not holds(job, chunk, attempt) then return 0 end
+local job, chunk, token = ARGV[1], ARGV[2], ARGV[3]
+if not holds(job, chunk, token) then return 0 end
 redis.call('ZADD', LEASES, clock() + ARGV[4], job .. ':' .. chunk)
 if ARGV[5] ~= '' then redis.call('HSET', key(job, 'notes'), chunk, ARGV[5]) end
 return 1
@@ -243,8 +209,9 @@ return 1
 # A chunk given back unharmed: the attempt does not count. After a trouble its lease runs on for a while, so that a home
 # that is down is not asked without a pause.
 _RELEASE = """
-local job, chunk, attempt, delay, trouble, skip = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
-if not holds(job, chunk, attempt) then return 0 end
+local job, chunk, token, delay, trouble, skip = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+if not holds(job, chunk, token) then return 0 end
+redis.call('HDEL', key(job, 'holders'), chunk)
 redis.call('HINCRBY', key(job, 'attempts'), chunk, -1)
 redis.call('HDEL', key(job, 'notes'), chunk)
 if trouble ~= '' then redis.call('HSET', key(job), 'reason', trouble) end
@@ -265,7 +232,7 @@ local job, chunk = ARGV[1], ARGV[2]
 if redis.call('EXISTS', key(job)) == 0 or redis.call('SETBIT', key(job, 'done'), chunk, 1) == 1 then return 0 end
 redis.call('ZREM', LEASES, job .. ':' .. chunk)
 redis.call('ZREM', key(job, 'returned'), chunk)
-for _, part in ipairs({{'attempts', 'notes', 'skips'}}) do redis.call('HDEL', key(job, part), chunk) end
+for _, part in ipairs({{'attempts', 'holders', 'notes', 'skips'}}) do redis.call('HDEL', key(job, part), chunk) end
 local images = 0
 for i = 3, #ARGV, 2 do
   redis.call('HINCRBY', key(job), ARGV[i], ARGV[i + 1])
@@ -315,7 +282,8 @@ class Ledger:
             # Any: redis-py types every answer as the union of all modes that a connection can be in.
             self.redis: Any = redis.Redis.from_url(
                 redis_url,
-                retry=Retry(ExponentialBackoff(cap=1, base=0.1), 3),
+                # A connection that was cut is made anew. A Redis that hangs is not asked four times, 10 s each.
+                retry=Retry(ExponentialBackoff(cap=1, base=0.1), 3, supported_errors=(redis.ConnectionError,)),
                 **connection_options(redis_url),
             )
             # Not connected, and thrown away: only here does redis-py say that it does not know an option.
@@ -437,7 +405,7 @@ class Ledger:
             (seconds, micros), *hashes = pipe.execute()
         now = seconds + micros / 1e6
         return [
-            _status(job_id, fields, pace, now)
+            read_status(job_id, fields, pace, now)
             for job_id, fields, pace in zip(job_ids, hashes[::2], hashes[1::2], strict=True)
             if fields
         ]
@@ -456,10 +424,10 @@ class Ledger:
             answer = self._claim(args=[LEASE_S])
         if not answer:
             return None
-        job, chunk, attempt, home, skips = answer
+        job, chunk, attempt, token, home, skips = answer
         pairs = (pair.split(":") for pair in skips.decode().split())
         skipped = {int(index): ErrorCode(code) for index, code in pairs}
-        return Claim(job.decode(), int(chunk), int(attempt), home.decode(), skipped)
+        return Claim(job.decode(), int(chunk), int(attempt), int(token), home.decode(), skipped)
 
     def renew(self, claim: Claim, *, note: int | None = None) -> bool:
         """Keep the chunk for another LEASE_S; False: it is no longer ours.
@@ -469,7 +437,7 @@ class Ledger:
             note: the index of the item that will be touched next; it is skipped if this worker dies of it.
         """
         with self.errors():
-            return bool(self._renew(args=[*_token(claim), LEASE_S, "" if note is None else note]))
+            return bool(self._renew(args=[*_held(claim), LEASE_S, "" if note is None else note]))
 
     def release(self, claim: Claim, *, delay_s: float = 0.0, trouble: str = "", hung: int | None = None) -> None:
         """Give the chunk back; this attempt does not count.
@@ -482,7 +450,7 @@ class Ledger:
         """
         skip = "" if hung is None else f"{hung}:{ErrorCode.TIME_LIMIT}"
         with self.errors():
-            self._release(args=[*_token(claim), delay_s, trouble, skip])
+            self._release(args=[*_held(claim), delay_s, trouble, skip])
 
     def complete(self, claim: Claim, counts: Counts) -> bool:
         """Count a chunk whose results are stored, once, whoever calls and how often; True: the job is finished."""
@@ -504,58 +472,14 @@ class Ledger:
             return bool(self.redis.set(RECONCILER_LOCK, b"1", nx=True, px=int(seconds * 1000)))
 
 
-def _token(claim: Claim) -> tuple[str, int, int]:
-    return claim.job_id, claim.chunk, claim.attempt
+def _held(claim: Claim) -> tuple[str, int, int]:
+    return claim.job_id, claim.chunk, claim.token
 
 
 def _checked(job_id: str) -> str:
     if not _JOB_ID.fullmatch(job_id):
         raise UnknownJobError(f"{job_id!r} is not a job id: `fiqa jobs` lists them")
     return job_id
-
-
-def _status(job_id: str, fields: dict[bytes, bytes], pace: dict[bytes, bytes], now: float) -> JobStatus:
-    text = {name.decode(): value.decode() for name, value in fields.items()}
-
-    def number(name: str) -> int:
-        return int(text.get(name, "0"))
-
-    def time(name: str) -> float | None:
-        return float(text[name]) if name in text else None
-
-    state = JobState(text["state"])
-    started, finished = time("started"), time("finished")
-    images, done = number("images"), number("scored") + number("no_face") + number("failed")
-    rate = eta = None
-    if started is not None and finished is not None:
-        rate = done / max(finished - started, 1e-3)
-    elif started is not None and state is JobState.RUNNING:
-        # The window begins with a whole bucket, or with the job.
-        oldest = int(now - PACE_WINDOW_S) // PACE_BUCKET_S
-        recent = sum(int(count) for bucket, count in pace.items() if int(bucket) >= oldest)
-        rate = recent / max(now - max(oldest * PACE_BUCKET_S, started), 1e-3)
-        eta = (images - done) / rate if rate else None
-    return JobStatus(
-        id=job_id,
-        name=text.get("name") or None,
-        state=state,
-        images=images,
-        scored=number("scored"),
-        no_face=number("no_face"),
-        failed=number("failed"),
-        failed_by_code={k.removeprefix("failed:"): int(v) for k, v in sorted(text.items()) if k.startswith("failed:")},
-        faces=number("faces"),
-        chunks=number("chunks"),
-        chunks_done=number("done"),
-        images_per_s=rate,
-        eta_s=eta,
-        created=float(text["created"]),
-        started=started,
-        finished=finished,
-        reason=text.get("reason"),
-        priority=Priority(text["priority"]),
-        home=text["home"],
-    )
 
 
 def _redacted(url: str) -> str:

@@ -96,7 +96,7 @@ def _read_path(path: Path, on_bad_line: OnBadLine) -> Iterator[Item]:
         with _reading(path), gzip.open(path) if compressed else path.open("rb") as file:
             yield from _read_lines(file, str(path), on_bad_line)
     elif kind in IMAGE_SUFFIXES and not compressed:
-        yield Item(uri=path.resolve().as_uri())
+        yield _listed(path.resolve().as_uri())
     else:
         raise SourceError(f"{path}: neither a folder, nor an image, nor a list (.txt or .jsonl, also .gz)")
 
@@ -117,7 +117,7 @@ def _read_folder(folder: Path) -> Iterator[Item]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                yield Item(uri=Path(parent, name).as_uri())
+                yield _listed(Path(parent, name).as_uri())
 
 
 def _read_s3(source: str) -> Iterator[Item]:
@@ -127,11 +127,18 @@ def _read_s3(source: str) -> Iterator[Item]:
     if key and not key.endswith("/"):
         if Path(key).suffix.lower() not in IMAGE_SUFFIXES:
             raise SourceError(f"{source}: not an image; a prefix ends in a slash: {source}/")
-        yield Item(uri=source)
+        yield _listed(source)
         return
     for found in list_objects(bucket, key):
         if Path(found).suffix.lower() in IMAGE_SUFFIXES:
-            yield Item(uri=f"s3://{bucket}/{found}")
+            yield _listed(f"s3://{bucket}/{found}")
+
+
+def _listed(uri: str) -> Item:
+    try:
+        return Item(uri=uri)
+    except ValidationError as error:
+        raise SourceError(f"{uri[:100]}...: {_why(error)}") from None
 
 
 def _read_lines(file: IO[bytes] | gzip.GzipFile, name: str, on_bad_line: OnBadLine) -> Iterator[Item]:

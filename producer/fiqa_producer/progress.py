@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column
 
-from fiqa_producer.ledger import JobStatus
+from fiqa_producer.status import JobStatus
 
 
 class JobProgress:

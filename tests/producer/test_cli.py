@@ -320,7 +320,8 @@ def test_without_the_extra_help_still_works_and_the_workers_commands_say_what_to
     photo.touch()
     for command in (["worker"], ["score", str(photo)]):
         assert "pip install 'fiqa[cpu]'" in refused(fiqa(*command, env=bare), 2)
-    assert "pip install 'fiqa[local]'" in refused(fiqa("demo", env=bare), 2)
+    for command in (["demo"], ["run", str(photo)]):
+        assert "pip install 'fiqa[local]'" in refused(fiqa(*command, env=bare), 2)
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -308,7 +308,7 @@ def test_every_key_of_a_job_from_beginning_to_end_says_whose_it_is(client: Clien
     work(ledger, chunks=1)
     ledger.claim()
     done = {"fiqa:job:JOB:done", "fiqa:job:JOB:pace", "fiqa:job:JOB:results"}
-    assert parts() - brokers == started | done | {"fiqa:leases", "fiqa:job:JOB:attempts"}
+    assert parts() - brokers == started | done | {"fiqa:leases", "fiqa:job:JOB:attempts", "fiqa:job:JOB:holders"}
 
     work(ledger)
     for lease in ledger.redis.zrange("fiqa:leases", 0, -1):

@@ -128,7 +128,7 @@ def test_what_is_no_job_id_is_not_looked_up(ledger: Ledger, job_id: str) -> None
 def test_chunks_are_handed_out_in_order_and_then_no_more(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=3)
     claims = [claimed(ledger) for _ in range(3)]
-    assert claims == [Claim(job_id, chunk, 1, "redis", {}) for chunk in range(3)]
+    assert claims == [Claim(job_id, chunk, 1, chunk + 1, "redis", {}) for chunk in range(3)]
     assert ledger.claim() is None
     assert not any(claim.careful for claim in claims)
 
@@ -191,7 +191,7 @@ def test_a_lease_that_ran_out_goes_to_another_and_the_attempt_is_counted(
     for _ in range(4):
         attempts.append(claimed(ledger))
         time.sleep(0.06)
-    assert attempts == [Claim(job_id, 0, attempt, "redis", {}) for attempt in (1, 2, 3, 4)]
+    assert attempts == [Claim(job_id, 0, attempt, attempt, "redis", {}) for attempt in (1, 2, 3, 4)]
     assert [claim.careful for claim in attempts] == [False, False, True, True]
 
 
@@ -222,7 +222,7 @@ def test_a_worker_that_lost_its_lease_cannot_renew_note_or_give_back(ledger: Led
     assert ledger.renew(holder)
     assert ledger.status(late.job_id).reason is None
     expire_leases(ledger)
-    assert claimed(ledger) == Claim(late.job_id, 0, 3, "redis", {})
+    assert claimed(ledger) == Claim(late.job_id, 0, 3, 3, "redis", {})
 
 
 def test_a_chunk_given_back_is_next_and_its_attempt_does_not_count(ledger: Ledger) -> None:
@@ -232,7 +232,10 @@ def test_a_chunk_given_back_is_next_and_its_attempt_does_not_count(ledger: Ledge
     ledger.release(first)
     assert not ledger.renew(first)
     assert ledger.missing_tickets() == 3
-    assert [claimed(ledger) for _ in range(3)] == [Claim(job_id, chunk, 1, "redis", {}) for chunk in range(3)]
+    again = [claimed(ledger) for _ in range(3)]
+    assert [(claim.job_id, claim.chunk, claim.attempt) for claim in again] == [(job_id, chunk, 1) for chunk in range(3)]
+    assert not ledger.renew(first)
+    assert all(ledger.renew(claim) for claim in again)
 
 
 def test_a_chunk_given_back_with_a_delay_rests_and_its_reason_shows_until_a_chunk_is_done(ledger: Ledger) -> None:
@@ -359,7 +362,7 @@ def test_a_chunk_that_is_completed_while_it_waits_for_another_is_not_handed_out_
 def test_completing_a_chunk_of_a_job_that_is_gone_counts_nothing(ledger: Ledger) -> None:
     job_id = opened(ledger)
     claim = claimed(ledger)
-    ledger.redis.delete(job_key(job_id), job_key(job_id, "attempts"))
+    ledger.redis.delete(job_key(job_id), job_key(job_id, "attempts"), job_key(job_id, "holders"))
     ledger.redis.zrem(JOBS, job_id)
     assert not ledger.complete(claim, scored())
     assert not ledger.renew(claim)
@@ -374,7 +377,7 @@ def test_done_chunks_come_in_order(ledger: Ledger, chunks: int) -> None:
     assert ledger.done_chunks(job_id) == []
     done = random.Random(chunks).sample(range(chunks), k=(chunks + 1) // 2)  # noqa: S311  no secret
     for chunk in done:
-        ledger.complete(Claim(job_id, chunk, 1, "redis", {}), scored())
+        ledger.complete(Claim(job_id, chunk, 1, 1, "redis", {}), scored())
     assert ledger.done_chunks(job_id) == sorted(done)
 
 

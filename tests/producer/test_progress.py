@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from fiqa_producer.contract import JobState, Priority
-from fiqa_producer.ledger import JobStatus
 from fiqa_producer.progress import JobProgress, duration, summary
+from fiqa_producer.status import JobStatus
 
 STATUS = JobStatus(
     id="20250101-000000-abcdef",

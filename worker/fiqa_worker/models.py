@@ -193,7 +193,7 @@ def fetch_or_builtin(
         return found_detector, found_quality, None
     stand_ins = " and ".join(_STAND_INS[name] for name in failed)
     note = (
-        f"using {stand_ins}, since {' and '.join(failed)} could not be downloaded within {timeout_s:g} s: "
+        f"using {stand_ins}, since {' and '.join(failed)} could not be downloaded: "
         "scores are not comparable with the official models' (`fiqa models pull` fetches those)"
     )
     return found_detector, found_quality, note
