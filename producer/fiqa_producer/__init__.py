@@ -1,7 +1,8 @@
 """The light client of fiqa: enqueue bulk jobs of images, follow them, read their results."""
 
-from fiqa_producer.client import Client, Job
+from fiqa_producer.client import Client
 from fiqa_producer.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobState, Priority, Status
+from fiqa_producer.enqueue import Job
 from fiqa_producer.errors import (
     ContractError,
     FiqaError,

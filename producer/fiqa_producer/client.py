@@ -5,36 +5,44 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
 from fiqa_producer.broker import make_app, publish_tickets
-from fiqa_producer.contract import ImageResult, Item, Priority
-from fiqa_producer.errors import RedisUnavailableError, SourceError
-from fiqa_producer.home import Home, open_home, pack, unpack
-from fiqa_producer.ledger import Ledger, new_job_id
-from fiqa_producer.manifest import chunked
+from fiqa_producer.contract import (
+    DEFAULT_KEEP_S,
+    DEFAULT_MAX_FAILED,
+    RETRYABLE,
+    ErrorCode,
+    ImageResult,
+    Item,
+    JobSpec,
+    JobState,
+    Priority,
+)
+from fiqa_producer.enqueue import Job, drop, enqueue
+from fiqa_producer.errors import (
+    FiqaError,
+    JobStateError,
+    RedisUnavailableError,
+    SettingsError,
+    SourceError,
+    UnknownJobError,
+)
+from fiqa_producer.home import Home, open_home, read_ahead
+from fiqa_producer.ledger import ALL, Control, Ledger, new_job_id
+from fiqa_producer.recover import recover
 from fiqa_producer.settings import Settings
 from fiqa_producer.status import JobStatus
+from fiqa_producer.summary import write_summaries
 
 if TYPE_CHECKING:
     from celery import Celery
 
+_FIRST_POLL_S = 0.01
 _POLL_S = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job that was submitted."""
-
-    id: str
-    name: str | None
-    images: int
-    chunks: int
 
 
 class Client:
@@ -82,6 +90,9 @@ class Client:
         name: str | None = None,
         priority: Priority | str = Priority.NORMAL,
         chunk_size: int | None = None,
+        max_failed: float = DEFAULT_MAX_FAILED,
+        keep_s: float = DEFAULT_KEEP_S,
+        resume_id: str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Job:
         """Enqueue a job. The source is streamed into the job's home; workers start when it is complete.
@@ -91,35 +102,43 @@ class Client:
             name: for people; shown beside the id.
             priority: a job of a higher one goes first; jobs of the same one share the workers.
             chunk_size: images a chunk; None grows them from 16 to 256.
+            max_failed: the job is stopped when more than this share of at least 1,000 images failed; 1 never stops it.
+            keep_s: how long the finished job stays where its home is Redis; other homes keep it until it is deleted.
+            resume_id: of a job that an interrupted submit left `preparing`; its manifest is written anew.
             progress: told of the number of images after each chunk.
 
         Raises:
-            SourceError: there is no image in it, an entry is no URI, or the chunk size is none.
+            SourceError: there is no image in it, or an entry is no URI.
+            SettingsError: the chunk size, the share or the time is out of range.
+            UnknownJobError: there is no job of `resume_id`.
+            JobStateError: it is not `preparing`; or the job was cancelled while it was submitted.
         """
         if isinstance(source, str):
             raise SourceError("submit() takes an iterable of URIs; for one image pass a list of one")
         if chunk_size is not None and chunk_size < 1:
-            raise SourceError(f"a chunk holds one image or more, not {chunk_size}")
-        chunks = chunked(_items(source), size=chunk_size)
-        first = next(chunks, None)
-        if first is None:
-            raise SourceError("the source holds no images")
-        job_id = new_job_id()
-        self.ledger.create(job_id, name=name, priority=Priority(priority), home=self._home.url)
-        images = number = 0
+            raise SettingsError(f"chunk_size is {chunk_size}: a chunk holds one image or more")
         try:
-            for number, chunk in enumerate(chain([first], chunks)):
-                self._home.write(job_id, "manifest", number, pack(item.encode() for item in chunk))
-                images += len(chunk)
-                if progress:
-                    progress(images)
-        except Exception:  # whatever a source may raise; on Ctrl-C the job is left `preparing`
-            self.ledger.discard(job_id)
-            raise
-        self.ledger.open(job_id, chunks=number + 1, images=images)
-        with suppress(RedisUnavailableError):  # the job is open all the same: the workers' reconciler tops tickets up
-            publish_tickets(self._app, self.ledger)
-        return Job(job_id, name, images, number + 1)
+            spec = JobSpec(
+                id=resume_id or new_job_id(),
+                name=name,
+                priority=Priority(priority),
+                created=self.ledger.now(),
+                max_failed=max_failed,
+                keep_s=keep_s,
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise SettingsError(f"{first['loc'][0]}: {first['msg']}") from None
+        return enqueue(
+            _items(source),
+            spec,
+            ledger=self.ledger,
+            home=self._home,
+            app=self._app,
+            chunk_size=chunk_size,
+            resume=resume_id is not None,
+            progress=progress,
+        )
 
     def status(self, job_id: str) -> JobStatus:
         """How far a job is.
@@ -139,9 +158,11 @@ class Client:
         Raises:
             UnknownJobError: no such job.
         """
+        pause_s = _FIRST_POLL_S
         while not (status := self.status(job_id)).is_finished:
             yield status
-            time.sleep(_POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, _POLL_S)
         yield status
 
     def wait(self, job_id: str, timeout_s: float | None = None) -> JobStatus:
@@ -156,6 +177,126 @@ class Client:
             if deadline is not None and not status.is_finished and time.monotonic() >= deadline:
                 raise TimeoutError(f"job {job_id} is {status.state} after {timeout_s:g} s; it goes on")
         return status
+
+    def pause(self, job_id: str) -> JobStatus:
+        """Start no more chunks of a job; those under way are finished. A second time does nothing.
+
+        Raises:
+            UnknownJobError: no such job.
+            JobStateError: it neither runs nor is paused.
+        """
+        self.ledger.control(job_id, Control.PAUSE)
+        return self.status(job_id)
+
+    def resume(self, job_id: str) -> JobStatus:
+        """Go on with a paused job. A second time does nothing.
+
+        Raises:
+            UnknownJobError: no such job.
+            JobStateError: it neither runs nor is paused.
+        """
+        self.ledger.control(job_id, Control.RESUME)
+        self._publish_tickets()
+        return self.status(job_id)
+
+    def cancel(self, job_id: str) -> JobStatus:
+        """Stop a job for good; chunks under way stop within 2 s. Results so far stay. A second time does nothing.
+
+        Raises:
+            UnknownJobError: no such job.
+            JobStateError: it has finished otherwise.
+        """
+        self.ledger.control(job_id, Control.CANCEL)
+        with suppress(FiqaError):  # if its home is down, the workers' reconciler writes the summary later
+            write_summaries(self.ledger)
+        return self.status(job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Delete a finished job, or one left `preparing`, with its manifest and its results.
+
+        Raises:
+            UnknownJobError: no such job.
+            JobStateError: it runs, or is paused: cancel it first.
+        """
+        status = self.status(job_id)
+        if status.state is JobState.PREPARING:
+            self.ledger.control(job_id, Control.CANCEL)
+        drop(job_id, ledger=self.ledger, home=open_home(status.home, self.ledger))
+
+    def retry(self, job_id: str, *, all_failed: bool = False) -> Job:
+        """Enqueue the failed images of a finished job as a new one, which names it as its parent.
+
+        Args:
+            job_id: the job.
+            all_failed: also those that will hardly fare better, such as not_found and decode_failed.
+
+        Raises:
+            UnknownJobError: no such job.
+            JobStateError: it is not finished.
+            SourceError: there are no such images.
+        """
+        parent = self.status(job_id)
+        if not parent.is_finished:
+            raise JobStateError(f"job {job_id} is {parent.state}: only a finished one can be retried")
+        codes = frozenset(ErrorCode) if all_failed else RETRYABLE
+        if not any(code in parent.failed_by_code for code in codes):
+            failed = ", ".join(f"{count:,} {code}" for code, count in parent.failed_by_code.items()) or "none failed"
+            hint = ": none of these may succeed the next time; --all retries them all the same" if parent.failed else ""
+            raise SourceError(f"job {job_id} has no images to retry: {failed}{hint}")
+        home = open_home(parent.home, self.ledger)
+        spec = JobSpec(
+            id=new_job_id(), name=parent.name, priority=parent.priority, created=self.ledger.now(), parent=job_id
+        )
+        return enqueue(self._failed_items(job_id, home, codes), spec, ledger=self.ledger, home=home, app=self._app)
+
+    def _failed_items(self, job_id: str, home: Home, codes: frozenset[ErrorCode]) -> Iterator[Item]:
+        for _, lines in read_ahead(home, job_id, "results", self.ledger.done_chunks(job_id)):
+            for result in map(ImageResult.decode, lines):
+                if result.error and result.error.code in codes:
+                    yield Item(uri=result.uri, id=result.id, version=result.version)
+
+    def recoverable(self) -> list[str]:
+        """The jobs in this client's home that Redis does not know, oldest first."""
+        known = {status.id for status in self.jobs(limit=ALL)}
+        return [job_id for job_id in self._home.jobs() if job_id not in known]
+
+    def recover(self, job_id: str, progress: Callable[[int, int], None] | None = None) -> JobStatus:
+        """Rebuild the ledger of a job from this client's home, after Redis was lost; what is not done goes on.
+
+        Args:
+            job_id: the job.
+            progress: told after each shard how many are counted, and how many there are.
+
+        Raises:
+            UnknownJobError: the home holds no such job, or it was never submitted whole.
+            JobStateError: Redis knows the job.
+        """
+        recover(job_id, ledger=self.ledger, home=self._home, progress=progress)
+        self._publish_tickets()
+        return self.status(job_id)
+
+    def score(self, uri: str | Item, *, timeout_s: float = 30.0) -> ImageResult:
+        """Score one image now, before all bulk jobs, and leave no job behind.
+
+        Raises:
+            TimeoutError: there is no result after `timeout_s`.
+            SourceError: it is no URI.
+        """
+        job = self.submit([uri], name="score", priority=Priority.HIGH)
+        try:
+            self.wait(job.id, timeout_s)
+            return next(self.results(job.id))
+        except StopIteration:
+            raise JobStateError(f"job {job.id} was cancelled before it had a result") from None
+        finally:
+            with suppress(UnknownJobError, JobStateError):
+                self.ledger.control(job.id, Control.CANCEL)
+            with suppress(UnknownJobError):
+                self.delete(job.id)
+
+    def _publish_tickets(self) -> None:
+        with suppress(RedisUnavailableError):  # what was asked is in force: the workers' reconciler tops tickets up
+            publish_tickets(self._app, self.ledger)
 
     def results(self, job_id: str, *, follow: bool = False) -> Iterator[ImageResult]:
         """Stream results shard by shard, in constant memory.
@@ -189,10 +330,10 @@ class Client:
             if on_status:
                 on_status(status)
             home = home or open_home(status.home, self.ledger)
-            for chunk in self.ledger.done_chunks(job_id):
-                if chunk not in read:
-                    read.add(chunk)
-                    yield unpack(home.read(job_id, "results", chunk))
+            fresh = [chunk for chunk in self.ledger.done_chunks(job_id) if chunk not in read]
+            read.update(fresh)
+            for _, lines in read_ahead(home, job_id, "results", fresh):
+                yield lines
 
 
 def _items(source: Iterable[str | Item]) -> Iterator[Item]:

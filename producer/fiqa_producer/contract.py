@@ -15,9 +15,11 @@ TASK_NAME: Final = "fiqa.score_chunk"
 
 MAX_URI_CHARS: Final = 4096
 MAX_ID_CHARS: Final = 1024
+MAX_VERSION_CHARS: Final = 1024
 
 Uri: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URI_CHARS)]
 CallerId: TypeAlias = Annotated[str, StringConstraints(max_length=MAX_ID_CHARS)]
+Version: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=MAX_VERSION_CHARS)]
 Point: TypeAlias = tuple[float, float]
 
 
@@ -64,6 +66,10 @@ class Priority(StrEnum):
     LOW = "low"
 
 
+DEFAULT_MAX_FAILED: Final = 0.5
+DEFAULT_KEEP_S: Final = 7 * 24 * 3600.0
+
+
 class _Wire(BaseModel):
     # Unknown fields are ignored, so that an older reader can read a newer writer.
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -88,10 +94,44 @@ class _Wire(BaseModel):
 
 
 class Item(_Wire):
-    """One image to score: where it is, and the caller's own id for it."""
+    """One image to score.
+
+    Attributes:
+        uri: where it is.
+        id: the caller's own.
+        version: of the object in S3; None for the newest.
+    """
 
     uri: Uri
     id: CallerId | None = None
+    version: Version | None = None
+
+    def encode(self) -> bytes:
+        """This item as one JSON line, without the line's end and without what is None: there are millions of them."""
+        return self.__pydantic_serializer__.to_json(self, exclude_none=True)
+
+
+class JobSpec(_Wire):
+    """What a job was submitted with; as job.json in its home it is what the ledger can be rebuilt from.
+
+    Attributes:
+        created: Unix seconds.
+        parent: the job whose failed images this one tries again.
+        max_failed: the share of failed images beyond which the job is stopped.
+        keep_s: how long a finished job stays, where its home is Redis.
+        images: of its manifest, once that is complete; likewise chunks.
+    """
+
+    v: Literal[1] = WIRE_VERSION
+    id: str
+    name: str | None = None
+    priority: Priority = Priority.NORMAL
+    created: float
+    parent: str | None = None
+    max_failed: Annotated[float, Field(ge=0, le=1)] = DEFAULT_MAX_FAILED
+    keep_s: Annotated[float, Field(ge=1)] = DEFAULT_KEEP_S
+    images: int = 0
+    chunks: int = 0
 
 
 class ImageSize(_Wire):
@@ -128,6 +168,7 @@ class ImageResult(_Wire):
     """How one image of a job ended; one line of a result shard.
 
     Attributes:
+        version: of the object in S3, where the item named one; the line has no such field otherwise.
         faces: sorted by box area, largest first.
         detector: the name of the model that found the faces.
         quality_model: the name of the model that scored them.
@@ -137,6 +178,7 @@ class ImageResult(_Wire):
     v: Literal[1] = WIRE_VERSION
     uri: Uri
     id: CallerId | None = None
+    version: Annotated[Version | None, Field(exclude_if=lambda version: version is None)] = None
     status: Status
     image: ImageSize | None = None
     faces: tuple[Face, ...] = ()

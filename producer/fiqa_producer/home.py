@@ -1,32 +1,37 @@
 """Where manifests and result shards live: in Redis, in S3 or in a folder.
 
-A job has one gzipped JSONL of items and one of results a chunk. A result shard is written once: who comes second finds
-the first one's and leaves it, so a worker that was late changes nothing.
+A job has one gzipped JSONL of items and one of results a chunk, and, outside of Redis, two documents: job.json, from
+which its ledger can be rebuilt, and summary.json at the end. A result shard is written once: who comes second finds the
+first one's and leaves it, so a worker that was late changes nothing.
 """
 
 from __future__ import annotations
 
 import gzip
 import os
+import re
+import shutil
 import tempfile
 import time
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
-from fiqa_producer.errors import HomeError, SettingsError, SourceError
-from fiqa_producer.ledger import Ledger, job_key
-
-if TYPE_CHECKING:
-    from botocore.client import BaseClient
+from fiqa_producer.errors import HomeError, SettingsError
+from fiqa_producer.ledger import REDIS_HOME, Ledger, job_key
+from fiqa_producer.s3 import s3_client, s3_code, s3_errors, s3_reason
 
 Part = Literal["manifest", "results"]
+Document = Literal["job", "summary"]
 
-REDIS_HOME: Final = "redis"
 _MAX_SHARD_BYTES: Final = 256 * 1024 * 1024
+_SHARD_NAME: Final = re.compile(r"[0-9]{8}\.jsonl\.gz")
+_READ_AHEAD: Final = 8
 
 
 def pack(lines: Iterable[bytes]) -> bytes:
@@ -64,6 +69,41 @@ class Home(Protocol):
     def read(self, job_id: str, part: Part, chunk: int) -> bytes:
         """What was stored."""
 
+    def chunks(self, job_id: str, part: Part) -> list[int]:
+        """Which were stored, in order."""
+
+    def write_document(self, job_id: str, name: Document, data: bytes) -> None:
+        """Store a job's document, over what was there."""
+
+    def read_document(self, job_id: str, name: Document) -> bytes | None:
+        """What was stored; None: nothing."""
+
+    def delete(self, job_id: str) -> None:
+        """Delete all of a job, as far as it is there."""
+
+    def jobs(self) -> list[str]:
+        """The jobs that can be recovered from here, oldest first."""
+
+
+def read_ahead(home: Home, job_id: str, part: Part, chunks: Iterable[int]) -> Iterator[tuple[int, list[bytes]]]:
+    """The JSON lines of one chunk after the other; threads read a few ahead.
+
+    Raises:
+        HomeError: one cannot be read.
+    """
+    pool = ThreadPoolExecutor(_READ_AHEAD, thread_name_prefix="read")
+    waiting: deque[tuple[int, Future[bytes]]] = deque()
+    try:
+        for chunk in chunks:
+            waiting.append((chunk, pool.submit(home.read, job_id, part, chunk)))
+            if len(waiting) == _READ_AHEAD:
+                number, data = waiting.popleft()
+                yield number, unpack(data.result())
+        for number, data in waiting:
+            yield number, unpack(data.result())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
 
 def open_home(url: str, ledger: Ledger) -> Home:
     """The home that a URL names: `redis`, s3://bucket/prefix, or a folder (a path, or file://).
@@ -95,8 +135,7 @@ class RedisHome:
             self._ledger.redis.hset(job_key(job_id, part), chunk, data)
 
     def write_once(self, job_id: str, part: Part, chunk: int, data: bytes) -> bool:
-        with self._ledger.errors():
-            return bool(self._ledger.redis.hsetnx(job_key(job_id, part), chunk, data))
+        return self._ledger.store_once(job_id, part, chunk, data)
 
     def read(self, job_id: str, part: Part, chunk: int) -> bytes:
         with self._ledger.errors():
@@ -104,6 +143,24 @@ class RedisHome:
         if data is None:
             raise HomeError(f"{part} {chunk} of job {job_id} is not in Redis: was the job deleted?")
         return bytes(data)
+
+    def chunks(self, job_id: str, part: Part) -> list[int]:
+        with self._ledger.errors():
+            return sorted(int(chunk) for chunk in self._ledger.redis.hkeys(job_key(job_id, part)))
+
+    def write_document(self, job_id: str, name: Document, data: bytes) -> None:
+        """Nothing to do: the ledger beside it knows all that they would say."""
+
+    def read_document(self, job_id: str, name: Document) -> bytes | None:
+        del job_id, name
+        return None
+
+    def delete(self, job_id: str) -> None:
+        with self._ledger.errors():
+            self._ledger.redis.unlink(job_key(job_id, "manifest"), job_key(job_id, "results"))
+
+    def jobs(self) -> list[str]:
+        return []
 
 
 class DirectoryHome:
@@ -151,6 +208,40 @@ class DirectoryHome:
         except OSError as error:
             raise HomeError(f"cannot read {path}: {error.strerror}") from error
 
+    def chunks(self, job_id: str, part: Part) -> list[int]:
+        return _chunks(self._names(self._folder / "jobs" / job_id / part))
+
+    def write_document(self, job_id: str, name: Document, data: bytes) -> None:
+        self._store(self._folder / "jobs" / job_id / f"{name}.json", data, once=False)
+
+    def read_document(self, job_id: str, name: Document) -> bytes | None:
+        path = self._folder / "jobs" / job_id / f"{name}.json"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise HomeError(f"cannot read {path}: {error.strerror}") from error
+
+    def delete(self, job_id: str) -> None:
+        try:
+            shutil.rmtree(self._folder / "jobs" / job_id)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise HomeError(f"cannot delete {error.filename}: {error.strerror}: free it, and try again") from error
+
+    def jobs(self) -> list[str]:
+        return sorted(self._names(self._folder / "jobs"))
+
+    def _names(self, folder: Path) -> list[str]:
+        try:
+            return [path.name for path in folder.iterdir()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise HomeError(f"cannot read {folder}: {error.strerror}") from error
+
 
 class S3Home:
     """Under a prefix of an S3-compatible bucket, readable by others' tools: jobs/{id}/results/*.jsonl.gz."""
@@ -167,94 +258,81 @@ class S3Home:
     def write(self, job_id: str, part: Part, chunk: int, data: bytes) -> None:
         self._put(_name(job_id, part, chunk), data)
 
+    def write_document(self, job_id: str, name: Document, data: bytes) -> None:
+        self._put(f"jobs/{job_id}/{name}.json", data, content_type="application/json")
+
     def write_once(self, job_id: str, part: Part, chunk: int, data: bytes) -> bool:
         return self._put(_name(job_id, part, chunk), data, IfNoneMatch="*")
 
-    def _put(self, name: str, data: bytes, *, tries: int = 3, **conditions: str) -> bool:
+    def _put(
+        self, name: str, data: bytes, *, content_type: str = "application/gzip", tries: int = 3, **conditions: str
+    ) -> bool:
         key = self._prefix + name
         try:
-            self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=data, ContentType="application/gzip", **conditions
-            )
-        except _boto_errors() as error:
-            code = _code(error)
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **conditions)
+        except s3_errors() as error:
+            code = s3_code(error)
             if code in {"PreconditionFailed", "412"}:
                 return False
             # Two conditional writes at once: Amazon asks for another try, which boto3 does not make by itself.
             if code == "ConditionalRequestConflict" and tries > 1:
                 time.sleep(0.5)
-                return self._put(name, data, tries=tries - 1, **conditions)
+                return self._put(name, data, content_type=content_type, tries=tries - 1, **conditions)
             raise HomeError(f"cannot write s3://{self._bucket}/{key}: {s3_reason(error)}") from error
         return True
 
     def read(self, job_id: str, part: Part, chunk: int) -> bytes:
-        key = self._prefix + _name(job_id, part, chunk)
+        return self._get(_name(job_id, part, chunk))
+
+    def read_document(self, job_id: str, name: Document) -> bytes | None:
+        try:
+            return self._get(f"jobs/{job_id}/{name}.json")
+        except HomeError as error:
+            if isinstance(error.__cause__, Exception) and s3_code(error.__cause__) == "NoSuchKey":
+                return None
+            raise
+
+    def _get(self, name: str) -> bytes:
+        key = self._prefix + name
         try:
             return bytes(self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read())
-        except _boto_errors() as error:
+        except s3_errors() as error:
             raise HomeError(f"cannot read s3://{self._bucket}/{key}: {s3_reason(error)}") from error
 
+    def chunks(self, job_id: str, part: Part) -> list[int]:
+        return _chunks(key.rpartition("/")[2] for page in self._pages(f"jobs/{job_id}/{part}/") for key in _keys(page))
 
-def list_objects(bucket: str, prefix: str) -> Iterator[str]:
-    """The keys under a prefix, page by page.
+    def delete(self, job_id: str) -> None:
+        for page in self._pages(f"jobs/{job_id}/"):
+            objects = [{"Key": key} for key in _keys(page)]
+            if not objects:
+                continue
+            try:
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+            except s3_errors() as error:
+                raise HomeError(f"s3://{self._bucket}: cannot delete from it: {s3_reason(error)}") from error
+            if answer.get("Errors"):
+                first = answer["Errors"][0]
+                raise HomeError(f"cannot delete s3://{self._bucket}/{first['Key']}: the store answered {first['Code']}")
 
-    Raises:
-        SourceError: the bucket cannot be listed.
-    """
-    try:
-        pages = s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        for page in pages:
-            for entry in page.get("Contents", ()):
-                yield entry["Key"]
-    except _boto_errors() as error:
-        raise SourceError(f"cannot list s3://{bucket}/{prefix}: {s3_reason(error)}") from error
+    def jobs(self) -> list[str]:
+        pages = self._pages("jobs/", Delimiter="/")
+        return sorted(entry["Prefix"].split("/")[-2] for page in pages for entry in page.get("CommonPrefixes", ()))
 
-
-def s3_client() -> BaseClient:
-    """An S3 client with boto3's own settings and credentials; safe to share between threads.
-
-    Raises:
-        SettingsError: boto3's settings are wrong.
-    """
-    # Here and not above: a producer whose home is Redis or a folder has no use for 0.1 s of boto3.
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
-
-    config = Config(
-        connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=32
-    )
-    try:
-        # A session of its own: making clients of boto3's shared one is not safe in threads.
-        return boto3.Session().client("s3", config=config)
-    except (BotoCoreError, ValueError) as error:
-        raise SettingsError(f"S3: {error}: check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL") from error
+    def _pages(self, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
+        try:
+            lister = self._client.get_paginator("list_objects_v2")
+            yield from lister.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix, **options)
+        except s3_errors() as error:
+            raise HomeError(f"cannot list s3://{self._bucket}/{self._prefix}{prefix}: {s3_reason(error)}") from error
 
 
-def s3_reason(error: Exception) -> str:
-    """One line for the person who reads it: the server's code, or what boto3 says, and what to do."""
-    hints = {
-        "NoSuchBucket": "no such bucket: make it",
-        "AccessDenied": "access denied: check the bucket's policy and AWS_PROFILE or AWS_ACCESS_KEY_ID",
-        "InvalidAccessKeyId": "the access key is not known: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
-        "SignatureDoesNotMatch": "the secret key is wrong: check AWS_SECRET_ACCESS_KEY",
-        "NoSuchKey": "no such object: was the job deleted?",
-        "NoCredentialsError": "no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    }
-    code = _code(error)
-    text = f"the store answered {code}" if code else " ".join(str(error).split())
-    return hints.get(code or type(error).__name__, text)
+def _keys(page: dict[str, Any]) -> list[str]:
+    return [entry["Key"] for entry in page.get("Contents", ())]
 
 
-def _code(error: Exception) -> str:
-    response: Any = getattr(error, "response", {})
-    return str(response.get("Error", {}).get("Code", ""))
-
-
-def _boto_errors() -> tuple[type[Exception], ...]:
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # noqa: PLC0415  see s3_client
-
-    return BotoCoreError, ClientError, HTTPClientError
+def _chunks(names: Iterable[str]) -> list[int]:
+    return sorted(int(name[:8]) for name in names if _SHARD_NAME.fullmatch(name))
 
 
 def _name(job_id: str, part: Part, chunk: int) -> str:

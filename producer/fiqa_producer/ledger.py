@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -20,7 +22,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, JobState, Priority, Status
+from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, JobSpec, JobState, Priority, Status
 from fiqa_producer.errors import JobStateError, RedisUnavailableError, SettingsError, UnknownJobError
 from fiqa_producer.status import PACE_BUCKET_S, PACE_WINDOW_S, JobStatus, read_status
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from redis.commands.core import Script
 
 JOBS: Final = "fiqa:jobs"  # zset: job by creation
+ENDED: Final = "fiqa:ended"  # set: finished jobs whose summary is not written yet
 DUE: Final = "fiqa:due"  # zset: job with unclaimed chunks, by priority and then by how much of it was handed out
 LEASES: Final = "fiqa:leases"  # zset: job:chunk by expiry
 RECONCILER_LOCK: Final = "fiqa:reconciler"
@@ -38,7 +41,10 @@ UNACKED_MUTEX: Final = "fiqa:tickets:unacked_mutex"
 LEASE_S: Final = 10.0
 LEASES_RENEWED_EVERY_S: Final = 1.5
 MAX_TICKETS: Final = 2000
+ALL: Final = 1 << 62  # as a limit of jobs
 CAREFUL_FROM_ATTEMPT: Final = 3
+MIN_IMAGES_TO_FAIL: Final = 1000
+REDIS_HOME: Final = "redis"
 
 _JOB_ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 _RANKS: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
@@ -90,14 +96,45 @@ class Claim:
         return self.attempt >= CAREFUL_FROM_ATTEMPT
 
 
+class Completion(StrEnum):
+    """What came of counting a chunk."""
+
+    COUNTED = "counted"
+    COUNTED_BEFORE = "counted_before"
+    JOB_IS_FINISHED = "job_is_finished"  # by this chunk
+    JOB_IS_GONE = "job_is_gone"
+
+
+class Control(StrEnum):
+    """What can be done to a job."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    FORGET = "forget"
+
+
+_ALLOWED_IN: Final = {
+    Control.PAUSE: {JobState.RUNNING, JobState.PAUSED},
+    Control.RESUME: {JobState.PAUSED, JobState.RUNNING},
+    Control.CANCEL: {JobState.PREPARING, JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED},
+    Control.FORGET: {JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How the images of a chunk ended."""
+    """How the images of a chunk ended.
+
+    Attributes:
+        models: images by the names of the detector and the quality model, with a slash between.
+    """
 
     scored: int
     no_face: int
     faces: int
     failed: Mapping[ErrorCode, int]
+    models: Mapping[str, int]
 
     @classmethod
     def of(cls, results: Sequence[ImageResult]) -> Self:
@@ -107,13 +144,14 @@ class Counts:
             no_face=sum(result.status is Status.NO_FACE for result in results),
             faces=sum(len(result.faces) for result in results),
             failed=Counter(result.error.code for result in results if result.error),
+            models=Counter(f"{result.detector}/{result.quality_model}" for result in results),
         )
 
 
 # Shared by the scripts below. `vt` is how many images of a job were handed out, on a scale common to all jobs: the due
 # job with the lowest is served next, and a new job starts at the lowest there is.
 _LUA = f"""
-local JOBS, DUE, LEASES = '{JOBS}', '{DUE}', '{LEASES}'
+local JOBS, DUE, LEASES, ENDED = '{JOBS}', '{DUE}', '{LEASES}', '{ENDED}'
 local RANK_SPAN = 1e12
 local function key(job, part) return 'fiqa:job:' .. job .. (part and ':' .. part or '') end
 local function clock() local t = redis.call('TIME'); return tonumber(t[1]) + tonumber(t[2]) / 1e6 end
@@ -129,9 +167,35 @@ local function make_due(job)
   local vt = math.max(field(job, 'vt'), first[2] and tonumber(first[2]) - floor or 0)
   redis.call('ZADD', DUE, floor + vt, job)
 end
+local function is_open(job)
+  local state = redis.call('HGET', key(job), 'state')
+  return state == 'running' or state == 'paused'
+end
+local function expire_with_job(job)
+  local seconds = redis.call('TTL', key(job))
+  if seconds < 0 then return end
+  for _, part in ipairs({{'done', 'manifest', 'results'}}) do redis.call('EXPIRE', key(job, part), seconds) end
+end
+local function finish(job, state, reason, now)
+  redis.call('HSET', key(job), 'state', state, 'finished', string.format('%.3f', now))
+  if reason then redis.call('HSET', key(job), 'reason', reason) else redis.call('HDEL', key(job), 'reason') end
+  redis.call('ZREM', DUE, job)
+  for _, lease in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
+    if lease:sub(1, #job + 1) == job .. ':' then redis.call('ZREM', LEASES, lease) end
+  end
+  for _, part in ipairs({{'attempts', 'holders', 'notes', 'skips', 'returned'}}) do
+    redis.call('DEL', key(job, part))
+  end
+  if redis.call('HGET', key(job), 'home') ~= '{REDIS_HOME}' then
+    redis.call('SADD', ENDED, job)
+  else
+    redis.call('EXPIRE', key(job), field(job, 'keep_s'))
+    expire_with_job(job)
+  end
+end
 local function give_back(job, chunk)
   redis.call('ZREM', LEASES, job .. ':' .. chunk)
-  if redis.call('EXISTS', key(job)) == 0 or redis.call('GETBIT', key(job, 'done'), chunk) == 1 then return end
+  if not is_open(job) or redis.call('GETBIT', key(job, 'done'), chunk) == 1 then return end
   redis.call('ZADD', key(job, 'returned'), chunk, chunk)
   make_due(job)
 end
@@ -142,21 +206,50 @@ local function sweep(now)
   end
 end
 local function holds(job, chunk, token)
-  if redis.call('HGET', key(job), 'state') ~= 'running' then return false end
+  if not is_open(job) then return false end
   if redis.call('HGET', key(job, 'holders'), chunk) ~= token then return false end
   return redis.call('ZSCORE', LEASES, job .. ':' .. chunk)
 end
 """
 
-# -> 0 unknown job, 1 opened, 2 not preparing
+# -> 1 created, 0 there is one of this id
+_CREATE = """
+local job = ARGV[1]
+if redis.call('EXISTS', key(job)) == 1 then return 0 end
+redis.call('HSET', key(job), 'state', 'preparing', unpack(ARGV, 2))
+redis.call('ZADD', JOBS, redis.call('HGET', key(job), 'created'), job)
+return 1
+"""
+
+# -> the state before; nothing for an unknown job
 _OPEN = """
 local job, chunks, images = ARGV[1], ARGV[2], ARGV[3]
 local state = redis.call('HGET', key(job), 'state')
-if not state then return 0 end
-if state ~= 'preparing' then return 2 end
+if state ~= 'preparing' then return state end
 redis.call('HSET', key(job), 'state', 'running', 'chunks', chunks, 'images', images, 'next', 0)
+if field(job, 'done') == tonumber(chunks) then finish(job, 'succeeded', nil, clock()) end
 make_due(job)
-return 1
+return state
+"""
+
+# -> the state before; nothing for an unknown job. What does not fit that state changes nothing.
+_CONTROL = """
+local job, verb = ARGV[1], ARGV[2]
+local state = redis.call('HGET', key(job), 'state')
+if verb == 'pause' and state == 'running' then
+  redis.call('HSET', key(job), 'state', 'paused')
+  redis.call('ZREM', DUE, job)
+elseif verb == 'resume' and state == 'paused' then
+  redis.call('HSET', key(job), 'state', 'running')
+  make_due(job)
+elseif verb == 'cancel' and (is_open(job) or state == 'preparing') then
+  finish(job, 'cancelled', nil, clock())
+elseif verb == 'forget' and state and state ~= 'preparing' and not is_open(job) then
+  for _, part in ipairs({'', ':done', ':pace', ':manifest', ':results'}) do redis.call('UNLINK', key(job) .. part) end
+  redis.call('ZREM', JOBS, job)
+  redis.call('SREM', ENDED, job)
+end
+return state
 """
 
 # -> {} or {job, chunk, attempt, token, home, skips}
@@ -170,7 +263,11 @@ while true do
   local chunk = tonumber(redis.call('ZPOPMIN', key(job, 'returned'))[1])
   if not chunk and next < chunks then
     chunk = next
-    redis.call('HSET', key(job), 'next', next + 1)
+    -- Where a job was recovered, thousands may be done already.
+    if redis.call('GETBIT', key(job, 'done'), next) == 1 then
+      chunk = math.max(next, redis.call('BITPOS', key(job, 'done'), 0, math.floor(next / 8)))
+    end
+    redis.call('HSET', key(job), 'next', math.min(chunk + 1, chunks))
   end
   if not chunk then
     redis.call('ZREM', DUE, job)
@@ -226,10 +323,11 @@ end
 return 1
 """
 
-# -> 0 was counted before or no such job, 1 counted, 2 counted and it was the job's last
+# -> see Completion
 _COMPLETE = f"""
 local job, chunk = ARGV[1], ARGV[2]
-if redis.call('EXISTS', key(job)) == 0 or redis.call('SETBIT', key(job, 'done'), chunk, 1) == 1 then return 0 end
+if redis.call('EXISTS', key(job)) == 0 then return '{Completion.JOB_IS_GONE}' end
+if redis.call('SETBIT', key(job, 'done'), chunk, 1) == 1 then return '{Completion.COUNTED_BEFORE}' end
 redis.call('ZREM', LEASES, job .. ':' .. chunk)
 redis.call('ZREM', key(job, 'returned'), chunk)
 for _, part in ipairs({{'attempts', 'holders', 'notes', 'skips'}}) do redis.call('HDEL', key(job, part), chunk) end
@@ -246,10 +344,30 @@ redis.call('EXPIRE', key(job, 'pace'), {2 * PACE_WINDOW_S})
 for _, old in ipairs(redis.call('HKEYS', key(job, 'pace'))) do
   if tonumber(old) < bucket - {PACE_WINDOW_S // PACE_BUCKET_S} then redis.call('HDEL', key(job, 'pace'), old) end
 end
-if redis.call('HINCRBY', key(job), 'done', 1) < field(job, 'chunks') then return 1 end
-redis.call('HSET', key(job), 'state', 'succeeded', 'finished', string.format('%.3f', now))
-redis.call('ZREM', DUE, job)
-return 2
+redis.call('HINCRBY', key(job), 'done', 1)
+if not is_open(job) then
+  expire_with_job(job)
+  return '{Completion.COUNTED}'
+end
+local failed = field(job, 'failed')
+local images_done = field(job, 'scored') + field(job, 'no_face') + failed
+if images_done >= {MIN_IMAGES_TO_FAIL} and failed > images_done * field(job, 'max_failed') then
+  finish(job, 'failed', string.format('%d of the first %d images failed', failed, images_done), now)
+elseif field(job, 'done') == field(job, 'chunks') then
+  finish(job, 'succeeded', nil, now)
+else
+  return '{Completion.COUNTED}'
+end
+return '{Completion.JOB_IS_FINISHED}'
+"""
+
+# A job that was deleted must not come back as one hash of results.
+_STORE_ONCE = """
+local job, part, chunk, data = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if redis.call('EXISTS', key(job)) == 0 then return 1 end
+local stored = redis.call('HSETNX', key(job, part), chunk, data)
+expire_with_job(job)
+return stored
 """
 
 # How many tickets the queue lacks. Tickets that a worker holds are not counted: one too many does nothing, and one
@@ -298,11 +416,14 @@ class Ledger:
                 "FIQA_REDIS_URL is not a Redis URL: redis://user:password@host:port/database, special characters in"
                 " user and password percent-encoded"
             ) from None
+        self._create = self._script(_CREATE)
         self._open = self._script(_OPEN)
+        self._control = self._script(_CONTROL)
         self._claim = self._script(_CLAIM)
         self._renew = self._script(_RENEW)
         self._release = self._script(_RELEASE)
         self._complete = self._script(_COMPLETE)
+        self._store_once = self._script(_STORE_ONCE)
         self._missing_tickets = self._script(_MISSING_TICKETS)
 
     def _script(self, body: str) -> Script:
@@ -340,23 +461,32 @@ class Ledger:
 
     # The producer's side
 
-    def create(self, job_id: str, *, name: str | None, priority: Priority, home: str) -> None:
-        """Enter a job in state `preparing`; nobody works on it before `open`."""
+    def now(self) -> float:
+        """Redis's own clock, Unix seconds."""
         with self.errors():
             seconds, micros = self.redis.time()
-            created = seconds + micros / 1e6
-            fields: dict[str, str | int] = {
-                "state": JobState.PREPARING,
-                "name": name or "",
-                "priority": priority,
-                "rank": _RANKS[priority],
-                "home": home,
-                "created": f"{created:.3f}",
-            }
-            with self.redis.pipeline(transaction=True) as pipe:
-                pipe.hset(job_key(job_id), mapping=fields)
-                pipe.zadd(JOBS, {job_id: created})
-                pipe.execute()
+        return float(seconds) + float(micros) / 1e6
+
+    def create(self, spec: JobSpec, *, home: str) -> None:
+        """Enter a job in state `preparing`; nobody works on it before `open`.
+
+        Raises:
+            JobStateError: there is a job of this id.
+        """
+        fields: dict[str, str | int | float] = {
+            "name": spec.name or "",
+            "priority": spec.priority,
+            "rank": _RANKS[spec.priority],
+            "home": home,
+            "created": f"{spec.created:.3f}",
+            "parent": spec.parent or "",
+            "max_failed": spec.max_failed,
+            "keep_s": int(spec.keep_s),
+        }
+        with self.errors():
+            created = self._create(args=[spec.id, *chain.from_iterable(fields.items())])
+        if not created:
+            raise JobStateError(f"job {spec.id} is in Redis already: `fiqa status {spec.id}` shows it")
 
     def open(self, job_id: str, *, chunks: int, images: int) -> None:
         """Let workers at a job whose manifest is complete.
@@ -366,18 +496,38 @@ class Ledger:
             JobStateError: it is not `preparing`.
         """
         with self.errors():
-            answer = self._open(args=[job_id, chunks, images])
-        if answer == 0:
-            raise UnknownJobError(f"no job {job_id}: `fiqa jobs` lists those there are")
-        if answer == 2:  # noqa: PLR2004  the script's own answer, listed above it
-            raise JobStateError(f"job {job_id} is not `preparing`: its manifest is complete, nothing can be added")
+            state = self._open(args=[job_id, chunks, images])
+        if state is None:
+            raise _no_job(job_id)
+        if state.decode() != JobState.PREPARING:
+            raise JobStateError(f"job {job_id} is {state.decode()}: only one that is `preparing` can be opened")
 
-    def discard(self, job_id: str) -> None:
-        """Take out a job that could not be prepared."""
-        with self.errors(), self.redis.pipeline(transaction=True) as pipe:
-            pipe.zrem(JOBS, job_id)
-            pipe.delete(job_key(job_id), job_key(job_id, "manifest"))
-            pipe.execute()
+    def control(self, job_id: str, control: Control) -> None:
+        """Pause, resume, cancel or forget a job; a second time does nothing. In force when it returns.
+
+        Raises:
+            UnknownJobError: no such job.
+            JobStateError: its state does not allow it.
+        """
+        check_job_id(job_id)
+        with self.errors():
+            answer = self._control(args=[job_id, control])
+        if answer is None:
+            raise _no_job(job_id)
+        state = JobState(answer.decode())
+        if state not in _ALLOWED_IN[control]:
+            first = f": `fiqa cancel {job_id}` first" if control is Control.FORGET else ""
+            raise JobStateError(f"job {job_id} is {state}: cannot {control} it{first}")
+
+    def ended(self) -> list[str]:
+        """Finished jobs whose summary is not written yet."""
+        with self.errors():
+            return sorted(raw.decode() for raw in self.redis.smembers(ENDED))
+
+    def summarised(self, job_id: str) -> None:
+        """A job's summary is written."""
+        with self.errors():
+            self.redis.srem(ENDED, job_id)
 
     def status(self, job_id: str) -> JobStatus:
         """One round trip, whatever the job's size.
@@ -385,16 +535,22 @@ class Ledger:
         Raises:
             UnknownJobError: no such job.
         """
-        statuses = self._statuses([_checked(job_id)])
+        statuses = self._statuses([check_job_id(job_id)])
         if not statuses:
-            raise UnknownJobError(f"no job {job_id}: `fiqa jobs` lists those there are")
+            raise _no_job(job_id)
         return statuses[0]
 
     def jobs(self, *, limit: int = 100) -> list[JobStatus]:
         """The newest jobs first."""
         with self.errors():
             ids = [raw.decode() for raw in self.redis.zrange(JOBS, 0, limit - 1, desc=True)]
-        return self._statuses(ids)
+        found = self._statuses(ids)
+        # Those whose time was over: Redis drops their keys by itself, and no entry of a set.
+        gone = set(ids) - {status.id for status in found}
+        if gone:
+            with self.errors():
+                self.redis.zrem(JOBS, *gone)
+        return found
 
     def _statuses(self, job_ids: list[str]) -> list[JobStatus]:
         with self.errors(), self.redis.pipeline(transaction=False) as pipe:
@@ -452,14 +608,24 @@ class Ledger:
         with self.errors():
             self._release(args=[*_held(claim), delay_s, trouble, skip])
 
-    def complete(self, claim: Claim, counts: Counts) -> bool:
-        """Count a chunk whose results are stored, once, whoever calls and how often; True: the job is finished."""
+    def complete(self, job_id: str, chunk: int, counts: Counts) -> Completion:
+        """Count a chunk whose results are stored, once, whoever calls and how often.
+
+        A chunk of a job that was stopped meanwhile is counted as well: its results are there.
+        """
         pairs: list[str | int] = ["scored", counts.scored, "no_face", counts.no_face, "faces", counts.faces]
         pairs += ["failed", sum(counts.failed.values())]
         for code, number in counts.failed.items():
             pairs += [f"failed:{code}", number]
+        for models, number in counts.models.items():
+            pairs += [f"models:{models}", number]
         with self.errors():
-            return int(self._complete(args=[claim.job_id, claim.chunk, *pairs])) == 2  # noqa: PLR2004  see _COMPLETE
+            return Completion(self._complete(args=[job_id, chunk, *pairs]).decode())
+
+    def store_once(self, job_id: str, part: str, chunk: int, data: bytes) -> bool:
+        """Store a shard of a job whose home is Redis, unless it is there or the job is gone; False: it was there."""
+        with self.errors():
+            return bool(self._store_once(args=[job_id, part, chunk, data]))
 
     def missing_tickets(self) -> int:
         """How many tickets to publish so that every unclaimed chunk, up to MAX_TICKETS, has one waiting."""
@@ -476,7 +642,12 @@ def _held(claim: Claim) -> tuple[str, int, int]:
     return claim.job_id, claim.chunk, claim.token
 
 
-def _checked(job_id: str) -> str:
+def _no_job(job_id: str) -> UnknownJobError:
+    return UnknownJobError(f"no job {job_id}: `fiqa jobs` lists those there are")
+
+
+def check_job_id(job_id: str) -> str:
+    """The same, if it is a job id; raises UnknownJobError."""
     if not _JOB_ID.fullmatch(job_id):
         raise UnknownJobError(f"{job_id!r} is not a job id: `fiqa jobs` lists them")
     return job_id

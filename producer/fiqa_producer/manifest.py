@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from fiqa_producer.contract import Item
 from fiqa_producer.errors import SourceError
-from fiqa_producer.home import list_objects
+from fiqa_producer.s3 import list_objects
 
 STDIN: Final = "-"
 # What workers can decode; other files of a folder or a prefix are no images and are left out.

@@ -20,6 +20,8 @@ class JobStatus:
         images_per_s: over the last minute while the job runs, over the whole run once it is finished.
         eta_s: None unless the job runs and has a pace.
         reason: why the job was stopped, or what holds it up at the moment.
+        parent: the job whose failed images this one tries again.
+        models: images by the names of the detector and the quality model, with a slash between.
     """
 
     id: str
@@ -41,6 +43,8 @@ class JobStatus:
     reason: str | None
     priority: Priority
     home: str
+    parent: str | None
+    models: dict[str, int]
 
     @property
     def images_done(self) -> int:
@@ -57,6 +61,11 @@ def read_status(job_id: str, fields: Mapping[bytes, bytes], pace: Mapping[bytes,
 
     def number(name: str) -> int:
         return int(text.get(name, "0"))
+
+    def numbers(prefix: str) -> dict[str, int]:
+        return {
+            name.removeprefix(prefix): int(value) for name, value in sorted(text.items()) if name.startswith(prefix)
+        }
 
     def time(name: str) -> float | None:
         return float(text[name]) if name in text else None
@@ -81,7 +90,7 @@ def read_status(job_id: str, fields: Mapping[bytes, bytes], pace: Mapping[bytes,
         scored=number("scored"),
         no_face=number("no_face"),
         failed=number("failed"),
-        failed_by_code={k.removeprefix("failed:"): int(v) for k, v in sorted(text.items()) if k.startswith("failed:")},
+        failed_by_code=numbers("failed:"),
         faces=number("faces"),
         chunks=number("chunks"),
         chunks_done=number("done"),
@@ -93,4 +102,6 @@ def read_status(job_id: str, fields: Mapping[bytes, bytes], pace: Mapping[bytes,
         reason=text.get("reason"),
         priority=Priority(text["priority"]),
         home=text["home"],
+        parent=text.get("parent") or None,
+        models=numbers("models:"),
     )

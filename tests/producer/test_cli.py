@@ -72,7 +72,7 @@ def work(ledger: Ledger) -> None:
             for item in items
         ]
         home.write_once(claim.job_id, "results", claim.chunk, pack(result.encode() for result in results))
-        ledger.complete(claim, Counts.of(results))
+        ledger.complete(claim.job_id, claim.chunk, Counts.of(results))
 
 
 def submitted(*arguments: str | Path, stdin: str = "") -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fiqa_producer.errors import HomeError, RedisUnavailableError, SettingsError
-from fiqa_producer.home import Home, list_objects, open_home, pack, unpack
+from fiqa_producer.home import Home, open_home, pack, unpack
 from fiqa_producer.ledger import Ledger, new_job_id
 from tests.conftest import Bucket
 from tests.servers import S3Server

@@ -109,7 +109,7 @@ class Pipeline:
                 yield index, b""
                 continue
             touch(index)
-            yield index, _fetch(self.fetcher, item.uri)
+            yield index, _fetch(self.fetcher, item)
 
     def _fetch_ahead(
         self, items: Sequence[Item], skips: Mapping[int, ErrorCode], touch: Callable[[int], None]
@@ -127,7 +127,7 @@ class Pipeline:
                     following = next(todo, None)
                     if following is None:
                         break
-                    waiting.append(pool.submit(_fetch, self.fetcher, items[following].uri))
+                    waiting.append(pool.submit(_fetch, self.fetcher, items[following]))
                 data = waiting.popleft().result()
                 largest = max(largest, _size(data))
                 touch(index)
@@ -166,6 +166,7 @@ class Pipeline:
         return ImageResult(
             uri=item.uri,
             id=item.id,
+            version=item.version,
             status=Status.SCORED if faces else Status.NO_FACE,
             image=size,
             faces=faces,
@@ -180,6 +181,7 @@ class Pipeline:
         return ImageResult(
             uri=item.uri,
             id=item.id,
+            version=item.version,
             status=Status.FAILED,
             image=size,
             error=ImageError(code=code, message=message),
@@ -189,10 +191,10 @@ class Pipeline:
         )
 
 
-def _fetch(fetcher: Fetcher, uri: str) -> bytes | Exception:
+def _fetch(fetcher: Fetcher, item: Item) -> bytes | Exception:
     """The image's bytes, or what kept them: raised where the item becomes a result, not in the fetching thread."""
     try:
-        return fetcher.fetch(uri)
+        return fetcher.fetch(item.uri, item.version)
     except Exception as error:  # noqa: BLE001  handed on, nothing is swallowed
         return error
 

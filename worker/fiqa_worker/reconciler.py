@@ -1,4 +1,4 @@
-"""Tops up the tickets that the broker lost: in every worker's main process, one at a time under a lock."""
+"""Tops up tickets and writes summaries that are due: in every worker's main process, one at a time under a lock."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Final
 from celery import Celery
 
 from fiqa_producer.broker import publish_tickets
-from fiqa_producer.errors import RedisUnavailableError
+from fiqa_producer.errors import FiqaError
 from fiqa_producer.ledger import Ledger
+from fiqa_producer.summary import write_summaries
 
 _log = logging.getLogger(__name__)
 
@@ -35,8 +36,9 @@ class Reconciler(threading.Thread):
                     published = publish_tickets(self._app, self._ledger)
                     if published:
                         _log.info("topped up %d tickets", published)
+                    write_summaries(self._ledger)
                 troubled = False
-            except RedisUnavailableError as error:
+            except FiqaError as error:
                 if not troubled:
                     _log.warning("reconciler: %s", error)
                 troubled = True

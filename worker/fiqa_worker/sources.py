@@ -82,8 +82,12 @@ class Fetcher:
         self._max_bytes = max_bytes
         self._s3 = S3Reader(max_bytes=max_bytes, timeout_s=timeout_s)
 
-    def fetch(self, uri: str) -> bytes:
+    def fetch(self, uri: str, version: str | None = None) -> bytes:
         """Read one image, as it is stored.
+
+        Args:
+            uri: where it is.
+            version: of an object in S3; None for the newest.
 
         Raises:
             SourceNotAllowed: not an s3:// or file:// URI, or not below an allowed prefix.
@@ -98,7 +102,7 @@ class Fetcher:
             raise SourceNotAllowed("not a URI: write s3://bucket/key or file:///path")
         if scheme == "s3" and any(_is_below(uri, prefix) for prefix in self._s3_prefixes):
             bucket, _, key = rest.partition("/")
-            return self._s3.read(bucket, key)
+            return self._s3.read(bucket, key, version)
         if scheme == "file":
             return read_file(_path(uri), self._roots, max_bytes=self._max_bytes)
         raise _not_allowed()
@@ -139,8 +143,8 @@ class S3Reader:
         self._store = lru_cache(OPEN_STORES)(self._open)
         self._opening = Lock()  # boto3 makes one client at a time of a session
 
-    def read(self, bucket: str, key: str) -> bytes:
-        """Read one object.
+    def read(self, bucket: str, key: str, version: str | None = None) -> bytes:
+        """Read one object, or one version of it.
 
         Raises:
             NotFound, AccessDenied, TooLarge, FetchTimeout, FetchFailed: as Fetcher.fetch says.
@@ -154,13 +158,13 @@ class S3Reader:
         except (BotoCoreError, BaseError, OSError, ValueError) as error:
             raise FetchFailed(f"the S3 settings do not work: {str(error).splitlines()[0]}") from None
         if key.startswith("/") or key.endswith("/"):  # obstore would take these slashes off, and read another object
-            return self._read_with_boto3(bucket, key)
+            return self._read_with_boto3(bucket, key, version)
         try:
-            result = store.get(key)
+            result = store.get(key, options={"version": version} if version else None)
             _check_size(result.meta["size"], self._max_bytes)
             return bytes(result.bytes())
         except ValueError:  # obstore takes no key with an empty segment, '.', '..' or a control character; S3 does
-            return self._read_with_boto3(bucket, key)
+            return self._read_with_boto3(bucket, key, version)
         except (FileNotFoundError, BaseError) as error:
             raise self._obstore_failure(error, bucket) from None
 
@@ -209,9 +213,10 @@ class S3Reader:
             retry_config={"max_retries": TRIES - 1, "retry_timeout": 2 * timeout},
         )
 
-    def _read_with_boto3(self, bucket: str, key: str) -> bytes:
+    def _read_with_boto3(self, bucket: str, key: str, version: str | None) -> bytes:
+        options = {"VersionId": version} if version else {}
         try:
-            answer = self._client.get_object(Bucket=bucket, Key=key)
+            answer = self._client.get_object(Bucket=bucket, Key=key, **options)
             with closing(answer["Body"]) as body:
                 _check_size(answer["ContentLength"], self._max_bytes)
                 return bytes(body.read())

@@ -19,9 +19,10 @@ from celery import shared_task, signals
 
 from fiqa_producer.broker import make_app, publish_tickets
 from fiqa_producer.contract import TASK_NAME, ImageResult, Item
-from fiqa_producer.errors import RedisUnavailableError
+from fiqa_producer.errors import FiqaError, RedisUnavailableError
 from fiqa_producer.home import Home, open_home, pack, unpack
-from fiqa_producer.ledger import Claim, Counts, Ledger
+from fiqa_producer.ledger import Claim, Completion, Counts, Ledger
+from fiqa_producer.summary import write_summaries
 from fiqa_worker.lease import Lease, LeaseLost
 from fiqa_worker.reconciler import Reconciler
 from fiqa_worker.settings import WorkerSettings
@@ -113,7 +114,13 @@ def _work(claim: Claim) -> None:
             # An earlier delivery stored it and died, or lost its lease, before it could count: what is stored counts.
             results = [ImageResult.decode(line) for line in unpack(home.read(claim.job_id, "results", claim.chunk))]
         counts = Counts.of(results)
-        _complete(claim, counts)
+        completion = _complete(claim, counts)
+    if completion is Completion.JOB_IS_GONE:
+        home.delete(claim.job_id)  # this shard came after the rest was deleted
+    if completion is Completion.JOB_IS_FINISHED:
+        _log.info("job %s: finished", claim.job_id)
+        with suppress(FiqaError):  # every worker's reconciler tries again, and says what is wrong
+            write_summaries(_ledger())
     _log.info(
         "job %s chunk %d: %d images, %d scored, %d no face, %d failed, %.1f s",
         claim.job_id,
@@ -126,18 +133,17 @@ def _work(claim: Claim) -> None:
     )
 
 
-def _complete(claim: Claim, counts: Counts) -> None:
+def _complete(claim: Claim, counts: Counts) -> Completion:
     """Count the chunk, through a short loss of Redis; after a long one another delivery counts the shard it finds."""
     for attempt in range(1, _COMPLETE_TRIES + 1):
         try:
-            if _ledger().complete(claim, counts):
-                _log.info("job %s: finished", claim.job_id)
-            return
+            return _ledger().complete(claim.job_id, claim.chunk, counts)
         except RedisUnavailableError as error:
             if attempt == _COMPLETE_TRIES:
                 raise
             _log.warning("job %s chunk %d: not counted yet: %s", claim.job_id, claim.chunk, error)
             time.sleep(attempt)
+    raise AssertionError
 
 
 @signals.worker_ready.connect(weak=False)

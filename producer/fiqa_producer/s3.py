@@ -1,0 +1,231 @@
+"""S3 for producers: a client with boto3's own settings, listing in parallel, and objects read as files."""
+
+from __future__ import annotations
+
+import io
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from fiqa_producer.errors import SettingsError, SourceError
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+
+_LISTERS: Final = 8
+_PAGES_AHEAD: Final = 32
+_ENOUGH_PREFIXES: Final = 32
+_SPLIT_DEPTH: Final = 4
+_READ_BYTES: Final = 8 * 1024 * 1024
+_READ_TRIES: Final = 3
+
+
+def s3_client() -> BaseClient:
+    """An S3 client with boto3's own settings and credentials; safe to share between threads.
+
+    Raises:
+        SettingsError: boto3's settings are wrong.
+    """
+    # Here and not above: a producer whose home is Redis or a folder has no use for 0.1 s of boto3.
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+    config = Config(
+        connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=32
+    )
+    try:
+        # A session of its own: making clients of boto3's shared one is not safe in threads.
+        return boto3.Session().client("s3", config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise SettingsError(f"S3: {error}: check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL") from error
+
+
+def s3_errors() -> tuple[type[Exception], ...]:
+    """What calls of a client raise."""
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # noqa: PLC0415  see s3_client
+
+    return BotoCoreError, ClientError, HTTPClientError
+
+
+def s3_code(error: Exception) -> str:
+    """The server's code, or nothing where the error is not the server's."""
+    response: Any = getattr(error, "response", {})
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def s3_reason(error: Exception) -> str:
+    """One line for the person who reads it: the server's code, or what boto3 says, and what to do."""
+    hints = {
+        "NoSuchBucket": "no such bucket: make it",
+        "AccessDenied": "access denied: check the bucket's policy and AWS_PROFILE or AWS_ACCESS_KEY_ID",
+        "InvalidAccessKeyId": "the access key is not known: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
+        "SignatureDoesNotMatch": "the secret key is wrong: check AWS_SECRET_ACCESS_KEY",
+        "NoSuchKey": "no such object: was it deleted?",
+        "404": "no such object or bucket",
+        "403": "access denied: check the bucket's policy and AWS_PROFILE or AWS_ACCESS_KEY_ID",
+        "PreconditionFailed": "it changed while it was read: begin again",
+        "412": "it changed while it was read: begin again",
+        "NoCredentialsError": "no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    }
+    code = s3_code(error)
+    text = f"the store answered {code}" if code else " ".join(str(error).split())
+    return hints.get(code or type(error).__name__, text)
+
+
+def list_objects(bucket: str, prefix: str) -> Iterator[str]:
+    """The keys under a prefix: in order where one page holds them, else by several listers at once and in no order.
+
+    Raises:
+        SourceError: the bucket cannot be listed.
+    """
+    client = s3_client()
+    first = _page(client, bucket, prefix)
+    if not first.get("IsTruncated"):
+        yield from _keys(first)
+        return
+    keys, prefixes = _split(client, bucket, prefix)
+    yield from keys
+    yield from _list_at_once(client, bucket, prefixes)
+
+
+def _split(client: BaseClient, bucket: str, prefix: str) -> tuple[list[str], list[str]]:
+    """Enough sub-prefixes to list side by side, and the keys that are in none of them."""
+    keys: list[str] = []
+    whole: list[str] = []  # prefixes that hold more than a page of names: not split any further
+    prefixes = [prefix]
+    for _ in range(_SPLIT_DEPTH):
+        if not prefixes or len(prefixes) + len(whole) >= _ENOUGH_PREFIXES:
+            break
+        deeper: list[str] = []
+        for parent in prefixes:
+            page = _page(client, bucket, parent, Delimiter="/")
+            if page.get("IsTruncated"):
+                whole.append(parent)
+            else:
+                keys += _keys(page)
+                deeper += [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
+        prefixes = deeper
+    return keys, whole + prefixes
+
+
+def _list_at_once(client: BaseClient, bucket: str, prefixes: list[str]) -> Iterator[str]:
+    pages: queue.Queue[list[str] | Exception | None] = queue.Queue(_PAGES_AHEAD)
+    stopped = threading.Event()
+
+    def hand_over(page: list[str] | Exception | None) -> None:
+        while not stopped.is_set():
+            with suppress(queue.Full):
+                pages.put(page, timeout=0.1)
+                return
+
+    def list_one(prefix: str) -> None:
+        try:
+            for page in _pages(client, bucket, prefix):
+                hand_over(page)
+                if stopped.is_set():
+                    return
+        except Exception as error:  # noqa: BLE001  raised again where the keys are read
+            hand_over(error)
+        hand_over(None)
+
+    pool = ThreadPoolExecutor(_LISTERS, thread_name_prefix="list")
+    try:
+        for prefix in prefixes:
+            pool.submit(list_one, prefix)
+        unfinished = len(prefixes)
+        while unfinished:
+            page = pages.get()
+            if page is None:
+                unfinished -= 1
+            elif isinstance(page, Exception):
+                raise page
+            else:
+                yield from page
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _pages(client: BaseClient, bucket: str, prefix: str) -> Iterator[list[str]]:
+    token: dict[str, str] = {}
+    while True:
+        page = _page(client, bucket, prefix, **token)
+        yield _keys(page)
+        if not page.get("IsTruncated"):
+            return
+        token = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _page(client: BaseClient, bucket: str, prefix: str, **options: str) -> dict[str, Any]:
+    try:
+        page: dict[str, Any] = client.list_objects_v2(Bucket=bucket, Prefix=prefix, **options)
+    except s3_errors() as error:
+        raise SourceError(f"cannot list s3://{bucket}/{prefix}: {s3_reason(error)}") from error
+    return page
+
+
+def _keys(page: dict[str, Any]) -> list[str]:
+    return [entry["Key"] for entry in page.get("Contents", ())]
+
+
+class ObjectReader(io.RawIOBase):
+    """An object as a file: read in ranges, so that a connection that is cut costs one range and not the whole.
+
+    Reading raises SourceError where the object cannot be read, or has changed since it was opened.
+    """
+
+    def __init__(self, bucket: str, key: str) -> None:
+        self._client = s3_client()
+        self._name = f"s3://{bucket}/{key}"
+        self._where = {"Bucket": bucket, "Key": key}
+        self._position = 0
+        self._range = b""
+        self._range_at = 0
+        try:
+            head = self._client.head_object(**self._where)
+        except s3_errors() as error:
+            raise SourceError(f"cannot read {self._name}: {s3_reason(error)}") from error
+        self._size = int(head["ContentLength"])
+        self._etag = str(head["ETag"])
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = memoryview(buffer).cast("B")
+        if self._position >= self._size:
+            return 0
+        if not self._range_at <= self._position < self._range_at + len(self._range):
+            self._range, self._range_at = self._read_range(self._position), self._position
+        start = self._position - self._range_at
+        part = self._range[start : start + len(wanted)]
+        wanted[: len(part)] = part
+        self._position += len(part)
+        return len(part)
+
+    def _read_range(self, start: int) -> bytes:
+        span = f"bytes={start}-{min(start + _READ_BYTES, self._size) - 1}"
+        for tries_left in reversed(range(_READ_TRIES)):
+            try:
+                answer = self._client.get_object(**self._where, Range=span, IfMatch=self._etag)
+                return bytes(answer["Body"].read())
+            except s3_errors() as error:
+                # boto3 itself tries again only until the body begins.
+                if s3_code(error) or not tries_left:
+                    raise SourceError(f"cannot read {self._name}: {s3_reason(error)}") from error
+        raise AssertionError

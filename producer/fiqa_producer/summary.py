@@ -1,0 +1,44 @@
+"""summary.json, written into the home of every job that is finished, for those who read it with other tools."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+
+from fiqa_producer.contract import WIRE_VERSION
+from fiqa_producer.errors import UnknownJobError
+from fiqa_producer.home import open_home
+from fiqa_producer.ledger import Ledger
+from fiqa_producer.status import JobStatus
+
+
+def write_summaries(ledger: Ledger) -> int:
+    """Write those that are due; returns how many. What fails stays due, and every worker's reconciler tries again.
+
+    Raises:
+        HomeError: a home cannot be written.
+        RedisUnavailableError: Redis does not answer.
+    """
+    written = 0
+    for job_id in ledger.ended():
+        try:
+            status = ledger.status(job_id)
+        except UnknownJobError:  # deleted meanwhile
+            ledger.summarised(job_id)
+            continue
+        open_home(status.home, ledger).write_document(job_id, "summary", _encode(status))
+        ledger.summarised(job_id)
+        written += 1
+    return written
+
+
+def _encode(status: JobStatus) -> bytes:
+    times = {name: _iso(getattr(status, name)) for name in ("created", "started", "finished")}
+    fields = {"v": WIRE_VERSION, **dataclasses.asdict(status), **times}
+    del fields["eta_s"]  # it has arrived
+    return json.dumps(fields, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
