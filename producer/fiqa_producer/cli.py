@@ -5,30 +5,32 @@ Machine-readable output goes to standard output, everything else to standard err
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
-from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Final, NoReturn
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fiqa_producer import controls
 from fiqa_producer.client import Client
-from fiqa_producer.contract import JobState, Priority
+from fiqa_producer.contract import DEFAULT_KEEP_S, DEFAULT_MAX_FAILED, JobState, Priority, Status
+from fiqa_producer.controls import as_json, local_time, show_job, status_line
 from fiqa_producer.errors import FiqaError, SettingsError, SourceError
+from fiqa_producer.export import Format, Selection, import_pyarrow, write
 from fiqa_producer.manifest import read
-from fiqa_producer.progress import JobProgress, duration, summary
+from fiqa_producer.progress import CountProgress, JobProgress
 from fiqa_producer.status import JobStatus
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+_BAD_LINES_SHOWN: Final = 20
+_DAY_S: Final = 24 * 3600.0
 
 
 class _Commands(click.Group):
@@ -65,13 +67,14 @@ def main() -> NoReturn:
         status = fiqa.main(standalone_mode=False)
         sys.stdout.flush()
     except FiqaError as error:
-        click.echo(f"fiqa: {error}", err=True)
+        _tell(error)
         sys.exit(WRONG_USAGE if isinstance(error, (SettingsError, SourceError)) else FAILED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         click.echo("fiqa: interrupted", err=True)
+        _tell_notes(error if isinstance(error, KeyboardInterrupt) else error.__context__)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader (head, less) has enough. Python would complain once more when it flushes at exit.
@@ -80,9 +83,50 @@ def main() -> NoReturn:
     sys.exit(status)
 
 
-def warn(error: Exception) -> None:
-    """Tell of something that does not stop the command."""
+def _tell(error: Exception) -> None:
     click.echo(f"fiqa: {error}", err=True)
+    _tell_notes(error)
+
+
+def _tell_notes(error: BaseException | None) -> None:
+    """Say what was added to an error on its way: what is left behind, and what to do with it."""
+    for note in getattr(error, "__notes__", ()):
+        click.echo(f"fiqa: {note}", err=True)
+
+
+class BadLines:
+    """Tells of the lines of a source that are no items: the first of them each, the rest as a number.
+
+    With `strict` the first one is raised.
+    """
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self._strict = strict
+        self._found = 0
+
+    def __call__(self, error: SourceError) -> None:
+        if self._strict:
+            raise error
+        self._found += 1
+        if self._found <= _BAD_LINES_SHOWN:
+            _tell(error)
+
+    def tell_rest(self) -> None:
+        """To be called at the end."""
+        if self._found > _BAD_LINES_SHOWN:
+            click.echo(f"fiqa: {self._found:,} bad lines in all, the first {_BAD_LINES_SHOWN} are above", err=True)
+
+
+for _command in (
+    controls.status,
+    controls.pause,
+    controls.resume,
+    controls.cancel,
+    controls.delete,
+    controls.retry,
+    controls.recover,
+):
+    fiqa.add_command(_command)
 
 
 @fiqa.command()
@@ -90,56 +134,69 @@ def warn(error: Exception) -> None:
 @click.option("--name", help="A name for people.")
 @click.option("--priority", type=click.Choice([*map(str, Priority)]), default="normal", show_default=True)
 @click.option("--chunk-size", type=click.IntRange(1, 10_000), help="Images a chunk [default: grows from 16 to 256].")
+@click.option("--strict", is_flag=True, help="Take no job with a bad line in its source.")
+@click.option(
+    "--max-failed",
+    type=click.FloatRange(0, 1),
+    default=DEFAULT_MAX_FAILED,
+    show_default=True,
+    help="Stop the job when more than this share of at least 1,000 images failed; 1 never stops it.",
+)
+@click.option(
+    "--keep-days",
+    type=click.FloatRange(0, min_open=True),
+    default=DEFAULT_KEEP_S / _DAY_S,
+    show_default=True,
+    help="How long the finished job stays where its home is Redis.",
+)
+@click.option("--resume-id", metavar="JOB", help="Submit a job again whose submit was interrupted.")
 @click.option("--wait", is_flag=True, help="Follow the job; exit status 0 if it succeeded, else 1.")
-def submit(source: tuple[str, ...], name: str | None, priority: str, chunk_size: int | None, *, wait: bool) -> int:
+@as_json
+def submit(
+    *,
+    source: tuple[str, ...],
+    name: str | None,
+    priority: str,
+    chunk_size: int | None,
+    max_failed: float,
+    keep_days: float,
+    resume_id: str | None,
+    strict: bool,
+    wait: bool,
+    as_json: bool,
+) -> int:
     """Enqueue a job and print its id.
 
-    SOURCE: a folder (recursive), an image, an s3://bucket/prefix/, a list of URIs (.txt), a .jsonl with `uri` or
-    `source-ref` (and `id`), each also .gz, or - for a list on standard input.
+    SOURCE: a folder (recursive), an image, an s3://bucket/prefix/, a list of URIs (.txt), an S3 Batch Operations .csv
+    (Bucket,Key), an S3 Inventory manifest.json, a .jsonl with `uri` or `source-ref` (and `id`), or - for a list on
+    standard input. Each also .gz; lists also as s3://bucket/list.txt.
     """
+    bad_lines = BadLines(strict=strict)
     with Client() as client:
-        items = read(source, on_bad_line=warn)
-        job = client.submit(items, name=name, priority=priority, chunk_size=chunk_size)
-        click.echo(job.id)
-        click.echo(f"{job.images:,} images in {job.chunks:,} chunks", err=True)
+        with CountProgress("images") as progress:
+            job = client.submit(
+                read(source, on_bad_line=bad_lines),
+                name=name,
+                priority=priority,
+                chunk_size=chunk_size,
+                max_failed=max_failed,
+                keep_s=keep_days * _DAY_S,
+                resume_id=resume_id,
+                progress=progress.show,
+            )
+        bad_lines.tell_rest()
+        show_job(job, as_json=as_json)
         return _follow(client, job.id) if wait else 0
 
 
 @fiqa.command()
 @click.argument("job")
-def watch(job: str) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line whenever something has changed.")
+def watch(job: str, *, as_json: bool) -> int:
     """Follow a job with a progress bar; exit status 0 if it succeeds, else 1."""
     with Client() as client:
         client.status(job)  # before a bar is drawn: a wrong id is one line and nothing else
-        return _follow(client, job)
-
-
-@fiqa.command()
-@click.argument("job")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(job: str, *, as_json: bool) -> None:
-    """Show how far a job is."""
-    with Client() as client:
-        found = client.status(job)
-    if as_json:
-        click.echo(json.dumps(_status_fields(found)))
-        return
-
-    table = Table.grid(padding=(0, 2))
-    rows = {
-        "job": found.id + (f"  {found.name}" if found.name else ""),
-        "state": str(found.state),
-        "images": f"{found.images_done:,} of {found.images:,}: {summary(found)}",
-        "faces": f"{found.faces:,}",
-        "chunks": f"{found.chunks_done:,} of {found.chunks:,}",
-        "failed": ", ".join(f"{count:,} {code}" for code, count in found.failed_by_code.items()) or "none",
-        "home": found.home,
-        "created": _local_time(found.created),
-        "took": duration(found.finished - found.started) if found.started and found.finished else "-",
-    }
-    for label, text in rows.items():
-        table.add_row(Text(label, "dim"), Text(text))
-    Console().print(table)
+        return _follow_as_json(client, job) if as_json else _follow(client, job)
 
 
 @fiqa.command()
@@ -151,18 +208,23 @@ def jobs(limit: int, *, as_json: bool) -> None:
         found = client.jobs(limit=limit)
     if as_json:
         for job in found:
-            click.echo(json.dumps(_status_fields(job)))
+            click.echo(status_line(job))
         return
 
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("job", "name", "state", "created"):
+    for column in ("job", "name", "state", "priority", "created"):
         table.add_column(column, no_wrap=True)
     for column in ("images", "done", "scored", "no face", "failed", "images/s"):
         table.add_column(column, justify="right")
     for job in found:
         counts = (job.images, job.images_done, job.scored, job.no_face, job.failed, round(job.images_per_s or 0))
         table.add_row(
-            job.id, Text(job.name or ""), str(job.state), _local_time(job.created), *(f"{count:,}" for count in counts)
+            job.id,
+            Text(job.name or ""),
+            str(job.state),
+            str(job.priority),
+            local_time(job.created),
+            *(f"{count:,}" for count in counts),
         )
     # As wide as it is: rich would cut numbers to fit a narrow terminal or, in a pipe, 80 columns.
     Console(width=Console(width=10_000).measure(table).maximum).print(table)
@@ -171,33 +233,57 @@ def jobs(limit: int, *, as_json: bool) -> None:
 @fiqa.command()
 @click.argument("job")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file [default: stdout].")
-def results(job: str, output: Path | None) -> None:
-    """Write the results that are there by now, one JSON line an image."""
+@click.option(
+    "--format", "form", type=click.Choice([*map(str, Format)]), help="[default: by the file's ending, else jsonl]."
+)
+@click.option("--status", type=click.Choice([*map(str, Status)]), help="Only images that ended so.")
+@click.option("--best", is_flag=True, help="Of an image only the face of the highest quality.")
+@click.option("--min-quality", type=float, help="Only faces of at least this quality, and images that have one.")
+@click.option("--max-quality", type=float, help="Only faces of at most this quality, and images that have one.")
+@click.option("--follow", is_flag=True, help="Wait for the rest, until the job is finished.")
+def results(
+    *,
+    job: str,
+    output: Path | None,
+    form: str | None,
+    status: str | None,
+    min_quality: float | None,
+    max_quality: float | None,
+    best: bool,
+    follow: bool,
+) -> None:
+    """Write the results that are there by now: a JSON line an image, or a row a face (csv, parquet)."""
+    chosen = Format(form) if form else Format.of(output)
+    selection = Selection(Status(status) if status else None, best, min_quality, max_quality)
     with Client() as client:
         client.status(job)  # before the output is opened: a wrong id must not empty a file that is there
-        written = write_shards(output, client.result_shards(job))
+        written = write_results(output, client.result_shards(job, follow=follow), chosen, selection)
     if output is not None:
         click.echo(f"{written:,} results in {output}", err=True)
 
 
-def write_shards(output: Path | None, shards: Iterable[list[bytes]]) -> int:
-    """Write JSON lines to a file, or to standard output, as they come; returns how many.
+def write_results(
+    output: Path | None,
+    shards: Iterable[list[bytes]],
+    form: Format = Format.JSONL,
+    selection: Selection = Selection(),  # noqa: B008  it is frozen
+) -> int:
+    """Write results to a file, or to standard output, as they come; returns of how many images.
 
     Raises:
-        SettingsError: the file cannot be written.
+        SettingsError: the file cannot be written, or Parquet is wanted on standard output or without pyarrow.
     """
-    written = 0
+    if form is Format.PARQUET:
+        import_pyarrow()
+        if output is None:
+            raise SettingsError("Parquet is not written to standard output: name a file with -o")
     try:
         with output.open("wb") if output else nullcontext(sys.stdout.buffer) as file:
-            for lines in shards:
-                file.writelines(line + b"\n" for line in lines)
-                file.flush()
-                written += len(lines)
+            return write(shards, file, form, selection)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise SettingsError(f"cannot write {output or 'standard output'}: {error.strerror}") from error
-    return written
 
 
 def _follow(client: Client, job_id: str) -> int:
@@ -207,14 +293,17 @@ def _follow(client: Client, job_id: str) -> int:
     return exit_status(found)
 
 
+def _follow_as_json(client: Client, job_id: str) -> int:
+    told = None
+    for found in client.watch(job_id):
+        news = (found.state, found.images_done, found.reason)
+        if news != told:
+            click.echo(status_line(found))
+            sys.stdout.flush()
+        told = news
+    return exit_status(found)
+
+
 def exit_status(status: JobStatus) -> int:
     """0: the job succeeded; 1: it did not."""
     return 0 if status.state is JobState.SUCCEEDED else FAILED
-
-
-def _status_fields(status: JobStatus) -> dict[str, Any]:
-    return dataclasses.asdict(status)
-
-
-def _local_time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

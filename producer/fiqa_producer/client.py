@@ -21,6 +21,7 @@ from fiqa_producer.contract import (
     JobSpec,
     JobState,
     Priority,
+    Status,
 )
 from fiqa_producer.enqueue import Job, drop, enqueue
 from fiqa_producer.errors import (
@@ -31,8 +32,9 @@ from fiqa_producer.errors import (
     SourceError,
     UnknownJobError,
 )
+from fiqa_producer.export import Selection
 from fiqa_producer.home import Home, open_home, read_ahead
-from fiqa_producer.ledger import ALL, Control, Ledger, new_job_id
+from fiqa_producer.ledger import ALL, REDIS_HOME, Control, Ledger, new_job_id
 from fiqa_producer.recover import recover
 from fiqa_producer.settings import Settings
 from fiqa_producer.status import JobStatus
@@ -278,38 +280,57 @@ class Client:
     def score(self, uri: str | Item, *, timeout_s: float = 30.0) -> ImageResult:
         """Score one image now, before all bulk jobs, and leave no job behind.
 
+        It waits until a worker process has finished the chunk that it is at.
+
         Raises:
             TimeoutError: there is no result after `timeout_s`.
             SourceError: it is no URI.
         """
-        job = self.submit([uri], name="score", priority=Priority.HIGH)
+        # In Redis, wherever other jobs live: it is one result, and gone in a moment.
+        home = open_home(REDIS_HOME, self.ledger)
+        spec = JobSpec(id=new_job_id(), name="score", priority=Priority.HIGH, created=self.ledger.now(), keep_s=60)
+        enqueue(_items([uri]), spec, ledger=self.ledger, home=home, app=self._app)
         try:
-            self.wait(job.id, timeout_s)
-            return next(self.results(job.id))
-        except StopIteration:
-            raise JobStateError(f"job {job.id} was cancelled before it had a result") from None
+            self.wait(spec.id, timeout_s)
+            for result in self.results(spec.id):
+                return result
+            raise JobStateError(f"job {spec.id} was cancelled before it had a result")
         finally:
             with suppress(UnknownJobError, JobStateError):
-                self.ledger.control(job.id, Control.CANCEL)
+                self.ledger.control(spec.id, Control.CANCEL)
             with suppress(UnknownJobError):
-                self.delete(job.id)
+                self.delete(spec.id)
 
     def _publish_tickets(self) -> None:
         with suppress(RedisUnavailableError):  # what was asked is in force: the workers' reconciler tops tickets up
             publish_tickets(self._app, self.ledger)
 
-    def results(self, job_id: str, *, follow: bool = False) -> Iterator[ImageResult]:
+    def results(
+        self,
+        job_id: str,
+        *,
+        follow: bool = False,
+        status: Status | None = None,
+        best: bool = False,
+        min_quality: float | None = None,
+        max_quality: float | None = None,
+    ) -> Iterator[ImageResult]:
         """Stream results shard by shard, in constant memory.
 
         Args:
             job_id: the job.
             follow: wait for the chunks that are not complete yet, until the job is finished.
+            status: only images that ended so.
+            best: of an image only the face of the highest quality.
+            min_quality: only faces of at least this, and images that have one.
+            max_quality: only faces of at most this, and images that have one.
 
         Raises:
             UnknownJobError: no such job.
         """
+        selection = Selection(status, best, min_quality, max_quality)
         for shard in self.result_shards(job_id, follow=follow):
-            yield from map(ImageResult.decode, shard)
+            yield from selection.results(shard)
 
     def result_shards(
         self, job_id: str, *, follow: bool = False, on_status: Callable[[JobStatus], None] | None = None

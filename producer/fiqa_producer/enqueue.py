@@ -67,14 +67,18 @@ def enqueue(
         home.write_document(spec.id, "job", whole.encode() + b"\n")
         ledger.open(spec.id, chunks=number + 1, images=images)
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note(_left(spec.id))
+        interrupt.add_note(
+            f"job {spec.id} is left `preparing`: submit it again with --resume-id {spec.id}, or `fiqa delete {spec.id}`"
+        )
         raise
     except Exception as error:  # whatever a source may raise
         try:
             ledger.control(spec.id, Control.CANCEL)
-            drop(spec.id, ledger=ledger, home=home)
+            if images:
+                home.delete(spec.id)
+            ledger.control(spec.id, Control.DELETE)
         except FiqaError:
-            error.add_note(_left(spec.id))
+            error.add_note(f"what was written of job {spec.id} is still there: `fiqa delete {spec.id}`")
         raise
     with suppress(RedisUnavailableError):  # the job is open all the same: the workers' reconciler tops tickets up
         publish_tickets(app, ledger)
@@ -91,7 +95,7 @@ def drop(job_id: str, *, ledger: Ledger, home: Home) -> None:
     status = ledger.status(job_id)
     if status.is_finished:
         home.delete(job_id)
-    ledger.control(job_id, Control.FORGET)
+    ledger.control(job_id, Control.DELETE)
 
 
 def _clear(job_id: str, *, ledger: Ledger, home: Home) -> None:
@@ -101,7 +105,3 @@ def _clear(job_id: str, *, ledger: Ledger, home: Home) -> None:
     if status.home != home.url:
         raise JobStateError(f"the home of job {job_id} is {status.home}: set FIQA_HOME to that")
     home.delete(job_id)
-
-
-def _left(job_id: str) -> str:
-    return f"job {job_id} is left `preparing`: submit it again with --resume-id {job_id}, or `fiqa delete {job_id}`"

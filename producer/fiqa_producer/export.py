@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import IO, Any, Final
 
 from fiqa_producer.contract import Face, ImageResult, Status
@@ -46,6 +47,12 @@ class Format(StrEnum):
     CSV = "csv"
     PARQUET = "parquet"
 
+    @classmethod
+    def of(cls, file: Path | None) -> Format:
+        """The one that a file's ending names; JSONL where it names none."""
+        ending = "" if file is None else file.suffix.lower().removeprefix(".")
+        return cls(ending) if ending in set(cls) else cls.JSONL
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -81,6 +88,13 @@ class Selection:
                 return None
         return result if faces == result.faces else result.model_copy(update={"faces": faces})
 
+    def results(self, lines: Iterable[bytes]) -> Iterator[ImageResult]:
+        """What is selected of a shard's JSON lines."""
+        for line in lines:
+            result = self.of(ImageResult.decode(line))
+            if result is not None:
+                yield result
+
     def _is_within(self, quality: float) -> bool:
         above = self.min_quality is None or quality >= self.min_quality
         return above and (self.max_quality is None or quality <= self.max_quality)
@@ -109,16 +123,11 @@ def write(shards: Iterable[list[bytes]], file: IO[bytes], form: Format, selectio
             file.writelines(line + b"\n" for line in lines)
             written += len(lines)
         else:
-            results = _selected(lines, selection)
+            results = list(selection.results(lines))
             file.write(encode(results))
             written += len(results)
         file.flush()
     return written
-
-
-def _selected(lines: Iterable[bytes], selection: Selection) -> list[ImageResult]:
-    found = (selection.of(ImageResult.decode(line)) for line in lines)
-    return [result for result in found if result is not None]
 
 
 def _lines(results: Iterable[ImageResult]) -> bytes:
@@ -177,7 +186,7 @@ def _write_parquet(shards: Iterable[list[bytes]], file: IO[bytes], selection: Se
             rows.clear()
 
         for lines in shards:
-            results = _selected(lines, selection)
+            results = list(selection.results(lines))
             written += len(results)
             rows += [row for result in results for row in _rows(result)]
             if len(rows) >= _PARQUET_ROWS:

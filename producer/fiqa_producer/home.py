@@ -310,7 +310,7 @@ class S3Home:
             try:
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
             except s3_errors() as error:
-                raise HomeError(f"s3://{self._bucket}: cannot delete from it: {s3_reason(error)}") from error
+                raise HomeError(f"cannot remove objects of s3://{self._bucket}: {s3_reason(error)}") from error
             if answer.get("Errors"):
                 first = answer["Errors"][0]
                 raise HomeError(f"cannot delete s3://{self._bucket}/{first['Key']}: the store answered {first['Code']}")

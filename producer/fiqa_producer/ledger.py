@@ -111,14 +111,14 @@ class Control(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     CANCEL = "cancel"
-    FORGET = "forget"
+    DELETE = "delete"
 
 
 _ALLOWED_IN: Final = {
     Control.PAUSE: {JobState.RUNNING, JobState.PAUSED},
     Control.RESUME: {JobState.PAUSED, JobState.RUNNING},
     Control.CANCEL: {JobState.PREPARING, JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED},
-    Control.FORGET: {JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED},
+    Control.DELETE: {JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED},
 }
 
 
@@ -223,11 +223,12 @@ return 1
 
 # -> the state before; nothing for an unknown job
 _OPEN = """
-local job, chunks, images = ARGV[1], ARGV[2], ARGV[3]
+local job, chunks, images, ended = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local state = redis.call('HGET', key(job), 'state')
 if state ~= 'preparing' then return state end
 redis.call('HSET', key(job), 'state', 'running', 'chunks', chunks, 'images', images, 'next', 0)
-if field(job, 'done') == tonumber(chunks) then finish(job, 'succeeded', nil, clock()) end
+if field(job, 'done') == tonumber(chunks) then ended = 'succeeded' end
+if ended ~= '' then finish(job, ended, ARGV[5] ~= '' and ARGV[5], clock()) end
 make_due(job)
 return state
 """
@@ -244,7 +245,7 @@ elseif verb == 'resume' and state == 'paused' then
   make_due(job)
 elseif verb == 'cancel' and (is_open(job) or state == 'preparing') then
   finish(job, 'cancelled', nil, clock())
-elseif verb == 'forget' and state and state ~= 'preparing' and not is_open(job) then
+elseif verb == 'delete' and state and state ~= 'preparing' and not is_open(job) then
   for _, part in ipairs({'', ':done', ':pace', ':manifest', ':results'}) do redis.call('UNLINK', key(job) .. part) end
   redis.call('ZREM', JOBS, job)
   redis.call('SREM', ENDED, job)
@@ -488,22 +489,24 @@ class Ledger:
         if not created:
             raise JobStateError(f"job {spec.id} is in Redis already: `fiqa status {spec.id}` shows it")
 
-    def open(self, job_id: str, *, chunks: int, images: int) -> None:
-        """Let workers at a job whose manifest is complete.
+    def open(
+        self, job_id: str, *, chunks: int, images: int, ended: JobState | None = None, reason: str | None = None
+    ) -> None:
+        """Let workers at a job whose manifest is complete; or enter one that had ended before it was recovered.
 
         Raises:
             UnknownJobError: no such job.
             JobStateError: it is not `preparing`.
         """
         with self.errors():
-            state = self._open(args=[job_id, chunks, images])
+            state = self._open(args=[job_id, chunks, images, ended or "", reason or ""])
         if state is None:
             raise _no_job(job_id)
         if state.decode() != JobState.PREPARING:
             raise JobStateError(f"job {job_id} is {state.decode()}: only one that is `preparing` can be opened")
 
     def control(self, job_id: str, control: Control) -> None:
-        """Pause, resume, cancel or forget a job; a second time does nothing. In force when it returns.
+        """Pause, resume, cancel or delete a job; a second time does nothing. In force when it returns.
 
         Raises:
             UnknownJobError: no such job.
@@ -516,7 +519,7 @@ class Ledger:
             raise _no_job(job_id)
         state = JobState(answer.decode())
         if state not in _ALLOWED_IN[control]:
-            first = f": `fiqa cancel {job_id}` first" if control is Control.FORGET else ""
+            first = f": `fiqa cancel {job_id}` first" if control is Control.DELETE else ""
             raise JobStateError(f"job {job_id} is {state}: cannot {control} it{first}")
 
     def ended(self) -> list[str]:

@@ -1,11 +1,11 @@
-"""A job's progress, live, for people at a terminal."""
+"""Progress, live, for people at a terminal."""
 
 from __future__ import annotations
 
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
 from rich.table import Column
 
 from fiqa_producer.status import JobStatus
@@ -41,6 +41,32 @@ class JobProgress:
             completed=status.images_done,
             told=summary(status),
         )
+
+
+def transient_progress(*columns: ProgressColumn) -> Progress:
+    """Progress on standard error that leaves nothing behind, and is not there where that is no terminal."""
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+class CountProgress:
+    """A number that grows, on standard error, where that is a terminal; it goes away at the end."""
+
+    def __init__(self, what: str) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} {task.description}"))
+        self._progress = transient_progress(*columns)
+        self._task = self._progress.add_task(what, total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, number: int) -> None:
+        """Draw this number."""
+        self._progress.update(self._task, completed=number)
 
 
 def summary(status: JobStatus) -> str:

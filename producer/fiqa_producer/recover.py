@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
-from fiqa_producer.contract import ImageResult, JobSpec
+from fiqa_producer.contract import ImageResult, JobSpec, JobState
 from fiqa_producer.errors import UnknownJobError
 from fiqa_producer.home import Home, read_ahead
 from fiqa_producer.ledger import Control, Counts, Ledger, check_job_id
@@ -13,7 +14,7 @@ from fiqa_producer.ledger import Control, Counts, Ledger, check_job_id
 def recover(job_id: str, *, ledger: Ledger, home: Home, progress: Callable[[int, int], None] | None = None) -> None:
     """Enter the job again, count the shards that are there, and let workers at the rest.
 
-    Where it fails or is interrupted, it takes the entry out again; a second call begins anew.
+    A job that was stopped for good, as its summary.json says, stays so. Where it fails or is interrupted, it takes the entry out again; a second call begins anew.
 
     Raises:
         UnknownJobError: the home holds no such job, or it was never submitted whole.
@@ -23,7 +24,9 @@ def recover(job_id: str, *, ledger: Ledger, home: Home, progress: Callable[[int,
     check_job_id(job_id)
     document = home.read_document(job_id, "job")
     if document is None:
-        raise UnknownJobError(f"no whole job {job_id} in {home.url}: set FIQA_HOME to the home it was submitted with")
+        raise UnknownJobError(
+            f"no job.json of job {job_id} in {home.url}: its submit was interrupted, or it has another FIQA_HOME"
+        )
     spec = JobSpec.decode(document)
     ledger.create(spec, home=home.url)
     try:
@@ -32,8 +35,11 @@ def recover(job_id: str, *, ledger: Ledger, home: Home, progress: Callable[[int,
             ledger.complete(job_id, chunk, Counts.of([ImageResult.decode(line) for line in lines]))
             if progress:
                 progress(number, len(chunks))
-        ledger.open(job_id, chunks=spec.chunks, images=spec.images)
+        summary = json.loads(home.read_document(job_id, "summary") or b"{}")
+        state = summary.get("state")
+        ended = JobState(state) if state in {JobState.CANCELLED, JobState.FAILED} else None
+        ledger.open(job_id, chunks=spec.chunks, images=spec.images, ended=ended, reason=summary.get("reason"))
     except BaseException:
         ledger.control(job_id, Control.CANCEL)
-        ledger.control(job_id, Control.FORGET)
+        ledger.control(job_id, Control.DELETE)
         raise

@@ -13,7 +13,7 @@ from kombu.exceptions import ContentDisallowed
 from kombu.messaging import Producer
 
 from fiqa_producer.broker import make_app, publish_tickets
-from fiqa_producer.contract import QUEUE, TASK_NAME, Priority
+from fiqa_producer.contract import QUEUE, TASK_NAME, JobSpec
 from fiqa_producer.errors import RedisUnavailableError
 from fiqa_producer.ledger import MAX_TICKETS, Ledger, new_job_id
 from tests.servers import start_redis
@@ -29,7 +29,7 @@ def ledger(redis_url: str) -> Iterator[Ledger]:
 
 def open_job(ledger: Ledger, chunks: int) -> None:
     job_id = new_job_id()
-    ledger.create(job_id, name=None, priority=Priority.NORMAL, home="redis")
+    ledger.create(JobSpec(id=job_id, created=ledger.now()), home="redis")
     ledger.open(job_id, chunks=chunks, images=chunks)
 
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from fiqa_producer.contract import ImageResult, Item, Status
-from fiqa_producer.home import open_home, pack, unpack
-from fiqa_producer.ledger import Counts, Ledger, new_job_id
+from fiqa_producer.contract import ErrorCode, ImageResult
+from fiqa_producer.ledger import Ledger, new_job_id
+from tests.producer.faceless import failed, work
 
 FIQA = [sys.executable, "-m", "fiqa_producer"]
 JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
@@ -60,19 +61,6 @@ def photos(tmp_path: Path) -> Path:
     for number in range(20):
         (folder / f"{number:02}.jpg").touch()
     return folder
-
-
-def work(ledger: Ledger) -> None:
-    """Do what a worker does with all that is due: no picture has a face."""
-    while claim := ledger.claim():
-        home = open_home(claim.home, ledger)
-        items = map(Item.decode, unpack(home.read(claim.job_id, "manifest", claim.chunk)))
-        results = [
-            ImageResult(uri=item.uri, id=item.id, status=Status.NO_FACE, detector="d", quality_model="q")
-            for item in items
-        ]
-        home.write_once(claim.job_id, "results", claim.chunk, pack(result.encode() for result in results))
-        ledger.complete(claim.job_id, claim.chunk, Counts.of(results))
 
 
 def submitted(*arguments: str | Path, stdin: str = "") -> str:
@@ -184,6 +172,117 @@ def test_watch_ends_with_the_job(ledger: Ledger, photos: Path) -> None:
     assert "20 no face" in done.stderr
 
 
+def test_watch_as_json_tells_of_each_change_once(ledger: Ledger, photos: Path) -> None:
+    job = submitted(photos, "--chunk-size", "10")
+    with subprocess.Popen([*FIQA, "watch", job, "--json"], stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        told = [json.loads(run.stdout.readline())]
+        for _ in range(2):
+            work(ledger, chunks=1)
+            told.append(json.loads(run.stdout.readline()))
+        assert run.stdout.read() == b""
+    assert [(line["state"], line["no_face"]) for line in told] == [("running", 0), ("running", 10), ("succeeded", 20)]
+    assert run.returncode == 0
+
+
+# Submit, further
+
+
+def test_strict_takes_no_job_with_a_bad_line(ledger: Ledger) -> None:
+    line = refused(fiqa("submit", "-", "--strict", stdin='s3://b/1.jpg\n{"id": 5}\n'), 2)
+    assert line == "standard input, line 2: a JSON line needs `uri` or `source-ref`, a string"
+    assert ledger.redis.keys("fiqa*") == []
+
+
+def test_many_bad_lines_are_told_as_a_number(ledger: Ledger) -> None:
+    done = fiqa("submit", "-", stdin="s3://b/1.jpg\n" + "{}\n" * 500)
+    assert done.returncode == 0
+    lines = done.stderr.splitlines()
+    assert len(lines) == 22
+    assert lines[-2:] == ["fiqa: 500 bad lines in all, the first 20 are above", "1 images in 1 chunks"]
+    assert ledger.status(done.stdout.strip()).images == 1
+
+
+def test_a_url_given_twice_is_two_images(ledger: Ledger) -> None:
+    job = submitted("-", stdin="s3://b/1.jpg\ns3://b/1.jpg\n")
+    work(ledger)
+    assert fiqa("results", job).stdout.count('"uri":"s3://b/1.jpg"') == 2
+
+
+def test_submit_as_json_prints_what_is_known_of_the_job(ledger: Ledger, photos: Path) -> None:
+    printed = json.loads(fiqa("submit", photos, "--json", "--name", "holiday").stdout)
+    assert printed == {"id": ledger.jobs()[0].id, "name": "holiday", "images": 20, "chunks": 2}
+
+
+def test_submit_sets_the_threshold_and_how_long_the_job_stays(ledger: Ledger, photos: Path) -> None:
+    job = submitted(photos, "--max-failed", "0.25", "--keep-days", "0.5")
+    assert ledger.redis.hmget(f"fiqa:job:{job}", "max_failed", "keep_s") == [b"0.25", b"43200"]
+
+
+def test_an_interrupted_submit_says_what_to_do_with_the_half_job(ledger: Ledger) -> None:
+    command = [*FIQA, "submit", "-", "--chunk-size", "1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdin is not None
+        assert run.stderr is not None
+        run.stdin.write(b"s3://b/1.jpg\n" * 3)
+        run.stdin.flush()
+        while not ledger.redis.keys("fiqa:job:*:manifest"):
+            time.sleep(0.02)
+        run.send_signal(signal.SIGINT)
+        lines = run.stderr.read().decode().splitlines()
+    (half,) = ledger.jobs()
+    assert run.returncode == 130
+    assert lines == [
+        "fiqa: interrupted",
+        f"fiqa: job {half.id} is left `preparing`: submit it again with --resume-id {half.id}, "
+        f"or `fiqa delete {half.id}`",
+    ]
+    assert submitted("-", "--resume-id", half.id, stdin="s3://b/1.jpg\n") == half.id
+    assert ledger.status(half.id).images == 1
+
+
+# Controls
+
+
+def test_a_jobs_controls_show_what_became_of_it(ledger: Ledger, photos: Path) -> None:
+    job = submitted(photos)
+    assert "paused, normal priority" in fiqa("pause", job).stdout
+    assert json.loads(fiqa("pause", job, "--json").stdout)["state"] == "paused"
+    assert json.loads(fiqa("resume", job, "--json").stdout)["state"] == "running"
+    assert "cannot delete it: `fiqa cancel" in refused(fiqa("delete", job), 1)
+    assert json.loads(fiqa("cancel", job, "--json").stdout)["state"] == "cancelled"
+    assert "is cancelled: cannot pause it" in refused(fiqa("pause", job), 1)
+    done = fiqa("delete", job)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"job {job} is deleted\n")
+    assert ledger.jobs() == []
+
+
+def test_retry_prints_the_id_of_the_new_job(ledger: Ledger, photos: Path) -> None:
+    job = submitted(photos)
+    work(ledger, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
+    assert "--all retries them all the same" in refused(fiqa("retry", job), 2)
+    again = fiqa("retry", job, "--all").stdout.strip()
+    assert ledger.status(again).parent == job
+    assert job in fiqa("status", again).stdout
+
+
+def test_recover_lists_what_redis_lost_and_takes_it_back(ledger: Ledger, photos: Path, tmp_path: Path) -> None:
+    home = {"FIQA_HOME": str(tmp_path / "home")}
+    jobs = [fiqa("submit", photos, env=home).stdout.strip() for _ in range(3)]
+    work(ledger)
+    ledger.redis.flushall()
+    listed = fiqa("recover", env=home)
+    assert (listed.stdout.split(), listed.stderr) == (sorted(jobs), "")
+    assert fiqa("recover", jobs[1], env=home).returncode == 0
+    (tmp_path / "home" / "jobs" / jobs[0] / "job.json").unlink()
+
+    rest = fiqa("recover", "--all", env=home)
+    assert rest.returncode == 1
+    assert f"fiqa: no job.json of job {jobs[0]}" in rest.stderr
+    assert f"job {jobs[2]} is succeeded: 0 scored, 20 no face, 0 failed" in rest.stderr
+    assert {status.id for status in ledger.jobs()} == set(jobs[1:])
+
+
 # Results
 
 
@@ -200,6 +299,31 @@ def test_results_go_to_standard_output_or_to_a_file(ledger: Ledger, photos: Path
     written = fiqa("results", job, "-o", tmp_path / "out.jsonl")
     assert (written.stdout, written.stderr) == ("", f"20 results in {tmp_path / 'out.jsonl'}\n")
     assert (tmp_path / "out.jsonl").read_text() == printed.stdout
+
+
+def test_results_are_selected_and_formatted_as_asked(ledger: Ledger, photos: Path, tmp_path: Path) -> None:
+    job = submitted(photos)
+    work(ledger)
+    assert fiqa("results", job, "--status", "failed").stdout == ""
+    assert len(fiqa("results", job, "--status", "no_face").stdout.splitlines()) == 20
+    assert fiqa("results", job, "--min-quality", "0.5").stdout == ""
+    for name in ("out.csv", "out.parquet"):
+        assert fiqa("results", job, "-o", tmp_path / name).returncode == 0
+    assert (tmp_path / "out.csv").read_bytes().count(b"\r\n") == 21
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 20
+    line = refused(fiqa("results", job, "--format", "parquet"), 2)
+    assert line == "Parquet is not written to standard output: name a file with -o"
+
+
+def test_results_can_be_followed_to_the_end(ledger: Ledger, photos: Path) -> None:
+    job = submitted(photos, "--chunk-size", "5")
+    work(ledger, chunks=1)
+    with subprocess.Popen([*FIQA, "results", job, "--follow"], stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        first = [run.stdout.readline() for _ in range(5)]
+        work(ledger)
+        rest = run.stdout.readlines()
+    assert (len(first), len(rest), run.returncode) == (5, 15, 0)
 
 
 def test_results_of_a_wrong_id_leave_the_file_as_it_was(ledger: Ledger, tmp_path: Path) -> None:
@@ -306,7 +430,8 @@ def test_help_lists_the_commands_of_client_and_worker() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     listed = set(re.findall(r"^  (\w+)  ", done.stdout.partition("Commands:")[2], flags=re.MULTILINE))
     assert listed == {
-        "demo", "jobs", "models", "results", "run", "score", "status", "submit", "watch", "worker"
+        "cancel", "delete", "demo", "jobs", "models", "pause", "recover", "results", "resume", "retry", "run", "score",
+        "status", "submit", "watch", "worker",
     }  # fmt: skip
 
 

@@ -5,17 +5,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from fiqa_producer.client import Client, Job
-from fiqa_producer.contract import QUEUE, ErrorCode, ImageError, ImageResult, Item, JobState, Priority, Status
+from fiqa_producer.client import Client
+from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, Item, JobState, Priority
+from fiqa_producer.enqueue import Job
 from fiqa_producer.errors import HomeError, RedisUnavailableError, SettingsError, SourceError, UnknownJobError
-from fiqa_producer.home import open_home, pack, unpack
-from fiqa_producer.ledger import Counts, Ledger, new_job_id
+from fiqa_producer.home import open_home, unpack
+from fiqa_producer.ledger import Ledger, new_job_id
 from tests.conftest import Bucket
+from tests.producer.faceless import failed, no_face, work
 
 URIS = [f"s3://photos/{number}.jpg" for number in range(100)]
 
@@ -31,20 +32,6 @@ def ledger(redis_url: str) -> Iterator[Ledger]:
     """Redis as a worker sees it."""
     with closing(Ledger(redis_url)) as ledger:
         yield ledger
-
-
-def no_face(item: Item) -> ImageResult:
-    return ImageResult(uri=item.uri, id=item.id, status=Status.NO_FACE, detector="d", quality_model="q")
-
-
-def work(ledger: Ledger, chunks: int | None = None) -> None:
-    """Do what a worker does with so many chunks, or with all that are due: no picture has a face."""
-    for claim in islice(iter(ledger.claim, None), chunks):
-        home = open_home(claim.home, ledger)
-        items = map(Item.decode, unpack(home.read(claim.job_id, "manifest", claim.chunk)))
-        results = [no_face(item) for item in items]
-        home.write_once(claim.job_id, "results", claim.chunk, pack(result.encode() for result in results))
-        ledger.complete(claim, Counts.of(results))
 
 
 # Submit
@@ -278,13 +265,9 @@ def test_following_results_yields_each_once_until_the_job_ends(client: Client, l
 
 def test_failures_come_back_with_their_uri_and_code(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS[:1])
-    claim = ledger.claim()
-    assert claim is not None
-    error = ImageError(code=ErrorCode.NOT_FOUND, message="no such object")
-    result = ImageResult(uri=URIS[0], status=Status.FAILED, error=error, detector="d", quality_model="q")
-    open_home("redis", ledger).write_once(job.id, "results", claim.chunk, pack([result.encode()]))
-    ledger.complete(claim, Counts.of([result]))
-    assert list(client.results(job.id)) == [result]
+    work(ledger, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
+    (result,) = client.results(job.id)
+    assert result == failed(Item(uri=URIS[0]), ErrorCode.NOT_FOUND)
     assert client.status(job.id).failed_by_code == {"not_found": 1}
 
 

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from fiqa_producer.contract import JobSpec
 from fiqa_producer.errors import HomeError, RedisUnavailableError, SettingsError
-from fiqa_producer.home import Home, open_home, pack, unpack
+from fiqa_producer.home import Home, open_home, pack, read_ahead, unpack
 from fiqa_producer.ledger import Ledger, new_job_id
 from tests.conftest import Bucket
 from tests.servers import S3Server
 
 JOB = new_job_id()
+OTHER_JOB = new_job_id()
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
@@ -40,6 +42,9 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
         bucket = request.getfixturevalue("bucket")
         where = bucket.uri("a team's/jobs/" if request.param == "s3 prefix" else "")
     with closing(Ledger(url)) as ledger:
+        if where == "redis":
+            for job_id in (JOB, OTHER_JOB):  # a home in Redis takes no results of a job that the ledger does not know
+                ledger.create(JobSpec(id=job_id, created=0), home=where)
         yield open_home(where, ledger)
 
 
@@ -108,6 +113,51 @@ def test_write_once_keeps_the_first_and_says_so(home: Home) -> None:
     assert home.write_once(JOB, "results", 0, b"second") is False
     assert home.write_once(JOB, "results", 0, b"first") is False
     assert home.read(JOB, "results", 0) == b"first"
+
+
+def test_chunks_are_listed_in_order_and_read_ahead_in_the_order_asked_for(home: Home) -> None:
+    assert home.chunks(JOB, "results") == []
+    numbers = [*range(25), 1000, 99_999_999]
+    for number in reversed(numbers):
+        home.write_once(JOB, "results", number, pack([b"%d" % number, b"end"]))
+    home.write(JOB, "manifest", 77, b"")
+    home.write(OTHER_JOB, "results", 78, b"")
+    assert home.chunks(JOB, "results") == numbers
+    asked = [1000, *range(24, -1, -1)]
+    assert list(read_ahead(home, JOB, "results", asked)) == [(number, [b"%d" % number, b"end"]) for number in asked]
+
+
+def test_read_ahead_stops_at_a_shard_that_is_not_there(home: Home) -> None:
+    home.write(JOB, "manifest", 0, pack([b"0"]))
+    shards = read_ahead(home, JOB, "manifest", [0, 1])
+    assert next(shards) == (0, [b"0"])
+    with pytest.raises(HomeError, match=r"^[^\n]+$"):
+        next(shards)
+
+
+def test_a_deleted_job_leaves_nothing_and_others_stay(home: Home) -> None:
+    for job_id in (JOB, OTHER_JOB):
+        home.write(job_id, "manifest", 0, b"m")
+        home.write_once(job_id, "results", 0, b"r")
+        home.write_document(job_id, "job", b"{}")
+    home.delete(JOB)
+    home.delete(JOB)
+    assert home.chunks(JOB, "manifest") == home.chunks(JOB, "results") == []
+    assert home.read_document(JOB, "job") is None
+    assert home.read(OTHER_JOB, "results", 0) == b"r"
+
+
+def test_documents_are_replaced_and_their_jobs_listed_where_the_home_is_not_redis(home: Home) -> None:
+    assert home.jobs() == []
+    assert home.read_document(JOB, "job") is None
+    for text in (b"first", b"second"):
+        home.write_document(JOB, "job", text)
+    home.write_document(OTHER_JOB, "summary", b"{}")
+    if home.url == "redis":
+        assert (home.read_document(JOB, "job"), home.jobs()) == (None, [])
+    else:
+        assert home.read_document(JOB, "job") == b"second"
+        assert home.jobs() == sorted([JOB, OTHER_JOB])
 
 
 def test_of_many_that_write_once_at_the_same_time_one_does(home: Home) -> None:
@@ -189,7 +239,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, nowhere: Ledge
 @pytest.mark.parametrize("prefix", ["", "a/b", "a/b/"])
 def test_others_can_read_a_bucket_by_its_names(bucket: Bucket, nowhere: Ledger, prefix: str) -> None:
     open_home(bucket.uri(prefix), nowhere).write_once(JOB, "results", 17, pack([b"{}"]))
-    (key,) = list_objects(bucket.name, "")
+    (key,) = (entry["Key"] for entry in bucket.client.list_objects_v2(Bucket=bucket.name)["Contents"])
     assert key == f"{'a/b/' if prefix else ''}jobs/{JOB}/results/00000017.jsonl.gz"
     assert bucket.client.get_object(Bucket=bucket.name, Key=key)["ContentType"] == "application/gzip"
 

@@ -7,14 +7,28 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from typing import Any
 
 import pytest
 import redis
 from redis.backoff import NoBackoff
 
-from fiqa_producer.contract import QUEUE, ErrorCode, Face, ImageError, ImageResult, JobState, Priority, Status
+from fiqa_producer.contract import QUEUE, ErrorCode, Face, ImageError, ImageResult, JobSpec, JobState, Priority, Status
 from fiqa_producer.errors import JobStateError, RedisUnavailableError, SettingsError, UnknownJobError
-from fiqa_producer.ledger import DUE, JOBS, LEASES, MAX_TICKETS, Claim, Counts, Ledger, job_key, new_job_id
+from fiqa_producer.ledger import (
+    DUE,
+    ENDED,
+    JOBS,
+    LEASES,
+    MAX_TICKETS,
+    Claim,
+    Completion,
+    Control,
+    Counts,
+    Ledger,
+    job_key,
+    new_job_id,
+)
 
 
 @pytest.fixture
@@ -23,9 +37,17 @@ def ledger(redis_url: str) -> Iterator[Ledger]:
         yield ledger
 
 
-def create(ledger: Ledger, *, name: str | None = None, priority: Priority = Priority.NORMAL) -> str:
+def create(
+    ledger: Ledger,
+    *,
+    name: str | None = None,
+    priority: Priority = Priority.NORMAL,
+    home: str = "redis",
+    **options: Any,
+) -> str:
     job_id = new_job_id()
-    ledger.create(job_id, name=name, priority=priority, home="redis")
+    spec = JobSpec(id=job_id, name=name, priority=priority, created=ledger.now(), **options)
+    ledger.create(spec, home=home)
     return job_id
 
 
@@ -43,7 +65,11 @@ def claimed(ledger: Ledger) -> Claim:
 
 
 def scored(images: int = 10) -> Counts:
-    return Counts(scored=images, no_face=0, faces=images, failed={})
+    return Counts(scored=images, no_face=0, faces=images, failed={}, models={"d/q": images})
+
+
+def complete(ledger: Ledger, claim: Claim, counts: Counts | None = None) -> Completion:
+    return ledger.complete(claim.job_id, claim.chunk, counts or scored())
 
 
 def expire_leases(ledger: Ledger) -> None:
@@ -83,16 +109,9 @@ def test_a_job_is_preparing_until_it_is_opened_and_nobody_works_on_it_before(led
 
 def test_a_job_is_opened_once(ledger: Ledger) -> None:
     job_id = opened(ledger)
-    with pytest.raises(JobStateError, match=rf"^job {job_id} is not `preparing`: [^\n]+$"):
+    with pytest.raises(JobStateError, match=rf"^job {job_id} is running: only one that is `preparing` can be opened$"):
         ledger.open(job_id, chunks=5, images=50)
     assert ledger.status(job_id).chunks == 1
-
-
-def test_a_discarded_job_leaves_nothing(ledger: Ledger) -> None:
-    job_id = create(ledger)
-    ledger.redis.hset(job_key(job_id, "manifest"), 0, b"x")
-    ledger.discard(job_id)
-    assert ledger.redis.keys() == []
 
 
 def test_jobs_come_newest_first(ledger: Ledger) -> None:
@@ -246,7 +265,7 @@ def test_a_chunk_given_back_with_a_delay_rests_and_its_reason_shows_until_a_chun
     expire_leases(ledger)
     again = claimed(ledger)
     assert again.attempt == 1
-    ledger.complete(again, scored())
+    complete(ledger, again)
     assert ledger.status(job_id).reason is None
 
 
@@ -310,23 +329,31 @@ def test_counts_are_what_the_results_add_up_to() -> None:
             result(Status.FAILED, code=ErrorCode.NOT_FOUND),
             result(Status.FAILED, code=ErrorCode.TOO_LARGE),
         ]
-    ) == Counts(scored=2, no_face=1, faces=3, failed={ErrorCode.NOT_FOUND: 2, ErrorCode.TOO_LARGE: 1})
+    ) == Counts(
+        scored=2,
+        no_face=1,
+        faces=3,
+        failed={ErrorCode.NOT_FOUND: 2, ErrorCode.TOO_LARGE: 1},
+        models={"d/q": 6},
+    )
 
 
 def test_a_job_succeeds_with_its_last_chunk(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=2, images=20)
     first, second = claimed(ledger), claimed(ledger)
 
-    assert ledger.complete(second, Counts(8, 1, 12, {ErrorCode.NOT_FOUND: 1})) is False
+    assert complete(ledger, second, Counts(8, 1, 12, {ErrorCode.NOT_FOUND: 1}, {"d/q": 10})) is Completion.COUNTED
     half = ledger.status(job_id)
     assert (half.state, half.chunks_done, half.images_done, half.finished) == (JobState.RUNNING, 1, 10, None)
     assert ledger.done_chunks(job_id) == [1]
 
-    assert ledger.complete(first, Counts(5, 2, 5, {ErrorCode.NOT_FOUND: 1, ErrorCode.TOO_LARGE: 2})) is True
+    last = Counts(5, 2, 5, {ErrorCode.NOT_FOUND: 1, ErrorCode.TOO_LARGE: 2}, {"d/q": 9, "d/r": 1})
+    assert complete(ledger, first, last) is Completion.JOB_IS_FINISHED
     status = ledger.status(job_id)
     assert (status.state, status.is_finished, status.chunks_done) == (JobState.SUCCEEDED, True, 2)
     assert (status.scored, status.no_face, status.faces, status.failed, status.images_done) == (13, 3, 17, 4, 20)
     assert status.failed_by_code == {"not_found": 2, "too_large": 2}
+    assert status.models == {"d/q": 19, "d/r": 1}
     assert ledger.done_chunks(job_id) == [0, 1]
 
 
@@ -337,8 +364,9 @@ def test_a_chunk_counts_once_whoever_completes_it_and_however_often(ledger: Ledg
     holder = claimed(ledger)
     assert (holder.chunk, holder.attempt) == (0, 2)
 
-    for claim in (late, holder, late, holder):
-        assert not ledger.complete(claim, scored())
+    assert complete(ledger, late) is Completion.COUNTED
+    for claim in (holder, late, holder):
+        assert complete(ledger, claim) is Completion.COUNTED_BEFORE
 
     status = ledger.status(job_id)
     assert (status.scored, status.faces, status.chunks_done, status.state) == (10, 10, 1, JobState.RUNNING)
@@ -353,7 +381,7 @@ def test_a_chunk_that_is_completed_while_it_waits_for_another_is_not_handed_out_
     late = claimed(ledger)
     expire_leases(ledger)
     assert ledger.missing_tickets() == 1
-    assert ledger.complete(late, scored()) is True
+    assert complete(ledger, late) is Completion.JOB_IS_FINISHED
     assert ledger.missing_tickets() == 0
     assert ledger.claim() is None
     assert ledger.status(job_id).state is JobState.SUCCEEDED
@@ -364,7 +392,7 @@ def test_completing_a_chunk_of_a_job_that_is_gone_counts_nothing(ledger: Ledger)
     claim = claimed(ledger)
     ledger.redis.delete(job_key(job_id), job_key(job_id, "attempts"), job_key(job_id, "holders"))
     ledger.redis.zrem(JOBS, job_id)
-    assert not ledger.complete(claim, scored())
+    assert complete(ledger, claim) is Completion.JOB_IS_GONE
     assert not ledger.renew(claim)
     expire_leases(ledger)
     assert ledger.claim() is None
@@ -377,7 +405,7 @@ def test_done_chunks_come_in_order(ledger: Ledger, chunks: int) -> None:
     assert ledger.done_chunks(job_id) == []
     done = random.Random(chunks).sample(range(chunks), k=(chunks + 1) // 2)  # noqa: S311  no secret
     for chunk in done:
-        ledger.complete(Claim(job_id, chunk, 1, 1, "redis", {}), scored())
+        ledger.complete(job_id, chunk, scored())
     assert ledger.done_chunks(job_id) == sorted(done)
 
 
@@ -387,7 +415,7 @@ def test_a_finished_job_leaves_only_what_is_read_of_it(ledger: Ledger) -> None:
     ledger.renew(claimed(ledger), note=2)
     expire_leases(ledger)
     while claim := ledger.claim():
-        ledger.complete(claim, scored())
+        complete(ledger, claim)
     assert {key.decode() for key in ledger.redis.scan_iter()} == {
         JOBS,
         job_key(job_id),
@@ -395,6 +423,227 @@ def test_a_finished_job_leaves_only_what_is_read_of_it(ledger: Ledger) -> None:
         job_key(job_id, "pace"),
     }
     assert 0 < ledger.redis.ttl(job_key(job_id, "pace")) <= 120
+
+
+# Controls
+
+
+def held_by_three(ledger: Ledger) -> tuple[str, list[Claim]]:
+    """A job of ten chunks, and the claims of the first three."""
+    job_id = opened(ledger, chunks=10)
+    return job_id, [claimed(ledger) for _ in range(3)]
+
+
+def test_no_chunk_of_a_paused_job_starts_and_those_under_way_are_finished(ledger: Ledger) -> None:
+    job_id, held = held_by_three(ledger)
+    ledger.control(job_id, Control.PAUSE)
+    assert ledger.claim() is None
+    assert ledger.missing_tickets() == 0
+    assert all(ledger.renew(claim) for claim in held)
+    assert complete(ledger, held[0]) is Completion.COUNTED
+    ledger.release(held[1])
+    expire_leases(ledger)
+    assert ledger.claim() is None
+    status = ledger.status(job_id)
+    assert (status.state, status.chunks_done) == (JobState.PAUSED, 1)
+
+    ledger.control(job_id, Control.RESUME)
+    assert ledger.missing_tickets() == 9
+    assert sorted(claimed(ledger).chunk for _ in range(9)) == list(range(1, 10))
+
+
+def test_a_paused_job_whose_last_chunks_were_under_way_succeeds(ledger: Ledger) -> None:
+    job_id = opened(ledger)
+    claim = claimed(ledger)
+    ledger.control(job_id, Control.PAUSE)
+    assert complete(ledger, claim) is Completion.JOB_IS_FINISHED
+    assert ledger.status(job_id).state is JobState.SUCCEEDED
+
+
+def test_a_cancelled_job_is_taken_from_its_workers_and_keeps_its_results(ledger: Ledger) -> None:
+    job_id, held = held_by_three(ledger)
+    complete(ledger, held[0])
+    ledger.control(job_id, Control.CANCEL)
+    status = ledger.status(job_id)
+    assert (status.state, status.chunks_done, status.scored) == (JobState.CANCELLED, 1, 10)
+    assert status.finished is not None
+    assert not any(ledger.renew(claim) for claim in held)
+    for claim in held:
+        ledger.release(claim)
+    assert ledger.claim() is None
+    assert ledger.redis.zcard(LEASES) == ledger.redis.zcard(DUE) == ledger.missing_tickets() == 0
+    assert complete(ledger, held[1]) is Completion.COUNTED  # its shard was stored a moment before
+    assert ledger.done_chunks(job_id) == [0, 1]
+    assert ledger.status(job_id).state is JobState.CANCELLED
+
+
+def test_a_cancelled_job_takes_no_chunk_from_another(ledger: Ledger) -> None:
+    job_id, _ = held_by_three(ledger)
+    other = opened(ledger, priority=Priority.HIGH)
+    assert claimed(ledger).job_id == other
+    ledger.control(job_id, Control.CANCEL)
+    assert [lease.decode() for lease in ledger.redis.zrange(LEASES, 0, -1)] == [f"{other}:0"]
+
+
+@pytest.mark.parametrize("control", [Control.PAUSE, Control.RESUME, Control.CANCEL])
+def test_a_control_given_twice_does_nothing_the_second_time(ledger: Ledger, control: Control) -> None:
+    job_id, _ = held_by_three(ledger)
+    ledger.control(job_id, control)
+    once = (ledger.redis.hgetall(job_key(job_id)), ledger.redis.zrange(DUE, 0, -1, withscores=True))
+    ledger.control(job_id, control)
+    assert (ledger.redis.hgetall(job_key(job_id)), ledger.redis.zrange(DUE, 0, -1, withscores=True)) == once
+
+
+@pytest.mark.parametrize(
+    ("state", "refused"),
+    [
+        (JobState.PREPARING, {Control.PAUSE, Control.RESUME, Control.DELETE}),
+        (JobState.RUNNING, {Control.DELETE}),
+        (JobState.PAUSED, {Control.DELETE}),
+        (JobState.SUCCEEDED, {Control.PAUSE, Control.RESUME, Control.CANCEL}),
+        (JobState.CANCELLED, {Control.PAUSE, Control.RESUME}),
+        (JobState.FAILED, {Control.PAUSE, Control.RESUME, Control.CANCEL}),
+    ],
+)
+def test_a_control_that_does_not_fit_the_state_is_one_line_and_changes_nothing(
+    ledger: Ledger, state: JobState, refused: set[Control]
+) -> None:
+    job_id = opened(ledger)
+    ledger.redis.hset(job_key(job_id), "state", state)
+    before = ledger.redis.hgetall(job_key(job_id))
+    for control in refused:
+        with pytest.raises(JobStateError, match=rf"^job {job_id} is {state}: cannot {control} it[^\n]*$"):
+            ledger.control(job_id, control)
+    assert ledger.redis.hgetall(job_key(job_id)) == before
+    for control in set(Control) - refused:
+        ledger.redis.hset(job_key(job_id), "state", state)
+        ledger.control(job_id, control)
+
+
+def test_a_forgotten_job_leaves_nothing(ledger: Ledger) -> None:
+    job_id, held = held_by_three(ledger)
+    complete(ledger, held[0])
+    ledger.redis.hset(job_key(job_id, "manifest"), 0, b"x")
+    ledger.control(job_id, Control.CANCEL)
+    ledger.control(job_id, Control.DELETE)
+    assert ledger.redis.keys() == []
+    ledger.store_once(job_id, "results", 1, b"late")
+    assert ledger.redis.keys() == []
+
+
+def test_two_who_control_one_job_at_once_leave_it_whole(ledger: Ledger) -> None:
+    job_id = opened(ledger, chunks=200)
+
+    def control(seed: int) -> None:
+        dice = random.Random(seed)  # noqa: S311  no secret
+        for _ in range(100):
+            ledger.control(job_id, dice.choice([Control.PAUSE, Control.RESUME]))
+            claim = ledger.claim()
+            if claim and dice.random() < 0.5:
+                complete(ledger, claim)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(control, range(4)))
+    ledger.control(job_id, Control.RESUME)
+    while not ledger.status(job_id).is_finished:
+        expire_leases(ledger)
+        complete(ledger, claimed(ledger))
+    status = ledger.status(job_id)
+    assert (status.state, status.chunks_done, status.scored) == (JobState.SUCCEEDED, 200, 2000)
+
+
+# The failure threshold
+
+
+@pytest.mark.parametrize(
+    ("images", "failed", "max_failed", "state"),
+    [
+        (1000, 501, 0.5, JobState.FAILED),
+        (1000, 500, 0.5, JobState.RUNNING),
+        (999, 999, 0.5, JobState.RUNNING),  # too few to tell
+        (1000, 1000, 1.0, JobState.RUNNING),
+        (1000, 1, 0.0, JobState.FAILED),
+        (1000, 0, 0.0, JobState.RUNNING),
+    ],
+)
+def test_a_job_is_stopped_when_too_many_of_its_images_failed(
+    ledger: Ledger, images: int, failed: int, max_failed: float, state: JobState
+) -> None:
+    job_id = create(ledger, max_failed=max_failed)
+    ledger.open(job_id, chunks=3, images=3000)
+    other = opened(ledger)
+    held = [claimed(ledger), claimed(ledger)]
+    first = next(claim for claim in held if claim.job_id == job_id)
+    counts = Counts(images - failed, 0, images - failed, {ErrorCode.NOT_FOUND: failed} if failed else {}, {})
+    answer = complete(ledger, first, counts)
+    status = ledger.status(job_id)
+    assert status.state is state
+    if state is JobState.FAILED:
+        assert answer is Completion.JOB_IS_FINISHED
+        assert status.reason == f"{failed} of the first {images} images failed"
+        assert ledger.claim() is None
+        assert ledger.status(other).state is JobState.RUNNING
+
+
+# What is over
+
+
+def test_a_finished_job_whose_results_are_in_redis_goes_by_itself_with_all_its_keys(ledger: Ledger) -> None:
+    job_id = create(ledger, keep_s=1)
+    ledger.redis.hset(job_key(job_id, "manifest"), mapping={"0": b"m", "1": b"m"})
+    ledger.open(job_id, chunks=2, images=20)
+    for claim in (claimed(ledger), claimed(ledger)):
+        ledger.store_once(job_id, "results", claim.chunk, b"r")
+        complete(ledger, claim)
+    ledger.redis.delete(job_key(job_id, "pace"))  # it goes after two minutes
+    assert ledger.status(job_id).state is JobState.SUCCEEDED
+    deadline = time.monotonic() + 20
+    while ledger.redis.keys("fiqa:job:*") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert ledger.jobs() == []
+    assert ledger.redis.keys() == []
+
+
+def test_results_that_come_after_a_job_was_cancelled_go_with_it(ledger: Ledger) -> None:
+    job_id, held = held_by_three(ledger)
+    ledger.control(job_id, Control.CANCEL)
+    ledger.store_once(job_id, "results", held[0].chunk, b"r")
+    complete(ledger, held[0])
+    for part in ("", "done", "results"):
+        assert ledger.redis.ttl(job_key(job_id, part)) > 0
+
+
+def test_a_finished_job_with_a_home_of_its_own_stays_until_it_is_deleted_and_wants_a_summary(ledger: Ledger) -> None:
+    job_id = create(ledger, home="s3://b/p")
+    ledger.open(job_id, chunks=1, images=10)
+    assert ledger.ended() == []
+    complete(ledger, claimed(ledger))
+    assert ledger.ended() == [job_id]
+    assert ledger.redis.ttl(job_key(job_id)) == -1
+    ledger.summarised(job_id)
+    assert not ledger.redis.exists(ENDED)
+
+
+def test_a_recovered_job_hands_out_what_is_not_done(ledger: Ledger) -> None:
+    done = {*range(5000), 5002, 7000}
+    job_id = create(ledger)
+    for chunk in done:
+        ledger.complete(job_id, chunk, scored())
+    ledger.open(job_id, chunks=7003, images=70_030)
+    held = [claimed(ledger).chunk for _ in range(2001)]
+    assert held == [chunk for chunk in range(7003) if chunk not in done]
+    assert ledger.claim() is None
+    status = ledger.status(job_id)
+    assert (status.state, status.chunks_done, status.scored) == (JobState.RUNNING, 5002, 50_020)
+
+
+def test_a_recovered_job_of_which_all_is_done_has_succeeded(ledger: Ledger) -> None:
+    job_id = create(ledger)
+    for chunk in range(3):
+        ledger.complete(job_id, chunk, scored())
+    ledger.open(job_id, chunks=3, images=30)
+    assert ledger.status(job_id).state is JobState.SUCCEEDED
+    assert ledger.claim() is None
 
 
 # Pace
@@ -413,7 +662,7 @@ def test_a_job_that_has_not_started_has_no_pace(ledger: Ledger) -> None:
 
 def test_the_pace_of_a_running_job_is_that_of_the_last_minute(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=100, images=10_000)
-    ledger.complete(claimed(ledger), scored(600))
+    complete(ledger, claimed(ledger), scored(600))
     set_times(ledger, job_id, started=3600)
     status = ledger.status(job_id)
     assert status.images_per_s is not None
@@ -425,14 +674,14 @@ def test_the_pace_of_a_running_job_is_that_of_the_last_minute(ledger: Ledger) ->
 
 def test_what_was_done_before_the_last_minute_has_no_part_in_the_pace(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=100, images=10_000)
-    ledger.complete(claimed(ledger), scored(600))
+    complete(ledger, claimed(ledger), scored(600))
     (bucket,) = ledger.redis.hkeys(job_key(job_id, "pace"))
     ledger.redis.hset(job_key(job_id, "pace"), int(bucket) - 100, 5_000)
     set_times(ledger, job_id, started=3600)
     pace = ledger.status(job_id).images_per_s
     assert pace is not None
     assert pace <= 600 / 60
-    ledger.complete(claimed(ledger), scored())
+    complete(ledger, claimed(ledger))
     assert str(int(bucket) - 100).encode() not in ledger.redis.hkeys(job_key(job_id, "pace"))
 
 
@@ -446,7 +695,7 @@ def test_a_job_that_stands_still_has_no_eta(ledger: Ledger) -> None:
 
 def test_the_pace_of_a_finished_job_is_that_of_its_whole_run(ledger: Ledger) -> None:
     job_id = opened(ledger)
-    ledger.complete(claimed(ledger), scored(600))
+    complete(ledger, claimed(ledger), scored(600))
     set_times(ledger, job_id, started=300, finished=100)
     status = ledger.status(job_id)
     assert status.images_per_s == pytest.approx(3)
@@ -456,7 +705,7 @@ def test_the_pace_of_a_finished_job_is_that_of_its_whole_run(ledger: Ledger) -> 
 def test_times_are_in_order_and_of_the_servers_clock(ledger: Ledger) -> None:
     seconds, micros = ledger.redis.time()
     job_id = opened(ledger)
-    ledger.complete(claimed(ledger), scored())
+    complete(ledger, claimed(ledger))
     status = ledger.status(job_id)
     assert status.started is not None
     assert status.finished is not None
@@ -478,7 +727,7 @@ def test_a_ticket_is_missing_for_each_unclaimed_chunk_that_has_none_waiting(ledg
     ledger.redis.rpush(QUEUE, *["ticket"] * 4)
     assert ledger.missing_tickets() == 0
     ledger.redis.delete(QUEUE)
-    ledger.complete(claim, scored())
+    complete(ledger, claim)
     assert ledger.missing_tickets() == 6
 
 
@@ -519,7 +768,7 @@ def test_many_workers_get_each_chunk_once_and_the_counts_add_up(ledger: Ledger) 
         got = []
         while claim := ledger.claim():
             got.append((claim.job_id, claim.chunk))
-            ledger.complete(claim, scored())
+            complete(ledger, claim)
         return got
 
     with ThreadPoolExecutor(6) as pool:
@@ -548,14 +797,14 @@ def test_counts_are_exact_whatever_workers_do(ledger: Ledger) -> None:
             old.append(claim)
             fate = dice.choice(["complete", "complete", "die", "give back", "trouble", "late"])
             if fate == "complete" and ledger.renew(claim, note=dice.randrange(10)):
-                finishes.extend([claim.job_id] * ledger.complete(claim, scored()))
+                finishes.extend([claim.job_id] * (complete(ledger, claim) is Completion.JOB_IS_FINISHED))
             elif fate == "give back":
                 ledger.release(claim, hung=dice.choice([None, 3]))
             elif fate == "trouble":
                 ledger.release(claim, delay_s=60, trouble="x")
             elif fate == "late":
                 late = dice.choice(old)
-                finishes.extend([late.job_id] * ledger.complete(late, scored()))
+                finishes.extend([late.job_id] * (complete(ledger, late) is Completion.JOB_IS_FINISHED))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
@@ -592,14 +841,14 @@ def test_a_full_redis_is_one_line_and_loses_no_chunk(ledger: Ledger) -> None:
         with pytest.raises(RedisUnavailableError, match=refused):
             create(ledger)
         with pytest.raises(RedisUnavailableError, match=refused):
-            ledger.complete(claim, scored())
+            complete(ledger, claim)
         for _ in range(3):
             # It may hand chunks out or refuse; what is half done in between would be lost.
             with suppress(RedisUnavailableError):
                 ledger.claim()
     expire_leases(ledger)
     while again := ledger.claim():
-        ledger.complete(again, scored())
+        complete(ledger, again)
     status = ledger.status(job_id)
     assert (status.state, status.scored) == (JobState.SUCCEEDED, 20)
 
@@ -663,7 +912,7 @@ def test_the_scripts_survive_a_redis_that_forgot_them(ledger: Ledger) -> None:
     ledger.redis.script_flush()
     claim = claimed(ledger)
     ledger.redis.script_flush()
-    assert ledger.complete(claim, scored())
+    assert complete(ledger, claim) is Completion.JOB_IS_FINISHED
     assert ledger.status(job_id).state is JobState.SUCCEEDED
 
 

@@ -28,6 +28,8 @@ STATUS = JobStatus(
     reason=None,
     priority=Priority.NORMAL,
     home="redis",
+    parent=None,
+    models={},
 )
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
-from fiqa_producer.cli import exit_status, warn, write_shards
+from fiqa_producer.cli import BadLines, exit_status, write_results
 from fiqa_producer.contract import ImageResult, Item
 from fiqa_producer.errors import SettingsError
 from fiqa_producer.ledger import Ledger
@@ -121,14 +121,16 @@ def _run_here(
         from fiqa_worker.local import local_system
 
     with local_system(processes=concurrency, environment=models_or_builtin(WorkerSettings.load())) as system:
+        bad_lines = BadLines()
         with JobProgress() as progress:
 
             def show(status: JobStatus) -> None:
                 system.check()
                 progress.show(status)
 
-            job = system.client.submit(read(source, on_bad_line=warn), name=name)
-            write_shards(output, system.client.result_shards(job.id, follow=True, on_status=show))
+            job = system.client.submit(read(source, on_bad_line=bad_lines), name=name)
+            bad_lines.tell_rest()
+            write_results(output, system.client.result_shards(job.id, follow=True, on_status=show))
         return system.client.status(job.id)
 
 

@@ -1,0 +1,31 @@
+"""A worker's part without its pictures: it claims, stores and counts, and every image ends as the test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+
+from fiqa_producer.contract import ErrorCode, ImageError, ImageResult, Item, Status
+from fiqa_producer.home import open_home, pack, unpack
+from fiqa_producer.ledger import Counts, Ledger
+
+
+def no_face(item: Item) -> ImageResult:
+    return ImageResult(
+        uri=item.uri, id=item.id, version=item.version, status=Status.NO_FACE, detector="d", quality_model="q"
+    )
+
+
+def failed(item: Item, code: ErrorCode) -> ImageResult:
+    error = ImageError(code=code, message=f"it is {code}")
+    return no_face(item).model_copy(update={"status": Status.FAILED, "error": error})
+
+
+def work(ledger: Ledger, chunks: int | None = None, end: Callable[[Item], ImageResult] = no_face) -> None:
+    """Do what a worker does with so many chunks, or with all that are due."""
+    for claim in islice(iter(ledger.claim, None), chunks):
+        home = open_home(claim.home, ledger)
+        items = map(Item.decode, unpack(home.read(claim.job_id, "manifest", claim.chunk)))
+        results = [end(item) for item in items]
+        home.write_once(claim.job_id, "results", claim.chunk, pack(result.encode() for result in results))
+        ledger.complete(claim.job_id, claim.chunk, Counts.of(results))

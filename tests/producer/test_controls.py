@@ -1,0 +1,327 @@
+"""A job's controls through the client, on each home; nothing is scored."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from fiqa_producer.client import Client
+from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, Item, JobState, Priority
+from fiqa_producer.errors import (
+    HomeError,
+    JobStateError,
+    RedisUnavailableError,
+    SettingsError,
+    SourceError,
+    UnknownJobError,
+)
+from fiqa_producer.home import open_home
+from fiqa_producer.ledger import Ledger, new_job_id
+from fiqa_producer.summary import write_summaries
+from tests.producer.faceless import failed, no_face, work
+
+URIS = [f"s3://photos/{number}.jpg" for number in range(100)]
+
+
+@pytest.fixture(params=["redis", "folder", "s3"])
+def home(request: pytest.FixtureRequest) -> str:
+    if request.param == "folder":
+        return str(request.getfixturevalue("tmp_path") / "home")
+    if request.param == "s3":
+        request.getfixturevalue("s3_env")
+        return str(request.getfixturevalue("bucket").uri("fiqa"))
+    return "redis"
+
+
+@pytest.fixture
+def client(redis_url: str, home: str) -> Iterator[Client]:
+    with Client(redis_url, home) as client:
+        yield client
+
+
+@pytest.fixture
+def ledger(redis_url: str) -> Iterator[Ledger]:
+    with closing(Ledger(redis_url)) as ledger:
+        yield ledger
+
+
+in_a_folder = pytest.mark.parametrize("home", ["folder"], indirect=True)
+in_redis = pytest.mark.parametrize("home", ["redis"], indirect=True)
+
+
+# Pause, resume, cancel, delete
+
+
+@in_redis
+def test_a_job_is_paused_and_goes_on(client: Client, ledger: Ledger) -> None:
+    job = client.submit(URIS)
+    work(ledger, chunks=2)
+    assert client.pause(job.id).state is JobState.PAUSED
+    assert ledger.claim() is None
+    ledger.redis.delete(QUEUE)
+    assert client.resume(job.id).state is JobState.RUNNING
+    assert ledger.redis.llen(QUEUE) == 5  # a ticket for each chunk that is left
+    work(ledger)
+    assert client.status(job.id).state is JobState.SUCCEEDED
+    assert [result.uri for result in client.results(job.id)] == URIS
+
+
+def test_a_cancelled_job_keeps_its_results_until_it_is_deleted(client: Client, ledger: Ledger, home: str) -> None:
+    job = client.submit(URIS)
+    work(ledger, chunks=2)
+    refused = rf"^job {job.id} is running: cannot delete it: `fiqa cancel {job.id}` first$"
+    with pytest.raises(JobStateError, match=refused):
+        client.delete(job.id)
+    assert client.cancel(job.id).state is JobState.CANCELLED
+    assert client.cancel(job.id).state is JobState.CANCELLED
+    assert len(list(client.results(job.id))) == 32
+    client.delete(job.id)
+    assert client.jobs() == []
+    assert open_home(home, ledger).chunks(job.id, "results") == []
+    ledger.redis.delete(QUEUE)
+    assert ledger.redis.keys("fiqa*") == []
+
+
+@in_redis
+def test_a_job_that_is_unknown_cannot_be_controlled(client: Client) -> None:
+    for control in (client.pause, client.resume, client.cancel, client.delete, client.retry):
+        with pytest.raises(UnknownJobError):
+            control(new_job_id())
+
+
+@in_redis
+def test_a_job_cancelled_while_it_is_submitted_leaves_nothing(client: Client, ledger: Ledger) -> None:
+    def source() -> Iterator[str]:
+        for number, uri in enumerate(URIS):
+            if number == 50:
+                client.cancel(client.jobs()[0].id)
+            yield uri
+
+    with pytest.raises(JobStateError, match=r"is cancelled: only one that is `preparing` can be opened$"):
+        client.submit(source())
+    assert ledger.redis.keys("fiqa:job*") == []
+
+
+# An interrupted submit
+
+
+@pytest.mark.parametrize("then", ["delete", "resume"])
+def test_an_interrupted_submit_is_left_preparing_and_can_be_dealt_with(
+    client: Client, ledger: Ledger, home: str, then: str
+) -> None:
+    def interrupted() -> Iterator[str]:
+        yield from URIS[::-1][:70]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        client.submit(interrupted(), name="half")
+    (status,) = client.jobs()
+    assert status.state is JobState.PREPARING
+    (note,) = caught.value.__notes__
+    assert f"--resume-id {status.id}" in note
+    assert f"`fiqa delete {status.id}`" in note
+    assert ledger.claim() is None
+
+    if then == "delete":
+        client.delete(status.id)
+        assert client.jobs() == []
+        assert open_home(home, ledger).chunks(status.id, "manifest") == []
+    else:
+        job = client.submit(URIS, resume_id=status.id)
+        assert (job.id, job.images) == (status.id, 100)
+        work(ledger)
+        assert [result.uri for result in client.results(job.id)] == URIS
+
+
+@in_redis
+def test_only_a_job_that_is_preparing_can_be_submitted_again(client: Client) -> None:
+    job = client.submit(URIS)
+    with pytest.raises(JobStateError, match=r"is running: only one that is `preparing` can be submitted again$"):
+        client.submit(URIS, resume_id=job.id)
+    with pytest.raises(UnknownJobError):
+        client.submit(URIS, resume_id=new_job_id())
+    assert client.status(job.id).images == 100
+
+
+@in_redis
+@pytest.mark.parametrize(("name", "value"), [("max_failed", 1.5), ("keep_s", 0.0), ("chunk_size", 0)])
+def test_a_number_out_of_range_is_one_line_and_makes_no_job(client: Client, name: str, value: float) -> None:
+    with pytest.raises(SettingsError, match=rf"^{name}[^\n]+$"):
+        client.submit(URIS, **{name: value})  # type: ignore[arg-type]
+    assert client.jobs() == []
+
+
+# Retry
+
+
+def test_a_retry_is_a_new_job_of_the_failed_images_that_names_its_parent(client: Client, ledger: Ledger) -> None:
+    codes = {5: ErrorCode.FETCH_FAILED, 50: ErrorCode.NOT_FOUND, 99: ErrorCode.INTERNAL_ERROR}
+
+    def end(item: Item) -> ImageResult:
+        number = int(str(item.id))
+        return failed(item, codes[number]) if number in codes else no_face(item)
+
+    items = [Item(uri=uri, id=str(number), version="v1") for number, uri in enumerate(URIS)]
+    job = client.submit(items, name="backfill", priority="low")
+    with pytest.raises(JobStateError, match=r"is running: only a finished one can be retried$"):
+        client.retry(job.id)
+    work(ledger, end=end)
+
+    again = client.retry(job.id)
+    status = client.status(again.id)
+    assert (status.parent, status.name, status.priority, status.images) == (job.id, "backfill", Priority.LOW, 2)
+    work(ledger)
+    assert list(client.results(again.id)) == [no_face(items[number]) for number in (5, 99)]
+    whole = client.retry(job.id, all_failed=True)
+    assert whole.images == 3
+
+
+@in_redis
+def test_a_job_without_images_to_retry_is_one_line_that_says_what_there_is(client: Client, ledger: Ledger) -> None:
+    job = client.submit(URIS)
+    work(ledger)
+    with pytest.raises(SourceError, match=rf"^job {job.id} has no images to retry: none failed$"):
+        client.retry(job.id)
+    job = client.submit(URIS)
+    work(ledger, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
+    with pytest.raises(SourceError, match=r": 100 not_found: none of these may succeed [^\n]+ --all [^\n]+$"):
+        client.retry(job.id)
+
+
+# The end, and what is left of it
+
+
+@pytest.mark.parametrize("home", ["folder", "s3"], indirect=True)
+def test_a_finished_job_has_a_summary_beside_its_results(client: Client, ledger: Ledger, home: str) -> None:
+    job = client.submit(URIS, name="backfill")
+    work(ledger, chunks=6)
+    work(ledger, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
+    assert write_summaries(ledger) == 1
+    assert write_summaries(ledger) == 0
+    document = open_home(home, ledger).read_document(job.id, "summary")
+    assert document is not None
+    summary = json.loads(document)
+    assert (summary["v"], summary["id"], summary["name"], summary["state"]) == (1, job.id, "backfill", "succeeded")
+    assert (summary["images"], summary["no_face"], summary["failed"]) == (100, 96, 4)
+    assert (summary["failed_by_code"], summary["models"]) == ({"not_found": 4}, {"d/q": 100})
+    assert summary["created"] <= summary["started"] <= summary["finished"]
+
+
+@in_a_folder
+def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledger, home: str) -> None:
+    job = client.submit(URIS)
+    work(ledger)
+    ledger.redis.hset(f"fiqa:job:{job.id}", "home", "/dev/null/home")
+    with pytest.raises(HomeError):
+        write_summaries(ledger)
+    ledger.redis.hset(f"fiqa:job:{job.id}", "home", home)
+    assert write_summaries(ledger) == 1
+
+
+# Recover
+
+
+@pytest.mark.parametrize("home", ["folder", "s3"], indirect=True)
+def test_a_job_is_recovered_after_redis_was_lost_and_goes_on(client: Client, ledger: Ledger) -> None:
+    job = client.submit(URIS, name="backfill", priority="high", max_failed=0.9)
+    work(ledger, chunks=2, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
+    before = client.status(job.id)
+    ledger.redis.flushall()
+    assert client.recoverable() == [job.id]
+
+    told: list[tuple[int, int]] = []
+    after = client.recover(job.id, lambda done, shards: told.append((done, shards)))
+    assert told == [(1, 2), (2, 2)]
+    for name in ("name", "state", "images", "chunks", "chunks_done", "failed_by_code", "priority", "home", "models"):
+        assert getattr(after, name) == getattr(before, name)
+    assert after.created == pytest.approx(before.created, abs=0.002)
+    assert client.recoverable() == []
+    assert ledger.redis.llen(QUEUE) >= 5
+    with pytest.raises(JobStateError, match=r"is in Redis already"):
+        client.recover(job.id)
+    work(ledger)
+    assert client.status(job.id).state is JobState.SUCCEEDED
+    assert [result.uri for result in client.results(job.id)] == URIS
+
+
+@in_a_folder
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED])
+def test_a_job_that_had_ended_is_recovered_as_it_ended(client: Client, ledger: Ledger, state: JobState) -> None:
+    uris = [f"s3://photos/{number}.jpg" for number in range(3000)]
+    job = client.submit(uris)
+    if state is JobState.FAILED:
+        work(ledger, chunks=20, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
+    elif state is JobState.CANCELLED:
+        work(ledger, chunks=20)
+        client.cancel(job.id)
+    work(ledger)
+    write_summaries(ledger)
+    before = client.status(job.id)
+    assert before.state is state
+    ledger.redis.flushall()
+    after = client.recover(job.id)
+    assert (after.state, after.reason, after.images_done) == (state, before.reason, before.images_done)
+    assert ledger.claim() is None
+
+
+@in_a_folder
+def test_a_job_that_was_never_submitted_whole_cannot_be_recovered(client: Client, ledger: Ledger) -> None:
+    def interrupted() -> Iterator[str]:
+        yield from URIS
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        client.submit(interrupted())
+    (job_id,) = (job.id for job in client.jobs())
+    ledger.redis.flushall()
+    for unknown in (job_id, new_job_id()):
+        with pytest.raises(UnknownJobError, match=rf"^no job.json of job {unknown} in [^\n]+$"):
+            client.recover(unknown)
+    assert ledger.redis.keys() == []
+
+
+@in_a_folder
+def test_a_damaged_shard_stops_a_recovery_and_leaves_no_half_of_it(client: Client, ledger: Ledger, home: str) -> None:
+    job = client.submit(URIS)
+    work(ledger)
+    ledger.redis.flushall()
+    open_home(home, ledger).write(job.id, "results", 3, b"garbage")
+    with pytest.raises(HomeError, match="damaged"):
+        client.recover(job.id)
+    assert client.jobs() == []
+
+
+# One image, now
+
+
+@in_a_folder
+def test_one_image_is_scored_before_all_others_and_leaves_no_job(client: Client, ledger: Ledger) -> None:
+    client.submit(URIS)
+    worker = threading.Timer(0.3, work, args=(ledger, 1))
+    worker.start()
+    result = client.score("s3://photos/now.jpg", timeout_s=60)
+    worker.join()
+    assert result == no_face(Item(uri="s3://photos/now.jpg"))
+    assert [job.images for job in client.jobs()] == [100]
+
+
+@in_redis
+def test_an_image_that_nobody_scores_in_time_is_given_up(client: Client) -> None:
+    with pytest.raises(TimeoutError):
+        client.score("s3://photos/now.jpg", timeout_s=0.2)
+    assert client.jobs() == []
+    with pytest.raises(SourceError, match="is no URI"):
+        client.score("now.jpg")
+
+
+@in_redis
+def test_what_is_asked_of_a_redis_that_is_down_is_one_line(client: Client) -> None:
+    del client
+    with Client("redis://127.0.0.1:1/0", "redis") as down:
+        for ask in (down.jobs, down.recoverable, lambda: down.score("s3://b/k.jpg"), lambda: down.submit(URIS)):
+            with pytest.raises(RedisUnavailableError, match=r"^cannot reach Redis [^\n]+$"):
+                ask()

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from fiqa_producer.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Status
+from fiqa_producer.export import COLUMNS, Format, Selection, write
+
+POINTS = ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0), (9.5, 10.5))
+HOSTILE = 's3://b/a,"b"\n=cmd|.jpg'
+
+
+def face(quality: float) -> Face:
+    return Face(box=(10.5, 20.0, 30.0, 40.0), confidence=0.9, landmarks=POINTS, quality=quality)
+
+
+def result(uri: str, *qualities: float, code: ErrorCode | None = None) -> ImageResult:
+    status = Status.FAILED if code else Status.SCORED if qualities else Status.NO_FACE
+    return ImageResult(
+        uri=uri,
+        id="7",
+        status=status,
+        image=None if code else ImageSize(width=640, height=480),
+        faces=tuple(face(quality) for quality in qualities),
+        error=ImageError(code=code, message="no such object") if code else None,
+        detector="d",
+        quality_model="q",
+        ms=12.5,
+    )
+
+
+RESULTS = [
+    result("s3://b/two.jpg", 0.2, 0.8),
+    result("s3://b/one.jpg", 0.5),
+    result("s3://b/none.jpg"),
+    result(HOSTILE, code=ErrorCode.NOT_FOUND),
+]
+
+
+def shards() -> Iterator[list[bytes]]:
+    yield [RESULTS[0].encode()]
+    yield [each.encode() for each in RESULTS[1:]]
+
+
+def written(form: Format, selection: Selection = Selection()) -> bytes:  # noqa: B008  it is frozen
+    file = io.BytesIO()
+    write(shards(), file, form, selection)
+    return file.getvalue()
+
+
+def selected(**options: Any) -> list[tuple[str, list[float]]]:
+    lines = written(Format.JSONL, Selection(**options)).splitlines()
+    results = map(ImageResult.decode, lines)
+    return [(each.uri.rpartition("/")[2], [face.quality for face in each.faces]) for each in results]
+
+
+def test_jsonl_is_what_was_stored() -> None:
+    assert written(Format.JSONL) == b"".join(each.encode() + b"\n" for each in RESULTS)
+
+
+def test_csv_has_a_row_a_face_and_one_for_an_image_without() -> None:
+    rows = list(csv.DictReader(io.StringIO(written(Format.CSV).decode(), newline="")))
+    assert list(rows[0]) == list(COLUMNS)
+    assert [(row["uri"], row["face"], row["quality"], row["faces"]) for row in rows] == [
+        ("s3://b/two.jpg", "0", "0.2", "2"),
+        ("s3://b/two.jpg", "1", "0.8", "2"),
+        ("s3://b/one.jpg", "0", "0.5", "1"),
+        ("s3://b/none.jpg", "", "", "0"),
+        (HOSTILE, "", "", "0"),
+    ]
+    assert (rows[0]["width"], rows[0]["box_x"], rows[0]["left_mouth_y"]) == ("640", "10.5", "10.5")
+    assert (rows[4]["status"], rows[4]["error_code"], rows[4]["width"]) == ("failed", "not_found", "")
+
+
+def test_parquet_has_the_same_rows_with_types(tmp_path: Path) -> None:
+    file = tmp_path / "out.parquet"
+    with file.open("wb") as output:
+        assert write(shards(), output, Format.PARQUET, Selection()) == 4
+    table = pq.read_table(file)
+    assert table.column_names == list(COLUMNS)
+    rows = table.to_pylist()
+    assert [(row["uri"], row["face"], row["quality"]) for row in rows] == [
+        ("s3://b/two.jpg", 0, 0.2),
+        ("s3://b/two.jpg", 1, 0.8),
+        ("s3://b/one.jpg", 0, 0.5),
+        ("s3://b/none.jpg", None, None),
+        (HOSTILE, None, None),
+    ]
+    with duckdb.connect() as connection:
+        assert connection.read_parquet(str(file)).mean("quality").fetchall() == [(pytest.approx(0.5),)]
+
+
+def test_parquet_is_written_in_groups_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fiqa_producer.export._PARQUET_ROWS", 2)
+    file = tmp_path / "out.parquet"
+    with file.open("wb") as output:
+        write(shards(), output, Format.PARQUET, Selection())
+    assert pq.ParquetFile(file).num_row_groups == 2
+    assert pq.ParquetFile(file).metadata.num_rows == 5
+
+
+def test_nothing_selected_is_a_whole_file_all_the_same(tmp_path: Path) -> None:
+    nothing = Selection(min_quality=2)
+    assert written(Format.JSONL, nothing) == b""
+    assert written(Format.CSV, nothing).count(b"\n") == 1
+    file = tmp_path / "out.parquet"
+    with file.open("wb") as output:
+        assert write(shards(), output, Format.PARQUET, nothing) == 0
+    assert pq.read_table(file).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"status": Status.SCORED}, [("two.jpg", [0.2, 0.8]), ("one.jpg", [0.5])]),
+        ({"status": Status.NO_FACE}, [("none.jpg", [])]),
+        ({"best": True, "status": Status.SCORED}, [("two.jpg", [0.8]), ("one.jpg", [0.5])]),
+        ({"min_quality": 0.5}, [("two.jpg", [0.8]), ("one.jpg", [0.5])]),
+        ({"max_quality": 0.5}, [("two.jpg", [0.2]), ("one.jpg", [0.5])]),
+        ({"best": True, "max_quality": 0.5}, [("one.jpg", [0.5])]),
+        ({"min_quality": 0.3, "max_quality": 0.6}, [("one.jpg", [0.5])]),
+        ({"status": Status.FAILED, "min_quality": 0.0}, []),
+    ],
+)
+def test_a_selection_takes_images_and_their_faces(
+    options: dict[str, Any], found: list[tuple[str, list[float]]]
+) -> None:
+    assert selected(**options) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("a.csv", Format.CSV), ("a.PARQUET", Format.PARQUET), ("a.jsonl", Format.JSONL), ("a", Format.JSONL)],
+)
+def test_a_files_ending_names_its_format(name: str, form: Format) -> None:
+    assert Format.of(Path(name)) is form
+    assert Format.of(None) is Format.JSONL
+
+
+def test_parquet_without_pyarrow_is_one_line_that_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "from fiqa_producer.export import import_pyarrow\n"
+        "try: import_pyarrow()\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "SettingsError Parquet needs pyarrow: pip install 'fiqa[parquet]'\n"
