@@ -1,0 +1,49 @@
+"""`fiqa worker` that fetches and scores nothing: every image ends as no_face after FIQA_BENCH_IMAGE_MS.
+
+Run as `python -m tests.bench.scoreless worker`. All else is the real thing: tickets, claims, leases, shards, counts.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from fiqa_producer.cli import main
+from fiqa_producer.contract import ErrorCode, ImageResult, Item, Status
+from fiqa_worker import pipeline
+from fiqa_worker.settings import WorkerSettings
+
+
+class Scoreless:
+    """What stands in the pipeline's place."""
+
+    def __init__(self, image_s: float) -> None:
+        self._image_s = image_s
+
+    @classmethod
+    def load(cls, settings: WorkerSettings) -> Scoreless:
+        del settings
+        return cls(float(os.environ.get("FIQA_BENCH_IMAGE_MS", "0")) / 1000)
+
+    def run(
+        self,
+        items: Sequence[Item],
+        *,
+        skips: Mapping[int, ErrorCode],
+        touch: Callable[[int], None],
+        one_by_one: bool = False,
+    ) -> Iterator[ImageResult]:
+        del skips, one_by_one
+        for index, item in enumerate(items):
+            touch(index)
+            if self._image_s:
+                time.sleep(self._image_s)
+            yield ImageResult(uri=item.uri, id=item.id, status=Status.NO_FACE, detector="none", quality_model="none")
+
+
+# The second name is this module's in the pool's children.
+if __name__ in {"__main__", "__mp_main__"}:
+    setattr(pipeline, "Pipeline", Scoreless)  # noqa: B010  to mypy it is another class
+if __name__ == "__main__":
+    main()
