@@ -61,6 +61,7 @@ def test_photos_in_s3_become_results_in_s3(
         job = client.submit(uris, name="portraits")
         results = assert_exactly_once(client, job.id, uris)
         wait_until_quiet(client)
+        assert client.ledger.ended() == []
     by_name = dict(zip(names, results, strict=True))
     codes = {name: result.error.code for name, result in by_name.items() if result.error}
     assert codes == {"empty-0.jpg": "decode_failed", "cut-0.jpg": "decode_failed", "text-0.jpg": "unsupported_format"}
@@ -73,8 +74,10 @@ def test_photos_in_s3_become_results_in_s3(
     stored = [entry["Key"] for entry in bucket.client.list_objects_v2(Bucket=bucket.name, Prefix="fiqa/")["Contents"]]
     chunks = range(job.chunks)
     assert stored == [
+        f"fiqa/jobs/{job.id}/job.json",
         *(f"fiqa/jobs/{job.id}/manifest/{chunk:08}.jsonl.gz" for chunk in chunks),
         *(f"fiqa/jobs/{job.id}/results/{chunk:08}.jsonl.gz" for chunk in chunks),
+        f"fiqa/jobs/{job.id}/summary.json",
     ]
 
 

@@ -1,0 +1,170 @@
+"""Controls, retry, versions and readers of bulk jobs, with real workers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from fiqa_producer import Client, Item, JobState, Status
+from fiqa_producer.ledger import LEASES
+from tests.conftest import Bucket
+from tests.integration.conftest import StartWorker, Worker
+from tests.integration.test_jobs import WAIT_S, assert_exactly_once, wait_for_lease
+
+
+def wait_for_log(worker: Worker, text: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while text not in worker.log:
+        assert time.monotonic() < deadline, worker.log
+        time.sleep(0.05)
+
+
+def test_a_paused_job_finishes_what_is_under_way_and_goes_on_when_asked(
+    client: Client, photos: Path, start_worker: StartWorker
+) -> None:
+    uris = [(photos / "large-0.jpg").as_uri() for _ in range(64)]
+    start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
+    job = client.submit(uris, chunk_size=16)
+    wait_for_lease(client)
+    client.pause(job.id)
+    while client.ledger.redis.zcard(LEASES):
+        time.sleep(0.05)
+    paused = client.status(job.id)
+    assert (paused.state, paused.images_done) == (JobState.PAUSED, 16 * paused.chunks_done)
+    assert 1 <= paused.chunks_done < 4
+    other = client.submit(uris[:1])  # the worker is free, and takes nothing of the paused job
+    client.wait(other.id, WAIT_S)
+    assert client.status(job.id).chunks_done == paused.chunks_done
+    client.resume(job.id)
+    assert_exactly_once(client, job.id, uris)
+
+
+def test_a_cancelled_jobs_chunk_stops_in_its_midst(client: Client, photos: Path, start_worker: StartWorker) -> None:
+    uris = [(photos / "large-0.jpg").as_uri() for _ in range(5000)]
+    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
+    job = client.submit(uris, chunk_size=5000)
+    wait_for_lease(client)
+    assert client.cancel(job.id).state is JobState.CANCELLED
+    wait_for_log(worker, f"job {job.id} chunk 0: lost or stopped, left to others")
+    assert list(client.results(job.id)) == []
+    client.delete(job.id)
+    other = client.submit(uris[:1])
+    assert_exactly_once(client, other.id, uris[:1])
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_a_job_whose_images_are_mostly_missing_is_stopped_and_can_be_retried(
+    redis_url: str, bucket: Bucket, photos: Path, start_worker: StartWorker
+) -> None:
+    uris = [bucket.uri(f"{number}.jpg") for number in range(3000)]
+    start_worker(concurrency=2)
+    with Client(redis_url, bucket.uri("fiqa")) as client:
+        job = client.submit(uris, chunk_size=100)
+        status = client.wait(job.id, WAIT_S)
+        assert status.state is JobState.FAILED
+        assert status.reason is not None
+        assert status.reason.endswith("images failed")
+        assert status.failed < 3000
+        missing = status.failed
+
+        portrait = (photos / "original-0.jpg").read_bytes()
+        found = {bucket.put(f"{number}.jpg", portrait) for number in range(20)}
+        again = client.retry(job.id, all_failed=True)
+        assert client.status(again.id).images >= missing
+        client.wait(again.id, WAIT_S)
+        by_status = Counter(result.status for result in client.results(again.id))
+        assert by_status[Status.SCORED] <= len(found)
+        scored = {result.uri for result in client.results(again.id, status=Status.SCORED)}
+        assert scored <= found
+        assert scored
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_one_image_is_scored_now_beside_a_large_job(
+    redis_url: str, bucket: Bucket, photos: Path, start_worker: StartWorker
+) -> None:
+    uri = bucket.put("now.jpg", (photos / "original-0.jpg").read_bytes())
+    start_worker(FIQA_ALLOWED_SOURCES=f"s3://,{photos.as_uri()}")
+    with Client(redis_url, bucket.uri("fiqa")) as client:
+        large = client.submit([(photos / "large-0.jpg").as_uri()] * 4000, chunk_size=10)
+        result = client.score(Item(uri=uri, id="mine"), timeout_s=WAIT_S)
+        assert (result.uri, result.id, result.status, len(result.faces)) == (uri, "mine", Status.SCORED, 1)
+        assert client.status(large.id).state is JobState.RUNNING
+        assert [job.id for job in client.jobs()] == [large.id]
+        client.cancel(large.id)
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_versions_of_one_object_are_scored_each(
+    redis_url: str, bucket: Bucket, photos: Path, start_worker: StartWorker
+) -> None:
+    bucket.client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
+    versions = [
+        bucket.client.put_object(Bucket=bucket.name, Key="a.jpg", Body=(photos / name).read_bytes())["VersionId"]
+        for name in ("original-0.jpg", "noface-1.jpg")
+    ]
+    items = [Item(uri=bucket.uri("a.jpg"), version=version) for version in (*versions, None, "no-such-version")]
+    start_worker()
+    with Client(redis_url, "redis") as client:
+        job = client.submit(items)
+        client.wait(job.id, WAIT_S)
+        results = list(client.results(job.id))
+    assert [result.version for result in results] == [item.version for item in items]
+    assert [result.status for result in results] == [
+        Status.SCORED,
+        Status.NO_FACE,
+        Status.NO_FACE,
+        Status.FAILED,
+    ]
+
+
+def test_a_finished_job_can_be_read_with_other_tools(
+    client: Client, photos: Path, tmp_path: Path, start_worker: StartWorker
+) -> None:
+    uris = [path.as_uri() for path in sorted(photos.iterdir())]
+    start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
+    job = client.submit(uris)
+    assert_exactly_once(client, job.id, uris)
+    shards = tmp_path / "home" / "jobs" / job.id / "results" / "*.jsonl.gz"
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            "SELECT status, count(*), max(list_max(list_transform(faces, lambda face: face.quality)))"
+            " FROM read_json(?) GROUP BY status ORDER BY status",
+            [str(shards)],
+        ).fetchall()
+    status = client.status(job.id)
+    assert [row[:2] for row in rows] == [
+        ("failed", status.failed),
+        ("no_face", status.no_face),
+        ("scored", status.scored),
+    ]
+    best = max(face.quality for result in client.results(job.id) for face in result.faces)
+    assert rows[2][2] == pytest.approx(best)
+
+    summary_file = tmp_path / "home" / "jobs" / job.id / "summary.json"
+    deadline = time.monotonic() + WAIT_S
+    while not summary_file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    summary = json.loads(summary_file.read_text())
+    assert (summary["state"], summary["images"], summary["scored"]) == ("succeeded", len(uris), status.scored)
+    assert summary["models"] == {"builtin_detector/builtin_quality": len(uris)}
+
+
+def test_a_job_deleted_while_its_chunk_is_stored_does_not_come_back(
+    client: Client, photos: Path, tmp_path: Path, start_worker: StartWorker
+) -> None:
+    uris = [(photos / "original-0.jpg").as_uri()] * 40
+    job = client.submit(uris, chunk_size=40)
+    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
+    wait_for_lease(client)
+    client.cancel(job.id)
+    client.delete(job.id)
+    wait_for_log(worker, f"job {job.id} chunk 0: ")
+    assert list((tmp_path / "home" / "jobs").iterdir()) == []
+    assert client.ledger.redis.keys("fiqa:job:*") == []
