@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 from xml.etree import ElementTree as ET
@@ -117,4 +118,6 @@ def import_drawing() -> tuple[Any, Any]:
         import pygal  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise SettingsError(f"a report needs {error.name}: pip install 'fiqa[report]'") from error
+    # It hooks itself into every import that fails, for maps that are not here, and Python 3.11 warns of such old hooks.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
     return jinja2, pygal
