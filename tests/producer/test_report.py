@@ -465,6 +465,13 @@ def test_a_file_that_names_no_end_of_models_is_refused() -> None:
         tally(results, "made-up.jsonl")
 
 
+def test_the_command_loads_what_draws_only_when_it_draws() -> None:
+    code = "import fiqa_producer.report_command, sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "fiqa_producer" in done.stdout.split()
+    assert not {"jinja2", "pygal", "numpy"} & set(done.stdout.split())
+
+
 @pytest.mark.parametrize("missing", ["jinja2", "pygal"])
 def test_without_the_extra_one_line_says_what_to_install(missing: str, tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [result("s3://b/1", 0.5)])
