@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LISTERS: Final = 8
 _ENOUGH_PREFIXES: Final = 32
-_SPLIT_DEPTH: Final = 4
+_WHOLE: Final = 4  # levels down; from here on a prefix is listed whole and split no more
 _READ_BYTES: Final = 8 * 1024 * 1024
 _READ_TRIES: Final = 3
 
@@ -81,48 +81,36 @@ def list_objects(bucket: str, prefix: str) -> Iterator[str]:
     """
     client = s3_client()
     first = _page(client, bucket, prefix)
-    if not first.get("IsTruncated"):
-        yield from _keys(first)
-        return
-    keys, prefixes = _split(client, bucket, prefix)
-    yield from keys
-    yield from _list_at_once(client, bucket, prefixes)
+    return _list_at_once(client, bucket, prefix) if first.get("IsTruncated") else iter(_keys(first))
 
 
-def _split(client: BaseClient, bucket: str, prefix: str) -> tuple[list[str], list[str]]:
-    """Enough sub-prefixes to list side by side, and the keys that are in none of them."""
-    keys: list[str] = []
-    whole: list[str] = []  # prefixes that hold more than a page of names: not split any further
-    prefixes = [prefix]
-    for _ in range(_SPLIT_DEPTH):
-        if not prefixes or len(prefixes) + len(whole) >= _ENOUGH_PREFIXES:
-            break
-        deeper: list[str] = []
-        for parent in prefixes:
-            page = _page(client, bucket, parent, Delimiter="/")
-            if page.get("IsTruncated"):
-                whole.append(parent)
-            else:
-                keys += _keys(page)
-                deeper += [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
-        prefixes = deeper
-    return keys, whole + prefixes
-
-
-def _list_at_once(client: BaseClient, bucket: str, prefixes: list[str]) -> Iterator[str]:
+def _list_at_once(client: BaseClient, bucket: str, prefix: str) -> Iterator[str]:
+    """Sub-prefixes side by side: found level by level until there are enough to keep all listers busy."""
     pool = ThreadPoolExecutor(_LISTERS, thread_name_prefix="list")
-    running: dict[Future[dict[str, Any]], str] = {}
+    running: dict[Future[dict[str, Any]], tuple[str, int]] = {}
+
+    def ask(parent: str, depth: int, **options: str) -> None:
+        running[pool.submit(_page, client, bucket, parent, **options)] = parent, depth
+
     try:
-        waiting = deque(prefixes)
+        waiting = deque([(prefix, 0)])
         while waiting or running:
             while waiting and len(running) < _LISTERS:
-                prefix = waiting.popleft()
-                running[pool.submit(_page, client, bucket, prefix)] = prefix
+                many = len(waiting) + len(running) >= _ENOUGH_PREFIXES
+                parent, depth = waiting.popleft()
+                if many or depth == _WHOLE:
+                    ask(parent, _WHOLE)
+                else:
+                    ask(parent, depth, Delimiter="/")
             for done in wait(running, return_when=FIRST_COMPLETED).done:
-                page, prefix = done.result(), running.pop(done)
-                if page.get("IsTruncated"):  # asked for before its keys are handed out, so that nobody waits
-                    token = page["NextContinuationToken"]
-                    running[pool.submit(_page, client, bucket, prefix, ContinuationToken=token)] = prefix
+                page, (parent, depth) = done.result(), running.pop(done)
+                if not page.get("IsTruncated"):
+                    waiting.extend((entry["Prefix"], depth + 1) for entry in page.get("CommonPrefixes", ()))
+                elif depth == _WHOLE:  # asked for before the keys are handed out, so that nobody waits
+                    ask(parent, _WHOLE, ContinuationToken=page["NextContinuationToken"])
+                else:  # too much on one level
+                    waiting.append((parent, _WHOLE))
+                    continue
                 yield from _keys(page)
     finally:
         pool.shutdown(cancel_futures=True)
