@@ -24,6 +24,7 @@ from fiqa_producer.contract import (
     Status,
 )
 from fiqa_producer.enqueue import Job, drop, enqueue
+from fiqa_producer.entries import is_uri
 from fiqa_producer.errors import (
     FiqaError,
     JobStateError,
@@ -363,6 +364,6 @@ def _items(source: Iterable[str | Item]) -> Iterator[Item]:
             item = entry if isinstance(entry, Item) else Item(uri=entry)
         except ValidationError as error:
             raise SourceError(f"entry {number}: {error.errors()[0]['msg']}") from None
-        if "://" not in item.uri:
+        if not is_uri(item.uri):
             raise SourceError(f"entry {number}: {item.uri!r} is no URI: s3://bucket/key or file:///path")
         yield item

@@ -1,35 +1,34 @@
-"""Sources (folder, image file, list, JSONL, S3 prefix, standard input) to a stream of image items.
+"""Sources (folder, image, list, CSV, S3 Inventory, S3 prefix, standard input) to a stream of image items.
 
 Nothing here holds a source whole, except the names of one folder, which are sorted.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
-import json
 import os
-import re
 import stat
 import sys
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from pydantic import ValidationError
 
 from fiqa_producer.contract import Item
+from fiqa_producer.entries import OnBadLine, batch_row, is_image, is_uri, list_line, read_lines, reading, unzipped, why
 from fiqa_producer.errors import SourceError
-from fiqa_producer.s3 import list_objects
+from fiqa_producer.inventory import read_inventory
+from fiqa_producer.s3 import ObjectReader, list_objects
 
 STDIN: Final = "-"
-# What workers can decode; other files of a folder or a prefix are no images and are left out.
-IMAGE_SUFFIXES: Final = frozenset({".avif", ".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-_LIST_SUFFIXES: Final = frozenset({".txt", ".lst", ".list", ".jsonl", ".ndjson"})
-_SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-_MAX_LINE_BYTES: Final = 64 * 1024
+_LISTS: Final = frozenset({".txt", ".lst", ".list", ".jsonl", ".ndjson"})
+_FILES: Final = _LISTS | {".csv", ".json"}
+_GZIP_BEGINS: Final = b"\x1f\x8b"
+_WHAT_IT_MAY_BE: Final = (
+    "nor a list (.txt, .jsonl), a CSV of Bucket,Key or an S3 Inventory manifest.json (each also .gz)"
+)
 
 # Small chunks first, so that a job of a hundred photos uses every worker; large ones later, so that one of ten
 # million wastes nothing.
@@ -37,18 +36,17 @@ _FIRST_CHUNK: Final = 16
 _LAST_CHUNK: Final = 256
 _CHUNKS_OF_A_SIZE: Final = 8
 
-OnBadLine = Callable[[SourceError], None]
-
 
 def read(sources: Sequence[str], *, on_bad_line: OnBadLine) -> Iterator[Item]:
     """Every image of every source, streamed.
 
     Args:
-        sources: folders (recursive), image files, lists (.txt, .jsonl, each also .gz), s3://bucket/prefix/, or `-`.
+        sources: folders (recursive), image files, s3://bucket/prefix/, `-` for a list on standard input, or files:
+            lists (.txt, .jsonl), S3 Batch Operations CSV (.csv), S3 Inventory's manifest.json, each also .gz and s3://.
         on_bad_line: told of each line that is no item; the stream goes on, unless it raises.
 
     Raises:
-        SourceError: a source cannot be read, or is none of these.
+        SourceError: a source cannot be read, is none of these, or changed while it was read.
     """
     for source in sources:
         yield from _read_one(source, on_bad_line)
@@ -73,111 +71,98 @@ def chunked(items: Iterable[Item], *, size: int | None = None) -> Iterator[list[
 
 def _read_one(source: str, on_bad_line: OnBadLine) -> Iterator[Item]:
     if source == STDIN:
-        if sys.stdin is None:
-            raise SourceError("standard input is closed: pipe a list into it")
-        yield from _read_lines(sys.stdin.buffer, "standard input", on_bad_line)
+        yield from _read_stdin(on_bad_line)
     elif source.startswith("s3://"):
-        yield from _read_s3(source)
-    elif _SCHEME.match(source):
+        yield from _read_s3(source, on_bad_line)
+    elif is_uri(source):
         raise SourceError(f"{source}: only s3:// can be listed; put single URIs into a .txt list, or on standard input")
     else:
         yield from _read_path(Path(source), on_bad_line)
 
 
+def _read_stdin(on_bad_line: OnBadLine) -> Iterator[Item]:
+    if sys.stdin is None:
+        raise SourceError("standard input is closed: pipe a list into it")
+    file: IO[bytes] = sys.stdin.buffer
+    with reading("standard input"):
+        # There is no name to go by. The first bytes are only looked at, and no more are waited for.
+        if isinstance(file, io.BufferedReader) and file.peek(2).startswith(_GZIP_BEGINS):
+            file = unzipped(file)
+        yield from read_lines(file, "standard input", list_line, on_bad_line)
+
+
 def _read_path(path: Path, on_bad_line: OnBadLine) -> Iterator[Item]:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compressed = suffixes[-1:] == [".gz"]
-    kind = "".join(suffixes[:-1][-1:] if compressed else suffixes[-1:])
-    with _reading(path):
+    kind, is_zipped = _kind(path.name)
+    with reading(str(path)):
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     if is_folder:
         yield from _read_folder(path.resolve())
-    elif kind in _LIST_SUFFIXES:
-        with _reading(path), gzip.open(path) if compressed else path.open("rb") as file:
-            yield from _read_lines(file, str(path), on_bad_line)
-    elif kind in IMAGE_SUFFIXES and not compressed:
+    elif kind in _FILES:
+        with reading(str(path)), _unchanged(path) as file:
+            yield from _read_file(unzipped(file) if is_zipped else file, str(path), kind, on_bad_line)
+    elif is_image(path.name):
         yield _listed(path.resolve().as_uri())
     else:
-        raise SourceError(f"{path}: neither a folder, nor an image, nor a list (.txt or .jsonl, also .gz)")
+        raise SourceError(f"{path}: neither a folder, nor an image, {_WHAT_IT_MAY_BE}")
+
+
+def _read_s3(source: str, on_bad_line: OnBadLine) -> Iterator[Item]:
+    bucket, _, key = source.removeprefix("s3://").partition("/")
+    kind, is_zipped = _kind(key)
+    if not bucket:
+        raise SourceError(f"{source}: names no bucket: s3://bucket/prefix/")
+    if not key or key.endswith("/"):
+        for found in list_objects(bucket, key):
+            if is_image(found):
+                yield _listed(f"s3://{bucket}/{found}")
+    elif kind in _FILES:
+        file = io.BufferedReader(ObjectReader(bucket, key), 1024 * 1024)
+        with reading(source):
+            yield from _read_file(unzipped(file) if is_zipped else file, source, kind, on_bad_line)
+    elif is_image(key):
+        yield _listed(source)
+    else:
+        raise SourceError(f"{source}: neither an image, {_WHAT_IT_MAY_BE}; a prefix ends in a slash: {source}/")
+
+
+def _read_file(file: IO[bytes], name: str, kind: str, on_bad_line: OnBadLine) -> Iterator[Item]:
+    if kind == ".json":
+        yield from read_inventory(file, name, on_bad_line)
+    else:
+        yield from read_lines(file, name, batch_row if kind == ".csv" else list_line, on_bad_line)
+
+
+def _kind(name: str) -> tuple[str, bool]:
+    """The suffix, and whether .gz follows it."""
+    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
+    is_zipped = suffixes[-1:] == [".gz"]
+    return "".join(suffixes[:-1][-1:] if is_zipped else suffixes[-1:]), is_zipped
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+def _unchanged(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        yield file
+        after = os.fstat(file.fileno())
+        if stat.S_ISREG(before.st_mode) and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise SourceError(f"{path}: it changed while it was read: begin again")
 
 
 def _read_folder(folder: Path) -> Iterator[Item]:
     def refuse(error: OSError) -> None:
         raise SourceError(f"{error.filename}: {error.strerror}") from error
 
+    # Links to folders are not followed: they may lead in a circle.
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            if not name.startswith(".") and is_image(name):
                 yield _listed(Path(parent, name).as_uri())
-
-
-def _read_s3(source: str) -> Iterator[Item]:
-    bucket, _, key = source.removeprefix("s3://").partition("/")
-    if not bucket:
-        raise SourceError(f"{source}: names no bucket: s3://bucket/prefix/")
-    if key and not key.endswith("/"):
-        if Path(key).suffix.lower() not in IMAGE_SUFFIXES:
-            raise SourceError(f"{source}: not an image; a prefix ends in a slash: {source}/")
-        yield _listed(source)
-        return
-    for found in list_objects(bucket, key):
-        if Path(found).suffix.lower() in IMAGE_SUFFIXES:
-            yield _listed(f"s3://{bucket}/{found}")
 
 
 def _listed(uri: str) -> Item:
     try:
         return Item(uri=uri)
     except ValidationError as error:
-        raise SourceError(f"{uri[:100]}...: {_why(error)}") from None
-
-
-def _read_lines(file: IO[bytes] | gzip.GzipFile, name: str, on_bad_line: OnBadLine) -> Iterator[Item]:
-    """One item a line: a URI, a path, or a JSON object with `uri` or `source-ref`, and `id`."""
-    lines = io.BufferedReader(file) if isinstance(file, gzip.GzipFile) else file
-    number = 0
-    while line := lines.readline(_MAX_LINE_BYTES + 1):
-        number += 1
-        try:
-            if len(line) > _MAX_LINE_BYTES:
-                while line and not line.endswith(b"\n"):
-                    line = lines.readline(_MAX_LINE_BYTES)
-                raise ValueError(f"longer than {_MAX_LINE_BYTES} bytes")  # noqa: TRY301  reported as all the others
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            if text and not text.startswith("#"):
-                yield _item(text)
-        except (ValueError, RuntimeError) as error:
-            on_bad_line(SourceError(f"{name}, line {number}: {_why(error)}"))
-
-
-def _item(text: str) -> Item:
-    if not text.startswith("{"):
-        return Item(uri=_uri(text))
-    fields = json.loads(text)
-    where = fields.get("uri", fields.get("source-ref"))
-    if not isinstance(where, str) or not where:
-        raise ValueError("a JSON line needs `uri` or `source-ref`, a string")
-    own_id = fields.get("id")
-    return Item(uri=_uri(where), id=str(own_id) if isinstance(own_id, int) else own_id)
-
-
-def _uri(text: str) -> str:
-    return text if _SCHEME.match(text) else Path(text).resolve().as_uri()
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
-    return str(error)
+        raise SourceError(f"{uri[:100]}...: {why(error)}") from None

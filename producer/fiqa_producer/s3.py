@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Final
 
 from fiqa_producer.errors import SettingsError, SourceError
@@ -16,9 +14,8 @@ if TYPE_CHECKING:
     from botocore.client import BaseClient
 
 _LISTERS: Final = 8
-_PAGES_AHEAD: Final = 32
 _ENOUGH_PREFIXES: Final = 32
-_SPLIT_DEPTH: Final = 4
+_WHOLE: Final = 4  # levels down; from here on a prefix is listed whole and split no more
 _READ_BYTES: Final = 8 * 1024 * 1024
 _READ_TRIES: Final = 3
 
@@ -53,7 +50,7 @@ def s3_errors() -> tuple[type[Exception], ...]:
 
 def s3_code(error: Exception) -> str:
     """The server's code, or nothing where the error is not the server's."""
-    response: Any = getattr(error, "response", {})
+    response: Any = getattr(error, "response", None) or {}  # of a connection that broke off it is None
     return str(response.get("Error", {}).get("Code", ""))
 
 
@@ -84,80 +81,39 @@ def list_objects(bucket: str, prefix: str) -> Iterator[str]:
     """
     client = s3_client()
     first = _page(client, bucket, prefix)
-    if not first.get("IsTruncated"):
-        yield from _keys(first)
-        return
-    keys, prefixes = _split(client, bucket, prefix)
-    yield from keys
-    yield from _list_at_once(client, bucket, prefixes)
+    return _list_at_once(client, bucket, prefix) if first.get("IsTruncated") else iter(_keys(first))
 
 
-def _split(client: BaseClient, bucket: str, prefix: str) -> tuple[list[str], list[str]]:
-    """Enough sub-prefixes to list side by side, and the keys that are in none of them."""
-    keys: list[str] = []
-    whole: list[str] = []  # prefixes that hold more than a page of names: not split any further
-    prefixes = [prefix]
-    for _ in range(_SPLIT_DEPTH):
-        if not prefixes or len(prefixes) + len(whole) >= _ENOUGH_PREFIXES:
-            break
-        deeper: list[str] = []
-        for parent in prefixes:
-            page = _page(client, bucket, parent, Delimiter="/")
-            if page.get("IsTruncated"):
-                whole.append(parent)
-            else:
-                keys += _keys(page)
-                deeper += [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
-        prefixes = deeper
-    return keys, whole + prefixes
-
-
-def _list_at_once(client: BaseClient, bucket: str, prefixes: list[str]) -> Iterator[str]:
-    pages: queue.Queue[list[str] | Exception | None] = queue.Queue(_PAGES_AHEAD)
-    stopped = threading.Event()
-
-    def hand_over(page: list[str] | Exception | None) -> None:
-        while not stopped.is_set():
-            with suppress(queue.Full):
-                pages.put(page, timeout=0.1)
-                return
-
-    def list_one(prefix: str) -> None:
-        try:
-            for page in _pages(client, bucket, prefix):
-                hand_over(page)
-                if stopped.is_set():
-                    return
-        except Exception as error:  # noqa: BLE001  raised again where the keys are read
-            hand_over(error)
-        hand_over(None)
-
+def _list_at_once(client: BaseClient, bucket: str, prefix: str) -> Iterator[str]:
+    """Sub-prefixes side by side: found level by level until there are enough to keep all listers busy."""
     pool = ThreadPoolExecutor(_LISTERS, thread_name_prefix="list")
+    running: dict[Future[dict[str, Any]], tuple[str, int]] = {}
+
+    def ask(parent: str, depth: int, **options: str) -> None:
+        running[pool.submit(_page, client, bucket, parent, **options)] = parent, depth
+
     try:
-        for prefix in prefixes:
-            pool.submit(list_one, prefix)
-        unfinished = len(prefixes)
-        while unfinished:
-            page = pages.get()
-            if page is None:
-                unfinished -= 1
-            elif isinstance(page, Exception):
-                raise page
-            else:
-                yield from page
+        waiting = deque([(prefix, 0)])
+        while waiting or running:
+            while waiting and len(running) < _LISTERS:
+                many = len(waiting) + len(running) >= _ENOUGH_PREFIXES
+                parent, depth = waiting.popleft()
+                if many or depth == _WHOLE:
+                    ask(parent, _WHOLE)
+                else:
+                    ask(parent, depth, Delimiter="/")
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                page, (parent, depth) = done.result(), running.pop(done)
+                if not page.get("IsTruncated"):
+                    waiting.extend((entry["Prefix"], depth + 1) for entry in page.get("CommonPrefixes", ()))
+                elif depth == _WHOLE:  # asked for before the keys are handed out, so that nobody waits
+                    ask(parent, _WHOLE, ContinuationToken=page["NextContinuationToken"])
+                else:  # too much on one level
+                    waiting.append((parent, _WHOLE))
+                    continue
+                yield from _keys(page)
     finally:
-        stopped.set()
         pool.shutdown(cancel_futures=True)
-
-
-def _pages(client: BaseClient, bucket: str, prefix: str) -> Iterator[list[str]]:
-    token: dict[str, str] = {}
-    while True:
-        page = _page(client, bucket, prefix, **token)
-        yield _keys(page)
-        if not page.get("IsTruncated"):
-            return
-        token = {"ContinuationToken": page["NextContinuationToken"]}
 
 
 def _page(client: BaseClient, bucket: str, prefix: str, **options: str) -> dict[str, Any]:
@@ -176,11 +132,15 @@ class ObjectReader(io.RawIOBase):
     """An object as a file: read in ranges, so that a connection that is cut costs one range and not the whole.
 
     Reading raises SourceError where the object cannot be read, or has changed since it was opened.
+
+    Attributes:
+        name: its URI.
+        size: bytes.
     """
 
     def __init__(self, bucket: str, key: str) -> None:
         self._client = s3_client()
-        self._name = f"s3://{bucket}/{key}"
+        self.name = f"s3://{bucket}/{key}"
         self._where = {"Bucket": bucket, "Key": key}
         self._position = 0
         self._range = b""
@@ -188,8 +148,8 @@ class ObjectReader(io.RawIOBase):
         try:
             head = self._client.head_object(**self._where)
         except s3_errors() as error:
-            raise SourceError(f"cannot read {self._name}: {s3_reason(error)}") from error
-        self._size = int(head["ContentLength"])
+            raise SourceError(f"cannot read {self.name}: {s3_reason(error)}") from error
+        self.size = int(head["ContentLength"])
         self._etag = str(head["ETag"])
 
     def readable(self) -> bool:
@@ -199,7 +159,7 @@ class ObjectReader(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         self._position = start + offset
         return self._position
 
@@ -208,7 +168,7 @@ class ObjectReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         wanted = memoryview(buffer).cast("B")
-        if self._position >= self._size:
+        if self._position >= self.size:
             return 0
         if not self._range_at <= self._position < self._range_at + len(self._range):
             self._range, self._range_at = self._read_range(self._position), self._position
@@ -219,7 +179,7 @@ class ObjectReader(io.RawIOBase):
         return len(part)
 
     def _read_range(self, start: int) -> bytes:
-        span = f"bytes={start}-{min(start + _READ_BYTES, self._size) - 1}"
+        span = f"bytes={start}-{min(start + _READ_BYTES, self.size) - 1}"
         for tries_left in reversed(range(_READ_TRIES)):
             try:
                 answer = self._client.get_object(**self._where, Range=span, IfMatch=self._etag)
@@ -227,5 +187,5 @@ class ObjectReader(io.RawIOBase):
             except s3_errors() as error:
                 # boto3 itself tries again only until the body begins.
                 if s3_code(error) or not tries_left:
-                    raise SourceError(f"cannot read {self._name}: {s3_reason(error)}") from error
+                    raise SourceError(f"cannot read {self.name}: {s3_reason(error)}") from error
         raise AssertionError

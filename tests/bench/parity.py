@@ -21,7 +21,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from rich.progress import track
 
-from fiqa_producer.manifest import IMAGE_SUFFIXES
+from fiqa_producer.entries import IMAGE_SUFFIXES
 from fiqa_worker.align import align
 from fiqa_worker.detect import Detector
 from fiqa_worker.errors import ImageFailure

@@ -74,6 +74,13 @@ def test_sources_follow_each_other_and_may_repeat(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_that_links_back_to_itself_is_read_once(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "sub/b.jpg")
+    (tmp_path / "sub/up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "c.jpg").symlink_to(tmp_path / "a.jpg")
+    assert uris(tmp_path) == [(tmp_path / name).as_uri() for name in ("a.jpg", "c.jpg", "sub/b.jpg")]
+
+
 def test_an_empty_folder_has_no_items(tmp_path: Path) -> None:
     assert uris(tmp_path) == []
 
@@ -151,7 +158,10 @@ def test_a_bad_line_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: P
         (b"s3://b/" + b"x" * 300_000, "longer than 65536 bytes"),
         (b"s3://b/\xff", "not UTF-8"),
         (b"\xfe\xff\x00s", "not UTF-8"),
-        (b"nul\0.jpg", "null"),
+        (b"nul\0.jpg", "NUL byte"),
+        (b"s3://b/nul\0.jpg", "NUL byte"),
+        (b'{"uri": "nul\\u0000.jpg"}', "NUL byte"),
+        (b'{"uri": "s3://b/nul\\u0000.jpg"}', "NUL byte"),
         (bytes(tmp_path / "loop"), "loop"),
     ]
     path = tmp_path / "list.txt"
@@ -186,6 +196,15 @@ def test_a_list_comes_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None
     assert [str(error) for error in errors] == ["standard input, line 3: not UTF-8"]
 
 
+def test_a_compressed_list_comes_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as feeder:
+        feeder.write(gzip.compress(b"s3://b/1\ns3://b/2\n"))
+    with os.fdopen(reader, encoding="utf-8") as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert uris(STDIN) == ["s3://b/1", "s3://b/2"]
+
+
 def test_a_list_is_streamed_and_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     with os.fdopen(reader, encoding="utf-8") as stdin, os.fdopen(writer, "wb", buffering=0) as feeder:
@@ -194,6 +213,101 @@ def test_a_list_is_streamed_and_not_held(monkeypatch: pytest.MonkeyPatch) -> Non
         for number in range(3):
             feeder.write(b"s3://b/%d\n" % number)
             assert next(items).uri == f"s3://b/{number}"
+
+
+def test_what_a_list_says_twice_is_scored_twice(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("s3://b/1\ns3://b/2\ns3://b/1\n")
+    assert uris(tmp_path / "list.txt") == ["s3://b/1", "s3://b/2", "s3://b/1"]
+
+
+@pytest.mark.parametrize("content", ["", "\n\n  \n", "# nothing\n"])
+def test_a_list_of_nothing_has_no_items(tmp_path: Path, content: str) -> None:
+    (tmp_path / "list.txt").write_text(content)
+    assert uris(tmp_path / "list.txt") == []
+
+
+@pytest.mark.parametrize("change", ["grows", "is written over"])
+def test_a_list_that_changes_while_it_is_read_is_one_line(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("s3://b/1\ns3://b/2\n")
+    os.utime(path, (1, 1))
+    items = read([str(path)], on_bad_line=refuse)
+    assert next(items).uri == "s3://b/1"
+    with path.open("a" if change == "grows" else "r+") as file:
+        file.write("s3://b/3\n")
+    with pytest.raises(SourceError, match=rf"^{path}: it changed while it was read: begin again$"):
+        list(items)
+
+
+def test_a_list_that_another_replaces_while_it_is_read_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("s3://b/1\ns3://b/2\n")
+    items = read([str(path)], on_bad_line=refuse)
+    assert next(items).uri == "s3://b/1"
+    (tmp_path / "new").write_text("s3://b/3\n")
+    (tmp_path / "new").rename(path)
+    assert [item.uri for item in items] == ["s3://b/2"]
+
+
+# S3 Batch Operations CSV
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_csv_names_bucket_key_and_version(tmp_path: Path, *, compressed: bool) -> None:
+    path = tmp_path / ("batch.csv.gz" if compressed else "batch.csv")
+    content = (
+        b"\xef\xbb\xbfphotos,a.jpg\r\n"
+        b'"photos","deep/er/b.jpg"\r\n'
+        b"\r\n"
+        b"photos,caf%C3%A9+1%2B1%2C.jpg,3sL4kqtJlcpXroDTDmJ\n"
+        b"photos,no-suffix,null\n"
+        b"photos,#hash%23.jpg,\n"
+        b'photos,"quoted "" , .jpg",v2'
+    )
+    path.write_bytes(gzip.compress(content) if compressed else content)
+    assert list(read([str(path)], on_bad_line=refuse)) == [
+        Item(uri="s3://photos/a.jpg"),
+        Item(uri="s3://photos/deep/er/b.jpg"),
+        Item(uri="s3://photos/café 1+1,.jpg", version="3sL4kqtJlcpXroDTDmJ"),
+        Item(uri="s3://photos/no-suffix", version="null"),
+        Item(uri="s3://photos/#hash#.jpg"),
+        Item(uri='s3://photos/quoted " , .jpg', version="v2"),
+    ]
+
+
+@pytest.mark.parametrize("titles", ["Bucket,Key", "bucket,key,version_id", '"Bucket","Key","VersionId"'])
+def test_a_csvs_titles_are_no_image(tmp_path: Path, titles: str) -> None:
+    path = tmp_path / "batch.csv"
+    path.write_text(f"{titles}\nphotos,a.jpg\n{titles}\nphotos,b.jpg\n")
+    assert uris(path) == ["s3://photos/a.jpg", "s3://photos/b.jpg"]
+
+
+def test_a_bad_row_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: Path) -> None:
+    bad: list[tuple[bytes, str]] = [
+        (b"s3://photos/a.jpg", "1 columns, not Bucket,Key or Bucket,Key,VersionId: a list of URIs ends in .txt"),
+        (b'"photos","a.jpg","v","true"', "4 columns, not Bucket,Key or Bucket,Key,VersionId: of S3 Inventory pass"),
+        (b"photos,", "the key is empty"),
+        (b",a.jpg", "'' cannot be a bucket"),
+        (b"s3://photos,a.jpg", "'s3://photos' cannot be a bucket"),
+        (b"photos,%FF.jpg", "not UTF-8"),
+        (b"photos,\xff.jpg", "not UTF-8"),
+        (b"photos,a%00\0.jpg", "NUL byte"),
+        (b"photos,a%00.jpg", "NUL byte"),
+        (b'photos,"a.jpg', "unexpected end of data"),
+        (b"photos," + b"x" * MAX_URI_CHARS, "uri: "),
+        (b"photos,a.jpg," + b"x" * 1025, "version: "),
+        (b"photos," + b"x" * 70_000, "longer than 65536 bytes"),
+    ]
+    path = tmp_path / "batch.csv"
+    path.write_bytes(b"photos,good.jpg\n" + b"".join(line + b"\nphotos,good.jpg\n" for line, _ in bad))
+
+    good, errors = read_with_errors(path)
+
+    assert good == ["s3://photos/good.jpg"] * (len(bad) + 1)
+    assert [error.partition(": ")[0] for error in errors] == [f"{path}, line {2 * n}" for n in range(1, len(bad) + 1)]
+    for error, (_, part) in zip(errors, bad, strict=True):
+        assert part in error
+        assert "\n" not in error
 
 
 # Sources that cannot be read
@@ -215,6 +329,10 @@ def test_a_list_is_streamed_and_not_held(monkeypatch: pytest.MonkeyPatch) -> Non
         ("s3://", "names no bucket"),
         ("s3:///prefix/", "names no bucket"),
         ("s3://bucket/prefix", "a prefix ends in a slash: s3://bucket/prefix/"),
+        ("s3://bucket/a.jpg.gz", "neither an image, nor a list"),
+        ("unreadable.txt", "Input/output error"),
+        ("list.json", "not an S3 Inventory manifest"),
+        ("null.json", "not an S3 Inventory manifest"),
     ],
 )
 def test_a_source_that_cannot_be_read_is_one_line(
@@ -227,6 +345,9 @@ def test_a_source_that_cannot_be_read_is_one_line(
     (tmp_path / "cut.txt.gz").write_bytes(compressed[:-100])
     (tmp_path / "damaged.txt.gz").write_bytes(compressed[:10] + b"\xff" * 100 + compressed[110:])
     (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "unreadable.txt").symlink_to("/proc/self/mem")
+    (tmp_path / "list.json").write_text('[{"uri": "s3://b/1"}]')
+    (tmp_path / "null.json").write_text("null")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SourceError) as caught:
         uris(source)
@@ -245,14 +366,14 @@ def test_closed_standard_input_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_an_s3_prefix_is_listed_page_by_page_and_only_its_images(bucket: Bucket) -> None:
+def test_an_s3_prefix_gives_each_of_its_images_and_nothing_else(bucket: Bucket) -> None:
     keys = [f"photos/{number:04}.jpg" for number in range(1003)]
     with ThreadPoolExecutor(8) as pool:
         others = ["photos/notes.txt", "photos/", "photos-private/a.jpg", "top.png"]
         list(pool.map(lambda key: bucket.put(key, b""), keys + others))
-    assert uris(bucket.uri("photos/")) == [bucket.uri(key) for key in keys]
+    assert sorted(uris(bucket.uri("photos/"))) == [bucket.uri(key) for key in keys]
     everything = [bucket.uri(key) for key in ["photos-private/a.jpg", *keys, "top.png"]]
-    assert uris(bucket.uri("")) == uris(f"s3://{bucket.name}") == everything
+    assert sorted(uris(bucket.uri(""))) == sorted(uris(f"s3://{bucket.name}")) == everything
 
 
 @pytest.mark.usefixtures("s3_env")
@@ -261,6 +382,49 @@ def test_s3_keys_stay_as_they_are(bucket: Bucket) -> None:
     for key in keys:
         bucket.put(key, b"")
     assert sorted(uris(bucket.uri(""))) == [bucket.uri(key) for key in keys]
+
+
+@pytest.mark.usefixtures("s3_env")
+@pytest.mark.parametrize("compressed", [False, True])
+def test_lists_may_lie_in_s3(bucket: Bucket, *, compressed: bool) -> None:
+    lists = {
+        "lists/a.txt": b"s3://b/1.jpg\ns3://b/2.jpg",
+        "b.jsonl": b'{"uri": "s3://b/3.jpg"}\r\n',
+        "c d.csv": b"photos,4.jpg\nphotos,5.jpg\n",
+        "empty.txt": b"",
+    }
+    ending = ".gz" if compressed else ""
+    sources = [
+        bucket.put(key + ending, gzip.compress(content) if compressed else content) for key, content in lists.items()
+    ]
+    found = ["s3://b/1.jpg", "s3://b/2.jpg", "s3://b/3.jpg", "s3://photos/4.jpg", "s3://photos/5.jpg"]
+    assert uris(*sources) == found
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_a_bad_line_in_s3_is_reported_with_its_number_and_the_rest_goes_on(bucket: Bucket) -> None:
+    source = bucket.put("list.txt", b"s3://b/1.jpg\n{\ns3://b/2.jpg\n")
+    errors: list[SourceError] = []
+    assert [item.uri for item in read([source], on_bad_line=errors.append)] == ["s3://b/1.jpg", "s3://b/2.jpg"]
+    assert [str(error).partition(": ")[0] for error in errors] == [f"{source}, line 2"]
+
+
+@pytest.mark.usefixtures("s3_env")
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("missing.txt", "cannot read .*: no such object"),
+        ("none.txt.gz", "Not a gzipped file"),
+        ("cut.txt.gz", "end-of-stream"),
+    ],
+)
+def test_a_list_in_s3_that_cannot_be_read_is_one_line(bucket: Bucket, key: str, why: str) -> None:
+    bucket.put("none.txt.gz", b"s3://b/1\n")
+    bucket.put("cut.txt.gz", gzip.compress(b"s3://b/1\n")[:-9])
+    with pytest.raises(SourceError, match=why) as caught:
+        uris(bucket.uri(key))
+    assert bucket.uri(key) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_single_s3_image_is_not_looked_for() -> None:

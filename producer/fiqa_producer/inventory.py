@@ -1,0 +1,180 @@
+"""S3 Inventory: a manifest.json and the CSV or Parquet files it names to a stream of image items."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from typing import IO, Annotated, Any, Final
+
+from pydantic import BaseModel, Field, ValidationError
+
+from fiqa_producer.contract import Item
+from fiqa_producer.entries import (
+    OnBadLine,
+    Parse,
+    csv_values,
+    is_image,
+    object_item,
+    read_lines,
+    reading,
+    unzipped,
+    url_decoded,
+    why,
+)
+from fiqa_producer.errors import SourceError
+from fiqa_producer.s3 import ObjectReader
+
+_MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
+_ROWS_AT_ONCE: Final = 8192
+
+
+class _DataFile(BaseModel):
+    key: str
+    size: int
+    md5: Annotated[str | None, Field(alias="MD5checksum")] = None
+
+
+class _Inventory(BaseModel):
+    destination: Annotated[str, Field(alias="destinationBucket")]
+    format: Annotated[str, Field(alias="fileFormat")]
+    columns: Annotated[str, Field(alias="fileSchema")]
+    files: list[_DataFile]
+
+
+def read_inventory(file: IO[bytes], name: str, on_bad_line: OnBadLine) -> Iterator[Item]:
+    """The images that were there when the inventory was made: neither deleted nor older versions nor other objects.
+
+    Items name no version, so that the newest is scored, as of a prefix.
+
+    Args:
+        file: the manifest.json. Its data files are read from the bucket that it names, wherever it lies itself.
+        name: of the manifest.
+        on_bad_line: told of each row that is no object; the stream goes on, unless it raises.
+
+    Raises:
+        SourceError: this is no manifest, its format is not supported, or a data file cannot be read or has changed.
+    """
+    with reading(name):
+        content = file.read(_MAX_MANIFEST_BYTES + 1)
+    if len(content) > _MAX_MANIFEST_BYTES:
+        raise SourceError(f"{name}: too large for an S3 Inventory manifest; a list of JSON lines ends in .jsonl")
+    try:
+        inventory = _Inventory.model_validate_json(content)
+    except ValidationError as error:
+        hint = "a list of JSON lines ends in .jsonl"
+        raise SourceError(f"{name}: not an S3 Inventory manifest, {why(error)}; {hint}") from None
+    read: Callable[[ObjectReader, _DataFile, OnBadLine], Iterator[Item]]
+    if inventory.format == "CSV":
+        read = _CsvFiles(name, inventory.columns).read
+    elif inventory.format == "Parquet":
+        read = _read_parquet
+    else:
+        raise SourceError(f"{name}: {inventory.format} files cannot be read: have the inventory made as CSV or Parquet")
+    bucket = inventory.destination.rpartition(":")[2]
+    for data in inventory.files:
+        reader = ObjectReader(bucket, data.key)
+        if reader.size != data.size:
+            raise SourceError(
+                f"{reader.name}: {reader.size} bytes, but {data.size} in the manifest: was it written anew?"
+            )
+        yield from read(reader, data, on_bad_line)
+
+
+class _CsvFiles:
+    """Rows without titles: the manifest tells the columns; keys are URL-encoded."""
+
+    def __init__(self, name: str, schema: str) -> None:
+        self._columns = [column.strip().lower() for column in schema.split(",")]
+        if not {"bucket", "key"} <= set(self._columns):
+            raise SourceError(f"{name}: fileSchema {schema[:200]!r} lacks Bucket or Key")
+
+    def read(self, reader: ObjectReader, data: _DataFile, on_bad_line: OnBadLine) -> Iterator[Item]:
+        digested = _Digested(reader)
+        file: IO[bytes] = io.BufferedReader(digested, 1024 * 1024)
+        with reading(reader.name):
+            yield from read_lines(
+                unzipped(file) if data.key.endswith(".gz") else file, reader.name, self._parse(), on_bad_line
+            )
+        if data.md5 and digested.md5.hexdigest() != data.md5.lower():
+            raise SourceError(f"{reader.name}: its MD5 is not the manifest's: was it written anew?")
+
+    def _parse(self) -> Parse:
+        count = len(self._columns)
+        bucket_at, key_at = self._columns.index("bucket"), self._columns.index("key")
+        unwanted = [
+            (self._columns.index(column), value)
+            for column, value in (("islatest", "false"), ("isdeletemarker", "true"))
+            if column in self._columns
+        ]
+
+        def parse(text: str) -> Item | None:
+            values = csv_values(text)
+            if len(values) != count:
+                raise ValueError(f"{len(values)} columns, but {count} in the manifest's fileSchema")
+            if not is_image(values[key_at]) or any(values[at].lower() == value for at, value in unwanted):
+                return None
+            return object_item(values[bucket_at], url_decoded(values[key_at]))
+
+        return parse
+
+
+class _Digested(io.RawIOBase):
+    """A file that keeps the MD5 of what was read of it."""
+
+    def __init__(self, file: io.RawIOBase) -> None:
+        self._file = file
+        self.md5 = hashlib.md5(usedforsecurity=False)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer) or 0
+        self.md5.update(memoryview(buffer)[:count])
+        return count
+
+
+def _read_parquet(reader: ObjectReader, data: _DataFile, on_bad_line: OnBadLine) -> Iterator[Item]:
+    """Row group by row group, and of each only the columns in need; so the file's MD5 cannot be compared."""
+    del data
+    try:
+        import pyarrow as pa  # noqa: PLC0415  an extra, and slow to load
+        from pyarrow import parquet  # noqa: PLC0415  likewise
+    except ModuleNotFoundError:
+        raise SourceError(f"{reader.name} is Parquet: pip install 'fiqa[parquet]'") from None
+
+    row = 0
+    try:
+        file = parquet.ParquetFile(io.BufferedReader(reader), pre_buffer=False)
+        missing = {"bucket", "key"} - set(file.schema_arrow.names)
+        if missing:
+            raise SourceError(f"{reader.name}: there is no column {' or '.join(sorted(missing))}")
+        for batch in _batches(file):
+            values = {column: batch.column(column) for column in batch.schema.names}
+            nothing = pa.nulls(len(batch))
+            for bucket, key, latest, deleted in zip(
+                values["bucket"].cast("string").to_pylist(),
+                values["key"].cast("string").to_pylist(),
+                values.get("is_latest", nothing).to_pylist(),
+                values.get("is_delete_marker", nothing).to_pylist(),
+                strict=True,
+            ):
+                row += 1
+                if latest is False or deleted or not is_image(key or ""):
+                    continue
+                try:
+                    item = object_item(bucket or "", key)
+                except ValueError as error:
+                    on_bad_line(SourceError(f"{reader.name}, row {row}: {why(error)}"))
+                else:
+                    yield item
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{reader.name}: {why(error)}") from error
+
+
+def _batches(file: Any) -> Iterator[Any]:
+    # One row group at a time: asked for all of them, pyarrow reads ahead without a limit.
+    for group in range(file.num_row_groups):
+        columns = ["bucket", "key", "is_latest", "is_delete_marker"]
+        yield from file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=columns)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import io
+import os
+import socket
+import threading
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from itertools import islice
+from urllib.parse import urlsplit
+
+import pytest
+
+from fiqa_producer.errors import SourceError
+from fiqa_producer.s3 import ObjectReader, list_objects
+from tests.conftest import Bucket
+from tests.servers import S3Server
+
+pytestmark = pytest.mark.usefixtures("s3_env")
+
+
+def fill(bucket: Bucket, keys: list[str]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: bucket.put(key, b""), keys))
+
+
+# Listing
+
+
+def test_one_page_is_listed_in_order(bucket: Bucket) -> None:
+    fill(bucket, ["b", "a/2", "a/10", "c/"])
+    assert list(list_objects(bucket.name, "")) == ["a/10", "a/2", "b", "c/"]
+    assert list(list_objects(bucket.name, "a/")) == ["a/10", "a/2"]
+    assert list(list_objects(bucket.name, "none/")) == []
+
+
+def test_many_pages_are_listed_whole_whatever_the_keys_are(bucket: Bucket) -> None:
+    odd = [
+        "p/",
+        "p/a/",
+        "p/a",
+        "p/a//b",
+        "p//",
+        "p//x",
+        "p///y/",
+        "p/日本/ü.jpg",
+        "p/日本/",
+        "p/50%25 +&?#.jpg",
+        "p/\U0001f600",
+    ]
+    flat = [f"p/flat/{number:04}.jpg" for number in range(1100)]
+    deep = [f"p/{number % 40}/{number % 3}/x{number}.jpg" for number in range(400)]
+    fill(bucket, [*odd, *flat, *deep, "q/not-this", "p", "pp/nor-this"])
+    assert sorted(list_objects(bucket.name, "p/")) == sorted([*odd, *flat, *deep])
+
+
+def test_more_sub_prefixes_than_a_page_names_are_listed_whole(bucket: Bucket) -> None:
+    keys = [f"user{number}/a.jpg" for number in range(1005)]
+    fill(bucket, keys)
+    assert sorted(list_objects(bucket.name, "")) == sorted(keys)
+
+
+def test_who_has_enough_keys_leaves_no_thread_behind(bucket: Bucket) -> None:
+    fill(bucket, [f"{number % 4}/{number}" for number in range(1001)])
+    keys = list_objects(bucket.name, "")
+    assert len(list(islice(keys, 10))) == 10
+    assert isinstance(keys, Generator)
+    keys.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("list")]
+
+
+# Objects as files
+
+
+def test_an_object_is_read_as_a_file_would_be(bucket: Bucket) -> None:
+    content = os.urandom(20_000_000)
+    bucket.put("a b/ü", content)
+    raw = ObjectReader(bucket.name, "a b/ü")
+    assert (raw.name, raw.size) == (f"s3://{bucket.name}/a b/ü", len(content))
+    file, same = io.BufferedReader(raw), io.BytesIO(content)
+    for offset, whence, count in [
+        (0, io.SEEK_SET, 4),
+        (-8, io.SEEK_END, 8),
+        (8_388_600, io.SEEK_SET, 100),
+        (-50, io.SEEK_CUR, 9_000_000),
+        (30_000_000, io.SEEK_SET, 10),
+        (1, io.SEEK_SET, -1),
+    ]:
+        assert file.seek(offset, whence) == same.seek(offset, whence)
+        assert file.read(count) == same.read(count)
+        assert file.tell() == same.tell()
+
+
+def test_an_empty_object_is_an_empty_file(bucket: Bucket) -> None:
+    bucket.put("empty", b"")
+    assert io.BufferedReader(ObjectReader(bucket.name, "empty")).read() == b""
+
+
+def test_an_object_that_changes_while_it_is_read_is_one_line(bucket: Bucket) -> None:
+    uri = bucket.put("list.txt", bytes(9_000_000))
+    file = io.BufferedReader(ObjectReader(bucket.name, "list.txt"))
+    assert file.read(1000) == bytes(1000)
+    bucket.put("list.txt", b"\1" * 9_000_000)
+    with pytest.raises(SourceError, match=rf"^cannot read {uri}: it changed while it was read: begin again$"):
+        file.read()
+
+
+def test_an_object_that_is_deleted_while_it_is_read_is_one_line(bucket: Bucket) -> None:
+    uri = bucket.put("list.txt", bytes(9_000_000))
+    file = io.BufferedReader(ObjectReader(bucket.name, "list.txt"))
+    assert file.read(1000) == bytes(1000)
+    bucket.client.delete_object(Bucket=bucket.name, Key="list.txt")
+    with pytest.raises(SourceError, match=rf"^cannot read {uri}: no such object: was it deleted\?$"):
+        file.read()
+
+
+def test_an_object_that_is_not_there_is_one_line(bucket: Bucket) -> None:
+    with pytest.raises(SourceError, match=rf"^cannot read s3://{bucket.name}/none: no such object or bucket$"):
+        ObjectReader(bucket.name, "none")
+
+
+@contextmanager
+def cutting_proxy(server: S3Server, *, cuts: int, after: int) -> Iterator[tuple[str, list[int]]]:
+    """A way to the server that breaks off the first so many long answers; its URL, and the bytes each answer had."""
+    target = urlsplit(server.endpoint)
+    answered: list[int] = []
+    left = [cuts]
+
+    def carry(client: socket.socket) -> None:
+        with client, socket.create_connection((target.hostname, target.port)) as upstream:
+            threading.Thread(target=forward, args=(client, upstream), daemon=True).start()
+            sent = 0
+            with suppress(OSError):
+                while data := upstream.recv(65536):
+                    client.sendall(data)
+                    sent += len(data)
+                    if left[0] and sent > after:
+                        left[0] -= 1
+                        client.shutdown(socket.SHUT_RDWR)
+                        break
+            answered.append(sent)
+
+    def forward(client: socket.socket, upstream: socket.socket) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                upstream.sendall(data)
+
+    def accept(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=carry, args=(listener.accept()[0],), daemon=True).start()
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", answered
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_connection_that_breaks_off_costs_one_range(
+    bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = os.urandom(10_000_000)
+    bucket.put("big", content)
+    with cutting_proxy(s3, cuts=2, after=1_000_000) as (url, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        assert io.BufferedReader(ObjectReader(bucket.name, "big")).read() == content
+
+
+def test_a_connection_that_breaks_off_each_time_is_one_line(
+    bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = bucket.put("big", bytes(10_000_000))
+    with cutting_proxy(s3, cuts=100, after=1_000_000) as (url, answered):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(SourceError, match=rf"^cannot read {uri}: [^\n]+$"):
+            io.BufferedReader(ObjectReader(bucket.name, "big")).read()
+    assert len([count for count in answered if count > 1_000_000]) == 3
