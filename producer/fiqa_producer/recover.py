@@ -14,8 +14,8 @@ from fiqa_producer.ledger import Control, Counts, Ledger, check_job_id
 def recover(job_id: str, *, ledger: Ledger, home: Home, progress: Callable[[int, int], None] | None = None) -> None:
     """Enter the job again, count the shards that are there, and let workers at the rest.
 
-    A job that was stopped for good, as its summary.json says, stays so. Where this fails or is interrupted, the entry is
-    taken out again; a second call begins anew.
+    A job that was stopped for good, as its summary.json says, stays so. Where this fails or is interrupted, it takes
+    the entry out again; a second call begins anew.
 
     Raises:
         UnknownJobError: the home holds no such job, or it was never submitted whole.
