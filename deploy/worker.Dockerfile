@@ -1,7 +1,8 @@
 # A worker on the CPU, with the official models inside: docker build -f deploy/worker.Dockerfile .
 FROM python:3.12-slim-bookworm
 
-ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 FIQA_MODELS_DIR=/opt/fiqa/models XDG_CACHE_HOME=/opt/fiqa/cache
+ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 FIQA_MODELS_DIR=/opt/fiqa/models XDG_CACHE_HOME=/opt/fiqa/cache \
+    FIQA_HEALTH_DIR=/tmp/fiqa
 
 WORKDIR /opt/fiqa/src
 COPY pyproject.toml README.md LICENSE constraints.txt ./
@@ -20,5 +21,7 @@ WORKDIR /opt/fiqa/home
 USER fiqa
 # In exec form, so that SIGTERM reaches the worker, which then gives its chunks back.
 STOPSIGNAL SIGTERM
+# The worker touches the file every few seconds. A start loads the models first.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD test -n "$(find "$FIQA_HEALTH_DIR/alive" -mmin -1)"
 ENTRYPOINT ["fiqa"]
 CMD ["worker"]

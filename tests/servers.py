@@ -65,19 +65,23 @@ class S3Server:
 
 
 @contextmanager
-def start_redis(directory: Path, config: Mapping[str, str] | None = None) -> Iterator[RedisServer]:
+def start_redis(
+    directory: Path, config: Mapping[str, str] | None = None, port: int | None = None
+) -> Iterator[RedisServer]:
     """An empty server on a free port: redis-server where it is installed, else the embedded Valkey.
 
     FIQA_TEST_REDIS, server or embedded, insists on one.
 
     Args:
-        directory: an existing folder, for the server's files.
+        directory: an existing folder, for the server's files; with appendonly it goes on from those there are.
         config: redis.conf settings that go before the usual ones.
+        port: to take the place of a server that was stopped.
     """
     wanted = _wanted("FIQA_TEST_REDIS", "server", "embedded")
     embedded = wanted == "embedded" or (wanted is None and shutil.which("redis-server") is None)
     start = _embedded_valkey if embedded else _redis_server
-    with start(directory, {"save": "", "appendonly": "no", "maxmemory-policy": "noeviction", **(config or {})}) as url:
+    settings = {"save": "", "appendonly": "no", "maxmemory-policy": "noeviction", **(config or {})}
+    with start(directory, settings, port or free_ports(1)) as url:
         with closing(redis.Redis.from_url(url)) as client:
             info = client.info("server")
         name = f"embedded Valkey {info['valkey_version']}" if embedded else f"redis-server {info['redis_version']}"
@@ -117,16 +121,15 @@ def _wanted(variable: str, *choices: str) -> str | None:
 
 
 @contextmanager
-def _redis_server(directory: Path, config: Mapping[str, str]) -> Iterator[str]:
-    port = _free_ports(1)
+def _redis_server(directory: Path, config: Mapping[str, str], port: int) -> Iterator[str]:
     settings = {"port": str(port), "bind": "127.0.0.1", "dir": str(directory), **config}
     with _process(["redis-server", *(word for name, value in settings.items() for word in (f"--{name}", value))], port):
         yield f"redis://127.0.0.1:{port}/0"
 
 
 @contextmanager
-def _embedded_valkey(directory: Path, config: Mapping[str, str]) -> Iterator[str]:
-    server = ValkeyServer(data_dir=directory, config=dict(config), persist=True)
+def _embedded_valkey(directory: Path, config: Mapping[str, str], port: int) -> Iterator[str]:
+    server = ValkeyServer(port=port, data_dir=directory, config=dict(config), persist=True)
     server.start()
     try:
         yield f"{server.connection_url}/0"
@@ -137,7 +140,7 @@ def _embedded_valkey(directory: Path, config: Mapping[str, str]) -> Iterator[str
 @contextmanager
 def _ceph() -> Iterator[S3Server]:
     with tempfile.TemporaryDirectory(prefix="fiqa-s3-") as directory:
-        env = os.environ | {"FIQA_S3_DIR": f"{directory}/ceph", "FIQA_S3_PORT": str(_free_ports(CEPH_PORTS))}
+        env = os.environ | {"FIQA_S3_DIR": f"{directory}/ceph", "FIQA_S3_PORT": str(free_ports(CEPH_PORTS))}
         try:
             done = subprocess.run([START_S3], env=env, capture_output=True, text=True, check=False)
             if done.returncode == CEPH_CANNOT_BE_INSTALLED:
@@ -152,7 +155,7 @@ def _ceph() -> Iterator[S3Server]:
 
 @contextmanager
 def _moto(why: str) -> Iterator[S3Server]:
-    port = _free_ports(1)
+    port = free_ports(1)
     with _process([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port):
         yield S3Server(f"http://127.0.0.1:{port}", "fiqa-test", "fiqa-test-secret", f"moto, not Ceph: {why}")
 
@@ -181,7 +184,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _free_ports(count: int) -> int:
+def free_ports(count: int) -> int:
     """The first of so many adjacent ports that nothing uses, below those that the system gives to clients."""
     while True:
         first = random.randrange(20_000, 32_000)  # noqa: S311  no secret

@@ -588,6 +588,11 @@ class Ledger:
         skipped = {int(index): ErrorCode(code) for index, code in pairs}
         return Claim(job.decode(), int(chunk), int(attempt), int(token), home.decode(), skipped)
 
+    def waiting_tickets(self) -> int:
+        """Tickets in the queue that no worker has taken."""
+        with self.errors():
+            return int(self.redis.llen(QUEUE))
+
     def renew(self, claim: Claim, *, note: int | None = None) -> bool:
         """Keep the chunk for another LEASE_S; False: it is no longer ours.
 

@@ -1,4 +1,4 @@
-"""`fiqa worker` with one step planted into its pipeline: bytes that begin with a mark kill the process, or hang it.
+"""`fiqa worker` with one step planted into its pipeline: bytes that begin with a mark kill, hang, or raise.
 
 Run as `python -m tests.integration.planted worker`.
 """
@@ -18,6 +18,7 @@ from fiqa_worker import images, pipeline
 
 KILLS: Final = b"fiqa test: kills"
 HANGS: Final = b"fiqa test: hangs"
+RAISES: Final = b"fiqa test: raises"
 
 
 def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
@@ -25,6 +26,8 @@ def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
         os.kill(os.getpid(), signal.SIGKILL)
     if data.startswith(HANGS):
         threading.Event().wait()
+    if data.startswith(RAISES):
+        raise RuntimeError("planted")
     return images.decode(data, max_pixels=max_pixels)
 
 

@@ -63,9 +63,11 @@ def worker(concurrency: int | None) -> int:
     running = app.Worker(
         concurrency=concurrency or "auto",
         pool_cls="prefork",
-        loglevel="INFO",
+        loglevel="WARNING",  # of children before their logging is set up
         without_gossip=True,
         without_mingle=True,
+        # Events for which nobody asks; publishing one blocks the event loop for as long as Redis is away.
+        without_heartbeat=True,
         quiet=True,
     )
     running.start()

@@ -29,6 +29,7 @@ class Lease:
         self._limit_s = image_time_limit_s
         self._ended = threading.Event()
         self._lost = False
+        self._storing = False
         self._touched: tuple[int, float] | None = None
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
@@ -46,31 +47,46 @@ class Lease:
             raise LeaseLost
 
     def confirm(self) -> None:
-        """Ask Redis whether the chunk is still ours; raises LeaseLost or RedisUnavailableError."""
-        self._lost = self._lost or not self._ledger.renew(self._claim)
+        """Before the results are stored: is the chunk still ours? Raises LeaseLost or RedisUnavailableError."""
+        self._touched = None
+        self._storing = True
+        self._renew()
         self.check()
 
     def touch(self, index: int) -> None:
         """Begin the clock of one item; where earlier workers died of this chunk, note the item in the ledger first."""
         if self._claim.careful:
-            self._lost = self._lost or not self._ledger.renew(self._claim, note=index)
+            self._renew(note=index)
             self.check()
         self._touched = index, time.monotonic()
 
-    def rest(self) -> None:
-        """Stop the clock."""
-        self._touched = None
+    def give_back(self) -> None:
+        """From another thread: let others have the chunk at once, unless its results are being stored.
+
+        Raises:
+            RedisUnavailableError: they have it when the lease runs out.
+        """
+        if not self._storing:
+            self._lost = True
+            self._ledger.release(self._claim)
 
     def _keep(self) -> None:
+        troubled = False
         while not self._ended.wait(LEASES_RENEWED_EVERY_S):
             try:
                 self._end_if_hung()
-                self._lost = self._lost or not self._ledger.renew(self._claim)
+                self._renew()
+                troubled = False
             except RedisUnavailableError as error:
                 # The lease may outlive the trouble; if not, the next renewal says so.
-                _log.warning("job %s chunk %d: lease not renewed: %s", self._claim.job_id, self._claim.chunk, error)
-            if self._lost:
-                return
+                if not troubled:
+                    _log.warning("lease not renewed: %s", error)
+                troubled = True
+
+    def _renew(self, note: int | None = None) -> None:
+        # What another thread found lost, or gave back, stays lost.
+        if not self._lost and not self._ledger.renew(self._claim, note=note):
+            self._lost = True
 
     def _end_if_hung(self) -> None:
         touched = self._touched
@@ -78,11 +94,7 @@ class Lease:
             return
         index, _ = touched
         _log.error(
-            "job %s chunk %d: item %d took over %g s; it will be skipped as time_limit, and this process ends",
-            self._claim.job_id,
-            self._claim.chunk,
-            index,
-            self._limit_s,
+            "item %d took over %g s; it will be skipped as time_limit, and this process ends", index, self._limit_s
         )
         self._ledger.release(self._claim, hung=index)
         # A thread stuck in a decoder cannot be stopped; the pool replaces the process.

@@ -160,7 +160,8 @@ class Pipeline:
         except ImageFailure as failure:
             return self._failed(item, failure.code, str(failure), size, _ms_since(started))
         except Exception as error:  # noqa: BLE001  logged, and recorded as this image's result
-            _log.exception("%s: internal error", item.uri)
+            # Without what may be a signature: whoever reads the log may not be who may read the image.
+            _log.exception("%s: internal error", item.uri.partition("?")[0])
             message = f"{type(error).__name__}: {error}"
             return self._failed(item, ErrorCode.INTERNAL_ERROR, message, size, _ms_since(started))
         return ImageResult(

@@ -1,4 +1,4 @@
-"""FIQA_* settings of a worker: models, device, detector, limits."""
+"""FIQA_* settings of a worker: models, device, detector, limits, operation."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ class Device(StrEnum):
     CUDA = "cuda"
     TENSORRT = "tensorrt"
     OPENVINO = "openvino"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
 
 
 def _multiple_of_32(size: int) -> int:
@@ -47,6 +52,10 @@ class WorkerSettings(Settings):
         detect_threshold: least confidence of a face; None: the detector's own.
         image_time_limit_s: what takes longer to decode and score ends as time_limit.
         allowed_sources: URI prefixes that this worker may read, comma-separated; file:// only where listed.
+        drain_s: how long, after SIGTERM, processes may take to end; their chunks are given back at once.
+        max_child_mb: MiB; a process that has ever held more is replaced after its chunk. An image of 100 megapixels
+            costs 0.8 GB at its peak, in AVIF about twice that, so on the CPU only a leak gets there.
+        health_dir: a folder for the files `alive` and `ready`; None: there are none.
     """
 
     models_dir: str = Field(default_factory=lambda: str(_models_dir()))
@@ -61,3 +70,7 @@ class WorkerSettings(Settings):
     allowed_sources: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated), Field(min_length=1)] = (
         "s3://",
     )
+    drain_s: Annotated[float, Field(gt=0)] = 10.0
+    max_child_mb: Annotated[int, Field(gt=0)] = 2048
+    health_dir: Path | None = None
+    log_format: LogFormat = LogFormat.TEXT

@@ -6,16 +6,14 @@ Imported in the worker's main process and, since pools are spawned, once in ever
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import threading
 import time
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from billiard.process import active_children
-from celery import shared_task, signals
+from celery import bootsteps, shared_task, signals
+from celery.worker.worker import WorkController
+from kombu.asynchronous import Hub
 
 from fiqa_producer.broker import make_app, publish_tickets
 from fiqa_producer.contract import TASK_NAME, ImageResult, Item
@@ -23,9 +21,13 @@ from fiqa_producer.errors import FiqaError, RedisUnavailableError
 from fiqa_producer.home import Home, open_home, pack, unpack
 from fiqa_producer.ledger import Claim, Completion, Counts, Ledger
 from fiqa_producer.summary import write_summaries
+from fiqa_worker.drain import ChildDrain, MainDrain
+from fiqa_worker.health import TICKS_EVERY_S, Health, note_loaded
 from fiqa_worker.lease import Lease, LeaseLost
+from fiqa_worker.logs import about, configure
 from fiqa_worker.reconciler import Reconciler
 from fiqa_worker.settings import WorkerSettings
+from fiqa_worker.slots import free_slots
 
 if TYPE_CHECKING:
     from fiqa_worker.pipeline import Pipeline
@@ -37,18 +39,12 @@ _REST_S: Final = 10.0
 _COMPLETE_TRIES: Final = 5
 
 settings = WorkerSettings.load()
+free_slots()
 app = make_app(settings.redis_url)
 app.conf.include = [__name__]
 
-# Celery's two lines a ticket say less than this file's one a chunk.
-for _name in ("celery.worker.strategy", "celery.app.trace"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
-
-_stopping = threading.Event()
-
-
-class _Stopped(Exception):  # noqa: N818  it is news, not an error
-    """This worker was asked to end."""
+# In KiB. Compared between two chunks with the most that a process ever held.
+app.conf.worker_max_memory_per_child = settings.max_child_mb * 1024
 
 
 @cache
@@ -69,45 +65,57 @@ def _pipeline() -> Pipeline:
     return Pipeline.load(settings)
 
 
+@cache
+def _drain() -> ChildDrain:
+    return ChildDrain(settings.drain_s)
+
+
 @shared_task(name=TASK_NAME)
 def score_chunk() -> None:
     """One ticket: one chunk of whatever is due."""
-    if _stopping.is_set():
+    if _drain().begun.is_set():
         return
-    claim = _ledger().claim()
-    if claim is None:
-        return
+    try:
+        claim = _ledger().claim()
+        if claim is None:
+            return
+        with about(claim.job_id, claim.chunk):
+            _try(claim)
+        publish_tickets(app, _ledger())
+    except RedisUnavailableError as error:
+        # A ticket that was lost is topped up by a reconciler, and a chunk's lease runs out.
+        _log.warning("nothing is lost, but %s", error)
+
+
+def _try(claim: Claim) -> None:
     try:
         _work(claim)
     except LeaseLost:
-        _log.info("job %s chunk %d: lost or stopped, left to others", claim.job_id, claim.chunk)
-    except _Stopped:
-        _ledger().release(claim)
+        _log.info("left to others: this worker ends, the job was stopped, or the lease ran out")
     except Exception as error:  # noqa: BLE001  logged, and shown as the job's reason
-        _log.exception("job %s chunk %d: put back for %g s", claim.job_id, claim.chunk, _REST_S)
+        # What is raised on purpose says in one line what to do.
+        _log.error("put back for %g s: %s", _REST_S, error, exc_info=not isinstance(error, FiqaError))
         _ledger().release(claim, delay_s=_REST_S, trouble=f"chunk {claim.chunk}: {error}")
-    publish_tickets(app, _ledger())
 
 
 def _work(claim: Claim) -> None:
     """Score a chunk, store its results, count it.
 
     Raises:
-        LeaseLost: it is not ours any more; nothing was stored.
-        _Stopped: this worker was asked to end; nothing was stored.
+        LeaseLost: it is not ours any more, or was given back; nothing was stored.
         FiqaError: the home or Redis failed.
     """
     started = time.monotonic()
-    with Lease(_ledger(), claim, image_time_limit_s=settings.image_time_limit_s) as lease:
+    with (
+        Lease(_ledger(), claim, image_time_limit_s=settings.image_time_limit_s) as lease,
+        _drain().holding(partial(_give_back, lease)),
+    ):
         home = _home(claim.home)
         items = [Item.decode(line) for line in unpack(home.read(claim.job_id, "manifest", claim.chunk))]
         results = []
         for result in _pipeline().run(items, skips=claim.skips, touch=lease.touch, one_by_one=claim.careful):
             results.append(result)
             lease.check()
-            if _stopping.is_set():
-                raise _Stopped
-        lease.rest()
         lease.confirm()
         shard = pack(result.encode() for result in results)
         if not home.write_once(claim.job_id, "results", claim.chunk, shard):
@@ -117,20 +125,24 @@ def _work(claim: Claim) -> None:
         completion = _complete(claim, counts)
     if completion is Completion.JOB_IS_GONE:
         home.delete(claim.job_id)  # this shard came after the rest was deleted
-    if completion is Completion.JOB_IS_FINISHED:
-        _log.info("job %s: finished", claim.job_id)
-        with suppress(FiqaError):  # every worker's reconciler tries again, and says what is wrong
-            write_summaries(_ledger())
     _log.info(
-        "job %s chunk %d: %d images, %d scored, %d no face, %d failed, %.1f s",
-        claim.job_id,
-        claim.chunk,
+        "%d images, %d scored, %d no face, %d failed, %.1f s",
         len(results),
         counts.scored,
         counts.no_face,
         sum(counts.failed.values()),
         time.monotonic() - started,
     )
+    if completion is Completion.JOB_IS_FINISHED:
+        _log.info("the job is finished")
+        with suppress(FiqaError):  # every worker's reconciler tries again, and says what is wrong
+            write_summaries(_ledger())
+
+
+def _give_back(lease: Lease) -> None:
+    lease.give_back()
+    # Not only when this process has ended: another may have nothing to do.
+    publish_tickets(app, _ledger())
 
 
 def _complete(claim: Claim, counts: Counts) -> Completion:
@@ -141,26 +153,44 @@ def _complete(claim: Claim, counts: Counts) -> Completion:
         except RedisUnavailableError as error:
             if attempt == _COMPLETE_TRIES:
                 raise
-            _log.warning("job %s chunk %d: not counted yet: %s", claim.job_id, claim.chunk, error)
+            _log.warning("not counted yet: %s", error)
             time.sleep(attempt)
     raise AssertionError
 
 
-@signals.worker_ready.connect(weak=False)
-def _start_reconciler(**_: Any) -> None:
-    reconciler = Reconciler(app, _ledger())
-    reconciler.start()
+@signals.celeryd_init.connect(weak=False)
+@signals.setup_logging.connect(weak=False)
+def _set_up_logging(**_: Any) -> None:
+    configure(settings.log_format)
 
 
-@signals.worker_shutting_down.connect(weak=False)
-def _stop_children(**_: Any) -> None:
-    """SIGTERM reaches the main process only: tell the children, which then give their chunks back at once."""
-    for child in active_children():
-        with suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGUSR2)
+class _Operation(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """What the main process does beside Celery's own work."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: WorkController, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self._health = Health(settings.health_dir, _ledger(), worker) if settings.health_dir else None
+
+    def start(self, worker: WorkController) -> None:  # noqa: ARG002  Celery's signature
+        MainDrain(settings.drain_s, self._health.drain if self._health else lambda: None).install()
+        Reconciler(app, _ledger()).start()
+        if self._health:
+            self._health.start()
+
+    def register_with_event_loop(self, worker: WorkController, hub: Hub) -> None:  # noqa: ARG002  Celery's signature
+        """Called anew for every connection."""
+        if self._health:
+            hub.call_repeatedly(TICKS_EVERY_S, self._health.tick)
+
+
+app.steps["worker"].add(_Operation)
 
 
 @signals.worker_process_init.connect(weak=False)
 def _start_child(**_: Any) -> None:
-    signal.signal(signal.SIGUSR2, lambda *_: _stopping.set())
+    _drain().start()
     _pipeline()
+    if settings.health_dir:
+        note_loaded(settings.health_dir)

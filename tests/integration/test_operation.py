@@ -1,0 +1,223 @@
+"""Running workers day by day: ending them, probing them, losing Redis for a while, memory, and what they log."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import redis
+
+from fiqa_producer import Client, JobState
+from fiqa_producer.ledger import LEASES
+from tests.integration import planted
+from tests.integration.conftest import ROOT, StartWorker, Worker
+from tests.servers import free_ports, start_redis
+
+WAIT_S: Final = 60
+SOON_S: Final = 15  # shorter than what hangs in these tests
+REDIS_AWAY_S: Final = 20
+HEALTHCHECK: Final = re.search(
+    r"^HEALTHCHECK .*CMD (.*)$", (ROOT / "deploy/worker.Dockerfile").read_text().replace("\\\n", ""), re.MULTILINE
+)
+
+
+@pytest.fixture
+def silent_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """boto3's settings lead to a server that takes every connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.getsockname()))
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"):
+            monkeypatch.setenv(name, "silent")
+        yield
+
+
+@pytest.mark.usefixtures("silent_s3")
+def test_a_fetch_that_hangs_keeps_neither_the_chunk_nor_the_worker(
+    client: Client, tmp_path: Path, start_worker: StartWorker
+) -> None:
+    health = tmp_path / "health"
+    worker = start_worker(FIQA_DRAIN_S="3", FIQA_HEALTH_DIR=str(health))
+    job = client.submit([f"s3://photos/{number}.jpg" for number in range(20)])
+    wait_until(lambda: leases(client) > 0)
+    wait_until((health / "ready").exists)
+    worker.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: leases(client) == 0)
+    wait_until(lambda: not (health / "ready").exists())
+    assert worker.process.poll() is None
+    assert client.ledger.waiting_tickets() > 0
+    claim = client.ledger.claim()
+    assert claim is not None
+    assert (claim.job_id, claim.attempt) == (job.id, 1)
+    assert worker.process.wait(SOON_S) == 0, worker.log
+    assert "still busy after 3 s" in worker.log
+    assert "Traceback" not in worker.log
+
+
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [(os.killpg, signal.SIGTERM), (os.killpg, signal.SIGINT), (os.kill, signal.SIGQUIT), (os.kill, signal.SIGHUP)],
+)
+def test_a_signal_that_comes_twice_and_to_the_children_too_ends_a_worker_in_order(
+    client: Client, photos: Path, start_worker: StartWorker, send: Callable[[int, int], None], number: signal.Signals
+) -> None:
+    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
+    client.submit([(photos / "large-0.jpg").as_uri()] * 400, chunk_size=200)
+    wait_until(lambda: leases(client) > 0)
+    send(worker.process.pid, number)
+    wait_until(lambda: leases(client) == 0)
+    send(worker.process.pid, number)
+    assert worker.process.wait(SOON_S) == 0, worker.log
+    assert "Traceback" not in worker.log
+
+
+def test_a_worker_that_cannot_stop_is_cut_off(client: Client, photos: Path, start_worker: StartWorker) -> None:
+    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), FIQA_DRAIN_S="1")
+    client.submit([(photos / "large-0.jpg").as_uri()] * 400, chunk_size=200)
+    wait_until(lambda: leases(client) > 0)
+    (child,) = pool_children(worker)
+    os.kill(child, signal.SIGSTOP)
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(SOON_S) == 1
+    assert "is cut off" in worker.log
+    wait_until(lambda: not is_running(child))
+
+
+def test_children_end_with_a_main_process_that_is_killed(
+    client: Client, photos: Path, start_worker: StartWorker
+) -> None:
+    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), concurrency=2)
+    client.submit([(photos / "large-0.jpg").as_uri()] * 400, chunk_size=200)
+    wait_until(lambda: leases(client) == 2)
+    children = pool_children(worker)
+    assert len(children) == 2
+    worker.process.kill()
+    wait_until(lambda: not any(is_running(child) for child in children))
+
+
+def test_the_images_own_check_tells_a_worker_that_hangs(tmp_path: Path, start_worker: StartWorker) -> None:
+    assert HEALTHCHECK
+    health = tmp_path / "health"
+    worker = start_worker(FIQA_HEALTH_DIR=str(health))
+
+    def is_healthy() -> bool:
+        check = ["/bin/sh", "-c", HEALTHCHECK[1]]
+        return subprocess.run(check, env={**os.environ, "FIQA_HEALTH_DIR": str(health)}, check=False).returncode == 0
+
+    assert not is_healthy()
+    wait_until((health / "ready").exists)
+    assert is_healthy()
+    worker.process.send_signal(signal.SIGSTOP)
+    an_hour_ago = time.time() - 3600
+    os.utime(health / "alive", (an_hour_ago, an_hour_ago))
+    assert not is_healthy()
+    worker.process.send_signal(signal.SIGCONT)
+    wait_until(is_healthy)
+
+
+def test_a_worker_goes_on_by_itself_after_redis_was_away(
+    photos: Path, tmp_path: Path, start_worker: StartWorker
+) -> None:
+    port, kept = free_ports(1), {"appendonly": "yes", "appendfsync": "always"}
+    health, folder = tmp_path / "health", tmp_path / "redis"
+    folder.mkdir()
+    uris = [(photos / "large-0.jpg").as_uri()] * 120
+    with start_redis(folder, kept, port) as server:
+        worker = start_worker(
+            FIQA_ALLOWED_SOURCES=photos.as_uri(), FIQA_HEALTH_DIR=str(health), FIQA_REDIS_URL=server.url
+        )
+        wait_until((health / "ready").exists)
+        with Client(server.url, str(tmp_path / "home")) as client:
+            job = client.submit(uris, chunk_size=8)
+            wait_until(lambda: client.status(job.id).images_done > 0)
+    gone = time.monotonic()
+    wait_until(lambda: not (health / "ready").exists())
+    time.sleep(max(0.0, gone + REDIS_AWAY_S - time.monotonic()))
+    assert time.time() - (health / "alive").stat().st_mtime < REDIS_AWAY_S
+    with start_redis(folder, kept, port) as server, Client(server.url, str(tmp_path / "home")) as client:
+        status = client.wait(job.id, WAIT_S)
+        assert (status.state, status.scored) == (JobState.SUCCEEDED, len(uris))
+        assert [result.uri for result in client.results(job.id)] == uris
+        wait_until((health / "ready").exists)
+        assert worker.process.poll() is None
+        worker.process.terminate()
+        assert worker.process.wait(SOON_S) == 0
+    assert "Traceback" not in worker.log
+    troubles = [line for line in worker.log.splitlines() if " WARNING " in line or " ERROR " in line]
+    assert len(troubles) < 20, worker.log
+
+
+def test_a_child_that_holds_too_much_memory_is_replaced_between_chunks(
+    client: Client, photos: Path, start_worker: StartWorker
+) -> None:
+    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), FIQA_MAX_CHILD_MB="64")
+    uris = [(photos / "original-0.jpg").as_uri()] * 9
+    job = client.submit(uris, chunk_size=3)
+    status = client.wait(job.id, WAIT_S)
+    assert (status.state, status.scored) == (JobState.SUCCEEDED, len(uris))
+    assert [result.uri for result in client.results(job.id)] == uris
+    by_process = re.findall(r" INFO (\d+) job \S+ chunk \d+: 3 images", worker.log)
+    assert len(by_process) == len(set(by_process)) == 3
+    assert worker.log.count("exceeding memory limit") >= 2
+    assert "Traceback" not in worker.log
+
+
+def test_json_logs_are_json_line_by_line_and_those_of_a_chunk_name_it(
+    client: Client, photos: Path, tmp_path: Path, start_worker: StartWorker
+) -> None:
+    odd = tmp_path / "odd.jpg?X-Amz-Signature=secret"
+    odd.write_bytes(planted.RAISES)
+    uris = [(photos / "original-0.jpg").as_uri(), f"file://{odd}"]
+    worker = start_worker(
+        module="tests.integration.planted",
+        FIQA_ALLOWED_SOURCES=f"{photos.as_uri()},{tmp_path.as_uri()}",
+        FIQA_LOG_FORMAT="json",
+    )
+    job = client.submit(uris)
+    assert client.wait(job.id, WAIT_S).failed_by_code == {"internal_error": 1}
+    worker.process.terminate()
+    assert worker.process.wait(SOON_S) == 0
+    lines: list[dict[str, Any]] = [json.loads(line) for line in worker.log.splitlines()]
+    assert all({"time", "level", "logger", "process", "message"} <= set(line) for line in lines)
+    of_chunks = [line for line in lines if line["logger"] in {"fiqa_worker.tasks", "fiqa_worker.pipeline"}]
+    assert len(of_chunks) == 3
+    assert {(line["job"], line["chunk"]) for line in of_chunks} == {(job.id, 0)}
+    (failure,) = (line for line in of_chunks if "traceback" in line)
+    assert failure["message"] == f"file://{tmp_path}/odd.jpg: internal error"
+    assert "planted" in failure["traceback"]
+    assert any(line["logger"].startswith("celery") for line in lines)
+    assert "secret" not in worker.log
+
+
+def leases(client: Client) -> int:
+    server: redis.Redis = client.ledger.redis
+    return int(server.zcard(LEASES))
+
+
+def pool_children(worker: Worker) -> list[int]:
+    """Without the process that looks after semaphores."""
+    pid = worker.process.pid
+    pids = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return [child for child in pids if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,111 @@
+"""Two files that tell whether a worker is alive and whether it is ready, for probes that must cost nothing.
+
+`alive` is touched every few seconds while the worker consumes, or waits for a Redis that is away, which starting it
+anew would not mend. `ready` exists, and is touched, while it can take a chunk: its models are loaded, Redis answers and
+the consumer is connected. A probe asks for a file that was touched in the last minute.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from celery.worker import state
+from celery.worker.worker import WorkController
+
+from fiqa_producer.errors import RedisUnavailableError
+from fiqa_producer.ledger import Ledger
+
+_log = logging.getLogger(__name__)
+
+TICKS_EVERY_S: Final = 1.0
+LOOKS_EVERY_S: Final = 2.0
+CONNECTED_S: Final = 10.0
+# Celery waits for up to 32 s between two tries to connect, and then for as long as one takes.
+STUCK_S: Final = 60.0
+
+
+class Health(threading.Thread):
+    """In the main process, until it ends."""
+
+    def __init__(self, folder: Path, ledger: Ledger, worker: WorkController) -> None:
+        """Begins without `ready`; raises OSError where the folder cannot be written."""
+        super().__init__(name="health", daemon=True)
+        self._folder = folder
+        self._ledger = ledger
+        self._worker = worker
+        self._ticked = self._excused = self._took = time.monotonic()
+        self._taken = 0
+        self._loaded = False
+        self._draining = False
+        self._ended = threading.Event()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._remove("ready", *(path.name for path in folder.glob("loaded-*")))
+        (folder / "alive").touch()
+
+    def tick(self) -> None:
+        """For the consumer's event loop to call: it runs only while connected, and stops where Celery hangs."""
+        self._ticked = time.monotonic()
+        if self._draining:
+            return
+        wanted = {_mark(child) for child in self._worker.pool.info["processes"]}
+        try:
+            marks = {path.name for path in self._folder.glob("loaded-*")}
+            self._remove(*(marks - wanted))
+        except OSError:
+            marks = set()  # the thread says so
+        self._loaded = bool(marks & wanted)
+
+    def drain(self) -> None:
+        """No new chunk will be taken."""
+        self._draining = True
+        self._remove("ready")
+
+    def run(self) -> None:
+        while not self._ended.wait(LOOKS_EVERY_S):
+            try:
+                self._look()
+            except OSError as error:
+                _log.warning("FIQA_HEALTH_DIR: cannot write %s: %s", error.filename, error.strerror)
+
+    def stop(self) -> None:
+        self._ended.set()
+
+    def _look(self) -> None:
+        try:
+            tickets = self._ledger.waiting_tickets()
+        except RedisUnavailableError:
+            # Reported by the reconciler. What Redis's absence stops has as long again once it is back.
+            self._excused = self._took = time.monotonic()
+            (self._folder / "alive").touch()
+            self._remove("ready")
+            return
+        now = time.monotonic()
+        # With anything to do this worker has tickets of its own: a chunk may well take longer than a minute.
+        if not tickets or state.reserved_requests or state.all_total_count[0] != self._taken or not self._loaded:
+            self._took, self._taken = now, state.all_total_count[0]
+        if now - max(self._ticked, self._excused) < STUCK_S and now - self._took < STUCK_S:
+            (self._folder / "alive").touch()
+        if now - self._ticked < CONNECTED_S and self._loaded and not self._draining:
+            (self._folder / "ready").touch()
+        else:
+            self._remove("ready")
+        if self._draining:  # it may have begun since
+            self._remove("ready")
+
+    def _remove(self, *names: str) -> None:
+        for name in names:
+            (self._folder / name).unlink(missing_ok=True)
+
+
+def note_loaded(folder: Path) -> None:
+    """In a child: its models are loaded."""
+    (folder / _mark(os.getpid())).touch()
+
+
+def _mark(child: int) -> str:
+    return f"loaded-{child}"

@@ -1,0 +1,92 @@
+"""A worker's log lines, as text or JSON, each with the job and the chunk that its process works on."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import redis
+from billiard.exceptions import WorkerLostError
+from celery.utils.log import get_multiprocessing_logger
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.json import JsonFormatter
+
+from fiqa_worker.settings import LogFormat
+
+# Celery's two lines a ticket say less than the task's one a chunk; botocore says where credentials come from.
+_TOO_CHATTY: Final = ("celery.worker.strategy", "celery.app.trace", "botocore")
+
+_TEXT: Final = "%(asctime)s %(levelname)s %(process)d %(where)s%(message)s"
+_JSON: Final = "%(levelname)s %(name)s %(process)d %(message)s"
+_JSON_NAMES: Final = {"levelname": "level", "name": "logger", "exc_info": "traceback"}
+# `where` is job and chunk once more; `data` is what Celery's lines say in their message.
+_NOT_IN_JSON: Final = ("where", "data", "color_message")
+
+_LOST: Final = (WorkerLostError, redis.ConnectionError, redis.TimeoutError)
+
+
+class _Labels(logging.Filter):
+    """Adds job and chunk to every record, whichever module or thread it comes from.
+
+    It also takes away the tracebacks of lost processes and connections: they show nothing but Celery noticing it.
+
+    A process works on one chunk at a time, so this is a fact of the process. A context variable would not reach the
+    threads that fetch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chunk: tuple[str, int] | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if self.chunk is not None:
+            record.job, record.chunk = self.chunk
+            record.where = "job {} chunk {}: ".format(*self.chunk)
+        if record.exc_info and isinstance(record.exc_info[0], type) and issubclass(record.exc_info[0], _LOST):
+            record.exc_info = None
+        if isinstance(record.msg, str):
+            record.msg = record.msg.rstrip()  # Celery ends some with empty lines
+        # One that Celery repeats at every lost connection, about a setting that is as it should be.
+        return not (record.name == "py.warnings" and "CPendingDeprecationWarning" in record.getMessage())
+
+
+_labels = _Labels()
+
+
+@contextmanager
+def about(job_id: str, chunk: int) -> Iterator[None]:
+    """Whatever this process logs inside concerns this chunk."""
+    _labels.chunk = job_id, chunk
+    try:
+        yield
+    finally:
+        _labels.chunk = None
+
+
+def configure(log_format: LogFormat) -> None:
+    """Send this process's log lines, Celery's among them, to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_labels)
+    handler.setFormatter(
+        logging.Formatter(_TEXT, defaults={"where": ""})
+        if log_format is LogFormat.TEXT
+        else JsonFormatter(
+            _JSON,
+            rename_fields=_JSON_NAMES,
+            reserved_attrs=[*RESERVED_ATTRS, *_NOT_IN_JSON],
+            timestamp="time",
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
+    # The pool's own, which does not propagate: it says which processes are replaced, and why.
+    pool = get_multiprocessing_logger()
+    pool.handlers = [handler]
+    pool.setLevel(logging.WARNING)
+    for name in _TOO_CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
