@@ -62,8 +62,8 @@ def test_the_settings_are_those_there_are_with_their_defaults() -> None:
     assert list(told)[: len(Settings.model_fields)] == list(Settings.model_fields)
     for name, field in WorkerSettings.model_fields.items():
         default: Any = field.get_default(call_default_factory=True)
-        if name == "detect_threshold":
-            assert (default, told[name]) == (None, "the detector's own")
+        if default is None:
+            assert told[name] == {"detect_threshold": "the detector's own"}.get(name, "none")
         elif name == "models_dir":
             assert str(default).endswith(told[name].removeprefix("~"))
         else:
