@@ -18,9 +18,10 @@ from rich.table import Table
 
 from fiqa_producer.cli import BadLines, exit_status, write_results
 from fiqa_producer.contract import ImageResult, Item
+from fiqa_producer.entries import IMAGE_SUFFIXES
 from fiqa_producer.errors import SettingsError
 from fiqa_producer.ledger import Ledger
-from fiqa_producer.manifest import IMAGE_SUFFIXES, read
+from fiqa_producer.manifest import read
 from fiqa_producer.progress import JobProgress
 from fiqa_producer.status import JobStatus
 from fiqa_worker.settings import Device, WorkerSettings
