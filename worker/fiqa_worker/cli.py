@@ -13,17 +13,18 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from fiqa_producer.cli import BadLines, exit_status, write_results
 from fiqa_producer.contract import ImageResult, Item
+from fiqa_producer.entries import IMAGE_SUFFIXES
 from fiqa_producer.errors import SettingsError
 from fiqa_producer.ledger import Ledger
 from fiqa_producer.manifest import read
 from fiqa_producer.progress import JobProgress
 from fiqa_producer.status import JobStatus
-from fiqa_worker.settings import WorkerSettings
+from fiqa_worker.settings import Device, WorkerSettings
 
 # What `run`, `demo` and `score` may read: they run for the person whose files these are.
 _OWN_SOURCES = "file:///,s3://"
@@ -201,7 +202,7 @@ def score(image: Path, output: Path | None) -> int:
 
 @click.group()
 def models() -> None:
-    """List, download and verify the models."""
+    """List, download, verify and quantise the models."""
 
 
 @models.command("list")
@@ -243,6 +244,67 @@ def pull() -> None:
                 )
                 progress.update(task, completed=model.bytes)
                 click.echo(found.path)
+
+
+@models.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("quality-int8.onnx"), show_default=True)
+@click.option("--faces", type=click.IntRange(200), default=400, show_default=True, help="Half calibrate, half compare.")
+@click.option("--max-mean", type=float, default=0.01, show_default=True, help="Limit of the mean score difference.")
+@click.option("--max-p99", type=float, default=0.05, show_default=True, help="Limit of its 99th percentile.")
+@click.option("--min-rank", type=float, default=0.98, show_default=True, help="Least rank correlation of the scores.")
+def quantise(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99: float, min_rank: float) -> int:
+    """Make an int8 form of the quality model, calibrated on the photos of FOLDER, and compare its scores.
+
+    Nothing is written, and the exit status is 1, where they differ by more than the limits. It is used only where
+    FIQA_QUALITY_MODEL names the file.
+    """
+    with _needs("cpu"):
+        from fiqa_worker import quantise as int8
+        from fiqa_worker.detect import Detector
+        from fiqa_worker.models import default_cache_dir, find
+        from fiqa_worker.prepare import prepare
+        from fiqa_worker.sessions import open_session
+
+    if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
+        raise SettingsError(f"cannot write {output}: choose a folder that exists and a name like quality-int8.onnx")
+    settings = WorkerSettings.load()
+    chosen = models_or_builtin(settings)
+    detector = find(chosen["FIQA_DETECTOR"], "detector", settings.models_dir)
+    quality_model = find(chosen["FIQA_QUALITY_MODEL"], "quality", settings.models_dir)
+    limits = int8.Limits(max_mean, max_p99, min_rank)
+    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
+    ) as progress:
+        task = progress.add_task("finding faces", total=faces)
+        calibration, held_out = int8.collect_faces(
+            photos,
+            Detector(
+                open_session(prepare(detector, default_cache_dir()), Device.CPU),
+                threshold=settings.detect_threshold or detector.threshold,
+                size=settings.detect_size,
+            ),
+            faces=faces,
+            max_pixels=settings.max_image_pixels,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+        running = progress.add_task("quantising", total=len(calibration) + len(held_out))
+        agreement, written = int8.quantise(
+            quality_model,
+            calibration,
+            held_out,
+            output,
+            limits=limits,
+            progress=lambda done: progress.update(running, completed=done),
+        )
+    click.echo(f"{quality_model.name} and its int8 form, on {len(held_out)} faces that were not calibrated on:")
+    click.echo(agreement.report(limits))
+    if written is None:
+        click.echo(f"fiqa: refused, nothing was written: {'; '.join(agreement.beyond(limits))}", err=True)
+        return 1
+    click.echo(f"results will name it {written.name}; to use it, set\nFIQA_QUALITY_MODEL={written.path.absolute()}")
+    return 0
 
 
 @models.command("verify")

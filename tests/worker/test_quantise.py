@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from fiqa_worker.detect import Detector
+from fiqa_worker.errors import ModelError
+from fiqa_worker.models import ModelFile, find
+from fiqa_worker.photos import make_photos
+from fiqa_worker.prepare import prepare
+from fiqa_worker.quality import QualityScorer
+from fiqa_worker.quantise import Agreement, Crops, Limits, collect_faces, quantise, rank_correlation, without_prelu
+from fiqa_worker.sessions import open_session
+from fiqa_worker.settings import Device
+from tests.worker import graphs
+
+MAX_PIXELS = 100_000_000
+ALL = Limits(mean=10, p99=10, rank=-1)
+FEW = Limits(rank=0.95)  # of so few faces each one that changes its place counts
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return make_photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
+    model = find("builtin_detector", "detector", "")
+    session = open_session(prepare(model, tmp_path_factory.mktemp("cache")), Device.CPU)
+    return Detector(session, threshold=model.threshold)
+
+
+@pytest.fixture(scope="module")
+def faces(photos: list[Path], detector: Detector) -> tuple[Crops, Crops]:
+    """All faces of the made photos, damaged ones among them."""
+    return collect_faces(photos, detector, faces=1000, max_pixels=MAX_PIXELS, min_faces=20)
+
+
+@pytest.fixture(scope="module")
+def made(faces: tuple[Crops, Crops], tmp_path_factory: pytest.TempPathFactory) -> tuple[Agreement, ModelFile | None]:
+    output = tmp_path_factory.mktemp("int8") / "mine.onnx"
+    return quantise(find("builtin_quality", "quality", ""), *faces, output, limits=FEW)
+
+
+def written(made: tuple[Agreement, ModelFile | None]) -> ModelFile:
+    assert made[1] is not None
+    return made[1]
+
+
+def scores(path: Path, crops: Crops) -> np.ndarray:
+    return QualityScorer(open_session(path, Device.CPU)).score(crops)
+
+
+def test_the_int8_form_of_the_built_in_model_scores_within_the_limits(
+    made: tuple[Agreement, ModelFile | None], faces: tuple[Crops, Crops], tmp_path: Path
+) -> None:
+    agreement, int8 = made[0], written(made)
+    assert agreement.faces == len(faces[1]) >= 10
+    assert not agreement.beyond(FEW)
+    assert int8.name == f"mine@{int8.sha256[:8]}"
+    model = find("builtin_quality", "quality", "")
+    assert int8.path.stat().st_size < 0.6 * model.path.stat().st_size
+    before, after = (scores(prepare(file, tmp_path), faces[1]) for file in (model, int8))
+    assert np.abs(before - after).mean() == pytest.approx(agreement.mean)
+    assert 0 < agreement.mean <= agreement.p99 == pytest.approx(np.percentile(np.abs(before - after), 99))
+
+
+def test_an_int8_model_is_one_and_stays_what_it_is_when_it_is_prepared(
+    made: tuple[Agreement, ModelFile | None], faces: tuple[Crops, Crops], tmp_path: Path
+) -> None:
+    int8 = written(made)
+    prepared = prepare(int8, tmp_path)
+    before, after = onnx.load(int8.path).graph, onnx.load(prepared).graph
+    assert after.node == before.node
+    kinds = {weights.data_type for weights in before.initializer if "quantized" in weights.name}
+    assert onnx.TensorProto.INT8 in kinds
+    np.testing.assert_array_equal(scores(prepared, faces[1]), scores(int8.path, faces[1]))
+    assert np.ptp(scores(prepared, faces[1])) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        (Limits(mean=0), "the mean difference is over 0"),
+        (Limits(p99=0), "the 99th percentile is over 0"),
+        (Limits(rank=1.1), "the rank correlation is under 1.1"),
+    ],
+)
+def test_beyond_a_limit_nothing_is_written(
+    limits: Limits, says: str, faces: tuple[Crops, Crops], tmp_path: Path
+) -> None:
+    model = graphs.quality(tmp_path / "float.onnx")
+    agreement, int8 = quantise(model, *faces, tmp_path / "mine.onnx", limits=limits)
+    assert int8 is None
+    assert says in agreement.beyond(limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["float.onnx"]
+
+
+@pytest.mark.parametrize("steepest", [0.9, 1.5])
+def test_a_model_with_prelus_keeps_its_scores_without_them(
+    steepest: float, faces: tuple[Crops, Crops], tmp_path: Path
+) -> None:
+    model = graphs.quality(tmp_path / "float.onnx")
+    loaded = onnx.load(model.path)
+    for weights in loaded.graph.initializer:
+        if weights.name == "stem_slope":
+            slopes = np.linspace(-0.2, steepest, 8, dtype=np.float32).reshape(8, 1, 1)
+            weights.CopyFrom(numpy_helper.from_array(slopes, weights.name))
+    onnx.save(loaded, model.path)
+    bare = without_prelu(model.path)
+    onnx.save(bare, tmp_path / "bare.onnx")
+    operators = Counter(node.op_type for node in bare.graph.node)
+    assert operators["PRelu"] == 2  # the one slope that all channels share, and the one over a vector
+    assert operators["Conv"] - Counter(node.op_type for node in loaded.graph.node)["Conv"] == (2 if steepest < 1 else 3)
+    expected = scores(model.path, faces[1])
+    np.testing.assert_allclose(scores(tmp_path / "bare.onnx", faces[1]), expected, rtol=1e-5, atol=1e-4)
+    _, int8 = quantise(find(str(model.path), "quality", ""), *faces, tmp_path / "mine.onnx", limits=ALL)
+    assert int8 is not None
+    assert np.abs(scores(int8.path, faces[1]) - expected).mean() < 0.1 * np.abs(expected).mean()
+
+
+def test_an_int8_model_is_not_quantised_again(
+    made: tuple[Agreement, ModelFile | None], faces: tuple[Crops, Crops], tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="is quantised already: name a float model in FIQA_QUALITY_MODEL"):
+        quantise(written(made), *faces, tmp_path / "again.onnx", limits=ALL)
+
+
+def test_too_few_faces_are_one_line(photos: list[Path], detector: Detector) -> None:
+    with pytest.raises(
+        ModelError, match=r"were found in 33 photos, and 100 of each are needed: give a folder"
+    ) as error:
+        collect_faces(photos, detector, faces=400, max_pixels=MAX_PIXELS)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ModelError, match=r"^0 faces to calibrate with and 0 to compare"):
+        collect_faces([], detector, faces=400, max_pixels=MAX_PIXELS)
+
+
+def test_all_faces_of_a_photo_are_on_one_side(photos: list[Path], detector: Detector) -> None:
+    group = [path for path in photos if path.name == "group-0.jpg"]
+    with pytest.raises(ModelError, match=r"^6 faces to calibrate with and 0 to compare"):
+        collect_faces(group, detector, faces=6, max_pixels=MAX_PIXELS, min_faces=2)
+    calibration, held_out = collect_faces(group * 2, detector, faces=12, max_pixels=MAX_PIXELS, min_faces=2)
+    np.testing.assert_array_equal(calibration, held_out)
+
+
+def test_enough_faces_end_the_search_and_the_same_ones_are_taken_each_time(
+    photos: list[Path], detector: Detector
+) -> None:
+    told: list[int] = []
+    first, second = (
+        collect_faces(photos, detector, faces=12, max_pixels=MAX_PIXELS, min_faces=4, progress=told.append)
+        for _ in range(2)
+    )
+    assert max(told) == 12
+    assert 12 <= len(first[0]) + len(first[1]) < 20
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([1, 2, 3], [10, 20, 90], 1),
+        ([1, 2, 3], [3, 2, 1], -1),
+        ([1, 2, 2, 4], [1, 2, 2, 9], 1),
+        ([1, 2, 3, 4, 5], [2, 1, 4, 3, 5], 0.8),  # 1 - 6 * (1 + 1 + 1 + 1) / (5 * 24)
+        ([1, 1, 1], [1, 2, 3], 0),
+    ],
+)
+def test_the_rank_correlation_is_spearmans(first: list[float], second: list[float], expected: float) -> None:
+    assert rank_correlation(np.array(first, float), np.array(second, float)) == pytest.approx(expected)
