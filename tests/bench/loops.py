@@ -1,0 +1,189 @@
+"""The competitors that need no server, each in a process of its own: reference, limit, pipeline."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Final, Self
+
+import cv2
+import numpy as np
+
+from fiqa_producer import ImageResult, Item
+from fiqa_producer.manifest import chunked
+from fiqa_worker.align import align
+from fiqa_worker.images import decode
+from fiqa_worker.pipeline import Pipeline
+from fiqa_worker.settings import WorkerSettings
+from tests.bench import cores
+from tests.bench.reference import Reference
+
+STAGES: Final = ("decode", "detect", "align", "score")
+DECODE_MODES: Final = ("full", "fast")
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What one competitor did in one turn.
+
+    Attributes:
+        stages: seconds spent in each, where the competitor can tell them apart.
+    """
+
+    images: int
+    faces: int
+    seconds: float
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        return self.images / self.seconds
+
+
+class Loop:
+    """A process that keeps its models between turns and runs on given cores."""
+
+    def __init__(self, run: Callable[[Sequence[Path], int], Slice], on: Sequence[int]) -> None:
+        self._run = run
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        with cores.pinned(on):
+            self._pool.submit(os.getpid).result()
+
+    def turn(self, files: Sequence[Path], passes: int) -> Slice:
+        """So many passes over the files, read before the clock starts."""
+        return self._pool.submit(self._run, files, passes).result()
+
+    def compare_decoding(self, files: Sequence[Path]) -> DecodeEffect | None:
+        """Each photo with both ways of decoding; None where this fiqa has no such setting."""
+        return self._pool.submit(decode_effect, files).result() if "decode" in WorkerSettings.model_fields else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+
+def reference(files: Sequence[Path], passes: int) -> Slice:
+    """The zoo demo's steps."""
+    cv2.setNumThreads(1)
+    scorer = _reference()
+    data = [path.read_bytes() for path in files]
+    started = time.perf_counter()
+    faces = sum(len(scorer.score(photo)) for _ in range(passes) for photo in data)
+    return Slice(passes * len(data), faces, time.perf_counter() - started)
+
+
+def limit(files: Sequence[Path], passes: int) -> Slice:
+    """The worker's own steps and nothing else: no fetch, no queue, no results."""
+    pipeline = _pipeline()
+    data = [path.read_bytes() for path in files]
+    spent = dict.fromkeys(STAGES, 0.0)
+    faces = 0
+    clock = time.perf_counter
+    started = clock()
+    for _ in range(passes):
+        for photo in data:
+            begun = clock()
+            image = decode(photo, max_pixels=pipeline.max_pixels)
+            decoded = clock()
+            found = pipeline.detector.detect(image)
+            detected = clock()
+            crops = [align(image, landmarks) for landmarks in found.landmarks]
+            aligned = clock()
+            if crops:
+                faces += len(pipeline.scorer.score(np.stack(crops)))
+            scored = clock()
+            for stage, took in zip(
+                STAGES, (decoded - begun, detected - decoded, aligned - detected, scored - aligned), strict=True
+            ):
+                spent[stage] += took
+    return Slice(passes * len(data), faces, clock() - started, spent)
+
+
+def pipeline(files: Sequence[Path], passes: int) -> Slice:
+    """The pipeline over file:// URIs, in chunks as a job has them."""
+    items = [Item(uri=path.resolve().as_uri()) for _ in range(passes) for path in files]
+    loaded = _pipeline()
+    faces = 0
+    started = time.perf_counter()
+    for chunk in chunked(items):
+        faces += sum(len(result.faces) for result in _results(loaded, chunk))
+    return Slice(len(items), faces, time.perf_counter() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeEffect:
+    """What FIQA_DECODE=fast changes.
+
+    Attributes:
+        mean: of the scores' differences to FIQA_DECODE=full, over the faces that both found; likewise p99.
+        only_one: faces that only one of both found.
+        speedup: the seconds of full over those of fast.
+    """
+
+    faces: int
+    only_one: int
+    mean: float
+    p99: float
+    speedup: float
+
+
+def decode_effect(files: Sequence[Path]) -> DecodeEffect:
+    """Each photo with FIQA_DECODE=full and with fast."""
+    items = [Item(uri=path.resolve().as_uri()) for path in files]
+    results, took = {}, {}
+    for mode in DECODE_MODES:
+        os.environ["FIQA_DECODE"] = mode
+        loaded = Pipeline.load(WorkerSettings.load())
+        list(_results(loaded, items[:1]))
+        started = time.perf_counter()
+        results[mode] = list(_results(loaded, items))
+        took[mode] = time.perf_counter() - started
+    apart: list[float] = []
+    only_one = 0
+    for full, fast in zip(results["full"], results["fast"], strict=True):
+        pairs = _pairs(full, fast)
+        apart.extend(pairs)
+        only_one += len(full.faces) + len(fast.faces) - 2 * len(pairs)
+    return DecodeEffect(
+        faces=len(apart),
+        only_one=only_one,
+        mean=float(np.mean(apart)) if apart else 0.0,
+        p99=float(np.percentile(apart, 99)) if apart else 0.0,
+        speedup=took["full"] / took["fast"],
+    )
+
+
+def _pairs(full: ImageResult, fast: ImageResult) -> list[float]:
+    """How far the scores of a photo's faces are apart, by their boxes."""
+    apart = []
+    left = list(fast.faces)
+    for face in full.faces:
+        x, y, width, height = face.box
+        for other in left:
+            if abs(other.box[0] - x) < width / 4 and abs(other.box[1] - y) < height / 4:
+                apart.append(abs(other.quality - face.quality))
+                left.remove(other)
+                break
+    return apart
+
+
+def _results(loaded: Pipeline, items: Sequence[Item]) -> Sequence[ImageResult]:
+    return list(loaded.run(items, skips={}, touch=lambda _: None))
+
+
+@cache
+def _pipeline() -> Pipeline:
+    return Pipeline.load(WorkerSettings.load())
+
+
+@cache
+def _reference() -> Reference:
+    return Reference(Path(os.environ["BENCH_DETECTOR"]), Path(os.environ["BENCH_QUALITY"]))
