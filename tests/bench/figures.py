@@ -71,26 +71,44 @@ class SetFigures:
         turns = self.turns[competitor]
         return sum(turn.faces for turn in turns) / sum(turn.images for turn in turns)
 
+    def processor_ms(self, competitor: str) -> float:
+        """Processor time an image, of all its processes."""
+        return median(turn.processor_ms for turn in self.turns[competitor])
+
     def ratio(self, name: str) -> Spread:
         """Of rates in the same round."""
         over, under = (self.turns[competitor] for competitor in RATIOS[name])
         return Spread.of([a.rate / b.rate for a, b in zip(over, under, strict=True)])
 
+    def processor_ratio(self, name: str) -> Spread | None:
+        """The same of images a second of processor time, which programs that run beside hardly change.
+
+        For two processes over one, what two cores of their own would give; None where processor time is not known.
+        """
+        over, under = RATIOS[name]
+        turns = list(zip(self.turns[over], self.turns[under], strict=True))
+        if not all(a.processor_s and b.processor_s for a, b in turns):
+            return None
+        processes = 2 if over == SYSTEM_2 else 1
+        return Spread.of([processes * b.processor_ms / a.processor_ms for a, b in turns])
+
     def stages(self) -> dict[str, float]:
-        """Milliseconds an image: the limit's stages, and as rest what the whole system with one process takes more."""
+        """Processor ms an image: the limit's, and as rest what a worker with one process takes more.
+
+        The rest is fetching, the queue, the home, and making results.
+        """
         turns = self.turns[LIMIT]
         spent = {stage: median(1000 * turn.stages[stage] / turn.images for turn in turns) for stage in STAGES}
-        return {**spent, "rest": 1000 / self.rate(SYSTEM).median - sum(spent.values())}
+        return {**spent, "rest": self.processor_ms(SYSTEM) - sum(spent.values())}
 
     def idle(self, competitor: str) -> dict[int, float]:
         """The share of each core's time in which it did nothing."""
         rounds = [turn.idle for turn in self.systems[competitor]]
         return {core: median(one[core] for one in rounds) for core in rounds[0]}
 
-    def processor_ms(self, competitor: str) -> tuple[float, float]:
-        """Processor time an image: of the worker, and of all else."""
-        turns = self.systems[competitor]
-        return median(turn.worker_ms for turn in turns), median(turn.others_ms for turn in turns)
+    def others_ms(self, competitor: str) -> float:
+        """Processor time an image of all else on the machine."""
+        return median(turn.others_ms for turn in self.systems[competitor])
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -102,6 +120,7 @@ class SetFigures:
             "competitors": {
                 competitor: {
                     "images_per_s": asdict(self.rate(competitor)),
+                    "processor_ms": self.processor_ms(competitor),
                     "faces_per_image": self.faces_per_image(competitor),
                     "images": [turn.images for turn in self.turns[competitor]],
                     "seconds": [turn.seconds for turn in self.turns[competitor]],
@@ -109,13 +128,12 @@ class SetFigures:
                 for competitor in COMPETITORS
             },
             "ratios": {name: asdict(self.ratio(name)) for name in RATIOS},
+            "processor_ratios": {
+                name: asdict(ratio) for name in RATIOS if (ratio := self.processor_ratio(name)) is not None
+            },
             "stages_ms": self.stages(),
             "machine": {
-                competitor: {
-                    "idle": self.idle(competitor),
-                    "worker_ms": self.processor_ms(competitor)[0],
-                    "others_ms": self.processor_ms(competitor)[1],
-                }
+                competitor: {"idle": self.idle(competitor), "others_ms": self.others_ms(competitor)}
                 for competitor in self.systems
             },
             "decode_fast": asdict(self.decode) if self.decode else None,

@@ -34,13 +34,11 @@ class SystemSlice:
 
     Attributes:
         idle: of each core meanwhile, 0 to 1.
-        worker_ms: processor time of the worker, all its processes, an image.
-        others_ms: of all else on this machine: Redis, S3, this program.
+        others_ms: processor time of all else on this machine an image: Redis, S3, this program, and what is not ours.
     """
 
     slice: Slice
     idle: dict[int, float]
-    worker_ms: float
     others_ms: float
 
 
@@ -111,9 +109,8 @@ class System:
         if status.state is not JobState.SUCCEEDED or status.failed or status.started is None or status.finished is None:
             raise RuntimeError(f"the job {status.state}, {status.failed_by_code}: {status.reason}\n{_tail(self._log)}")
         return SystemSlice(
-            Slice(status.images, status.faces, status.finished - status.started),
+            Slice(status.images, status.faces, status.finished - status.started, worker_s),
             cores.idle(before, after),
-            1000 * worker_s / status.images,
             1000 * max(0.0, cores.busy_s(before, after) - worker_s) / status.images,
         )
 
@@ -148,22 +145,26 @@ def first_result_s(redis_url: str, uri: str, log: Path, on: Sequence[int]) -> fl
 class Naive:
     """The naive worker, one process."""
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, pid: int) -> None:
         self._app = naive.make_app(redis_url)
+        self._pid = pid
 
     @classmethod
     @contextmanager
     def start(cls, redis_url: str, log: Path, on: Sequence[int]) -> Iterator[Self]:
         command = ["celery", "-A", "tests.bench.naive", "worker", "--concurrency", "1", "--loglevel", "WARNING"]
-        with process(command, {"BENCH_REDIS_URL": redis_url}, log, on):
-            yield cls(redis_url)
+        with process(command, {"BENCH_REDIS_URL": redis_url}, log, on) as pid:
+            yield cls(redis_url, pid)
 
     def turn(self, keys: Sequence[str]) -> Slice:
         """One task an image; timed from the first that began to the last that ended."""
+        everyone = cores.descendants(self._pid)
+        processor_s = cores.processor_s(everyone)
         sent: list[AsyncResult[Any]] = [self._app.send_task(naive.TASK, (BUCKET, key)) for key in keys]
         answers = ResultSet(sent, app=self._app).get(timeout=_JOB_TIMEOUT_S)
+        processor_s = cores.processor_s(everyone) - processor_s
         seconds = max(answer["finished"] for answer in answers) - min(answer["started"] for answer in answers)
-        return Slice(len(answers), sum(len(answer["scores"]) for answer in answers), seconds)
+        return Slice(len(answers), sum(len(answer["scores"]) for answer in answers), seconds, processor_s)
 
 
 def _tail(log: Path) -> str:

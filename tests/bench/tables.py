@@ -23,7 +23,13 @@ def show(figures: Figures, console: Console) -> None:
     for name, value in figures.machine.items():
         console.print(f"{name}: {value}", highlight=False)
     if figures.sets:
-        for table in (_rates(figures), _ratios(figures), _stages(figures), _machine(figures)):
+        for table in (
+            _rates(figures),
+            _ratios(figures),
+            _processor_ratios(figures),
+            _stages(figures),
+            _machine(figures),
+        ):
             console.print(table)
     effects = [one for one in figures.sets if one.decode]
     if effects:
@@ -44,12 +50,8 @@ def show(figures: Figures, console: Console) -> None:
 
 
 def _rates(figures: Figures) -> Table:
-    table = _table(
-        f"images a second, median (min to max) of {figures.rounds} rounds; milliseconds and faces an image",
-        "set",
-        "competitor",
-    )
-    for column in ("images/s", "ms", "faces"):
+    table = _table(f"images a second, median (min to max) of {figures.rounds} rounds", "set", "competitor")
+    for column in ("images/s", "ms an image", "on a processor", "faces"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in figures.sets:
         for competitor in COMPETITORS:
@@ -60,6 +62,7 @@ def _rates(figures: Figures) -> Table:
                 _SHOWN[competitor],
                 _spread(rate),
                 f"{1000 / rate.median:.2f}",
+                f"{one.processor_ms(competitor):.2f}",
                 f"{one.faces_per_image(competitor):.2f}",
                 end_section=competitor == COMPETITORS[-1],
             )
@@ -75,8 +78,18 @@ def _ratios(figures: Figures) -> Table:
     return table
 
 
+def _processor_ratios(figures: Figures) -> Table:
+    table = _table("the same by processor time, which other programs on the machine hardly change", "set")
+    for name in RATIOS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in figures.sets:
+        ratios = (one.processor_ratio(name) for name in RATIOS)
+        table.add_row(one.name, *(_spread(ratio) if ratio else "-" for ratio in ratios))
+    return table
+
+
 def _stages(figures: Figures) -> Table:
-    table = _table("stages, ms an image and share, 1 process", "set")
+    table = _table("stages of a worker with 1 process: processor ms an image, and share", "set")
     for name in figures.sets[0].stages():
         table.add_column(name, justify="right", no_wrap=True)
     for one in figures.sets:
@@ -96,13 +109,12 @@ def _machine(figures: Figures) -> Table:
     for one in figures.sets:
         for processes, competitor in enumerate(one.systems, start=1):
             idle = one.idle(competitor)
-            worker_ms, others_ms = one.processor_ms(competitor)
             table.add_row(
                 one.name if processes == 1 else "",
                 str(processes),
                 *(f"{idle[core]:.0%}" for core in cores),
-                f"{worker_ms:.2f} ms",
-                f"{others_ms:.2f} ms",
+                f"{one.processor_ms(competitor):.2f} ms",
+                f"{one.others_ms(competitor):.2f} ms",
             )
     return table
 
