@@ -99,7 +99,8 @@ class SetFigures:
         """
         turns = self.turns[LIMIT]
         spent = {stage: median(1000 * turn.stages[stage] / turn.images for turn in turns) for stage in STAGES}
-        return {**spent, "rest": self.processor_ms(SYSTEM) - sum(spent.values())}
+        whole = self.processor_ms(SYSTEM) or 1000 / self.rate(SYSTEM).median
+        return {**spent, "rest": whole - sum(spent.values())}
 
     def idle(self, competitor: str) -> dict[int, float]:
         """The share of each core's time in which it did nothing."""

@@ -43,7 +43,7 @@ _begun = time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Running:
     """Everything that runs for the length of the benchmark, warm."""
 
     loops: Mapping[str, Loop]
@@ -110,7 +110,7 @@ def measure(options: argparse.Namespace) -> Figures:
         stack.enter_context(cores.pinned(plan.servers))  # this program's own part in the jobs is a client's
         starts = [] if options.no_start else _starts(options.rounds, urls[3], folder, portrait, plan)
         _log("starting the workers")
-        running = Stage(
+        running = Running(
             loops={
                 name: stack.enter_context(Loop(run, plan.one))
                 for name, run in ((REFERENCE, loops.reference), (LIMIT, loops.limit), (PIPELINE, loops.pipeline))
@@ -138,7 +138,7 @@ def measure(options: argparse.Namespace) -> Figures:
         return figures
 
 
-def _measure_set(one: PhotoSet, running: Stage, rounds: int, seconds: float) -> SetFigures:
+def _measure_set(one: PhotoSet, running: Running, rounds: int, seconds: float) -> SetFigures:
     """All competitors in turn, so many rounds; each on whole passes over the set, so that all do the same work."""
     _log(f"{one.name}: {len(one.files)} photos, {one.mean_bytes / 1000:.0f} KB each")
     keys = [f"{one.name}/{number}{path.suffix}" for number, path in enumerate(one.files)]
@@ -218,5 +218,6 @@ def _machine(models: str, servers: str, plan: cores.Plan) -> dict[str, str]:
         "servers": servers,
         "cores": str(plan),
         "notes": "one thread a process; jobs repeat the photos; the reference and the naive worker detect at full "
-        "resolution with the demo's threshold, 0.9, and score every face they find",
+        "resolution with the demo's threshold, 0.9, and score every face they find; two processes share their cores with "
+        "the servers where the machine has only two; a chunk of a job is half a second of work, 16 to 256 photos",
     }
