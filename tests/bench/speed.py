@@ -218,6 +218,6 @@ def _machine(models: str, servers: str, plan: cores.Plan) -> dict[str, str]:
         "servers": servers,
         "cores": str(plan),
         "notes": "one thread a process; jobs repeat the photos; the reference and the naive worker detect at full "
-        "resolution with the demo's threshold, 0.9, and score every face they find; two processes share their cores with "
-        "the servers where the machine has only two; a chunk of a job is half a second of work, 16 to 256 photos",
+        "resolution with the demo's threshold, 0.9, and score every face they find; two processes share their cores "
+        "with the servers where the machine has only two; a chunk of a job is half a second of work, 16 to 256 photos",
     }
