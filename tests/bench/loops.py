@@ -7,18 +7,17 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import cv2
 import numpy as np
 
 from fiqa_producer import ImageResult, Item
 from fiqa_producer.manifest import chunked
-from fiqa_worker.align import align
-from fiqa_worker.images import decode
+from fiqa_worker import pipeline as pipeline_module
 from fiqa_worker.pipeline import Pipeline
 from fiqa_worker.settings import WorkerSettings
 from tests.bench import cores
@@ -88,30 +87,79 @@ def reference(files: Sequence[Path], passes: int) -> Slice:
 
 
 def limit(files: Sequence[Path], passes: int) -> Slice:
-    """The worker's own steps and nothing else: no fetch, no queue, no results."""
-    pipeline = _pipeline()
-    data = [path.read_bytes() for path in files]
-    spent = dict.fromkeys(STAGES, 0.0)
+    """Only what the worker's own steps take, one photo at a time, out of memory: no fetch, no queue, no results."""
+    clock, loaded, memory = _timed_pipeline()
+    clock.reset()
+    memory.files = {path.as_uri(): path.read_bytes() for path in map(Path.resolve, files)}
+    items = [Item(uri=uri) for uri in memory.files]
     faces = 0
-    clock = time.process_time
-    started, processor = time.perf_counter(), clock()
     for _ in range(passes):
-        for photo in data:
-            begun = clock()
-            image = decode(photo, max_pixels=pipeline.max_pixels)
-            decoded = clock()
-            found = pipeline.detector.detect(image)
-            detected = clock()
-            crops = [align(image, landmarks) for landmarks in found.landmarks]
-            aligned = clock()
-            if crops:
-                faces += len(pipeline.scorer.score(np.stack(crops)))
-            scored = clock()
-            for stage, took in zip(
-                STAGES, (decoded - begun, detected - decoded, aligned - detected, scored - aligned), strict=True
-            ):
-                spent[stage] += took
-    return Slice(passes * len(data), faces, time.perf_counter() - started, clock() - processor, spent)
+        for item in items:
+            (result,) = loaded.run([item], skips={}, touch=lambda _: None, one_by_one=True)
+            faces += len(result.faces)
+    return Slice(
+        passes * len(items), faces, sum(clock.wall.values()), sum(clock.processor.values()), dict(clock.processor)
+    )
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.wall = dict.fromkeys(STAGES, 0.0)
+        self.processor = dict.fromkeys(STAGES, 0.0)
+
+    def around(self, stage: str, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The same step, timed."""
+
+        def timed(*args: Any, **options: Any) -> Any:
+            wall, processor = time.perf_counter(), time.process_time()
+            done = step(*args, **options)
+            self.processor[stage] += time.process_time() - processor
+            self.wall[stage] += time.perf_counter() - wall
+            return done
+
+        return timed
+
+
+class _Timed:
+    """A detector or a scorer whose methods are timed."""
+
+    def __init__(self, timed: object, stage: str, clock: _Clock) -> None:
+        self._timed, self._stage, self._clock = timed, stage, clock
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._timed, name)
+        return self._clock.around(self._stage, found) if callable(found) else found
+
+
+class _Memory:
+    """A fetcher of what is there already."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def fetch(self, uri: str, version: str | None = None) -> bytes:
+        del version
+        return self.files[uri]
+
+
+@cache
+def _timed_pipeline() -> tuple[_Clock, Pipeline, _Memory]:
+    """The pipeline with clocks in it. Its policy, such as what is decoded at which size, stays its own."""
+    clock, memory, loaded = _Clock(), _Memory(), _pipeline()
+    for name, stage in (("decode", "decode"), ("decode_reduced", "decode"), ("align", "align")):
+        if hasattr(pipeline_module, name):  # of the two ways to decode it has the one that it needs
+            setattr(pipeline_module, name, clock.around(stage, getattr(pipeline_module, name)))
+    timed: dict[str, Any] = {
+        "fetcher": memory,
+        "detector": _Timed(loaded.detector, "detect", clock),
+        "scorer": _Timed(loaded.scorer, "score", clock),
+    }
+    return clock, replace(loaded, **timed), memory
 
 
 def pipeline(files: Sequence[Path], passes: int) -> Slice:

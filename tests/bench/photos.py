@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fiqa_producer.entries import is_image
 from fiqa_producer.errors import SourceError
-from fiqa_producer.manifest import IMAGE_SUFFIXES
 from fiqa_worker.detect import Detector
 from fiqa_worker.errors import ImageFailure
 from fiqa_worker.images import decode
@@ -107,7 +107,7 @@ def collect(
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in folder.rglob("*") if is_image(path.name))
 
 
 def _read(path: Path) -> NDArray[np.uint8] | None:
