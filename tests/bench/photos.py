@@ -51,8 +51,8 @@ class _Made:
 
 
 _MADE: Final = {
-    "1080p": _Made("1920 x 1080, one face", 1920, 1080, (1, 1), count=12, quick_count=2),
-    "12mp": _Made("4000 x 3000, one face", 4000, 3000, (1, 1), count=8, quick_count=2),
+    "1080p": _Made("1920 x 1080, one face", 1920, 1080, (1, 1), count=12, quick_count=1),
+    "12mp": _Made("4000 x 3000, one face", 4000, 3000, (1, 1), count=8, quick_count=1),
     "36mp": _Made("7360 x 4912, one face", 7360, 4912, (1, 1), count=4, quick_count=1),
     "groups": _Made("4000 x 3000, 24 faces", 4000, 3000, (6, 4), count=6, quick_count=1),
 }
