@@ -31,11 +31,10 @@ from fiqa_worker.prepare import prepare
 from fiqa_worker.quality import QualityScorer
 from fiqa_worker.sessions import Session, open_session
 from fiqa_worker.settings import Device
+from tests.bench.reference import NMS_IOU, TOP_K, blob, published, run
 
 SIZE = 640
 THRESHOLD = 0.7
-NMS_IOU = 0.3
-TOP_K = 5000
 MAX_PIXELS = 100_000_000
 TIMED_ROUNDS = 200
 
@@ -77,7 +76,7 @@ def main() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
     # PRelu's kernel costs more where the signs of its input cannot be predicted, so noise flatters the prepared form.
     for name, crop in (("a face", np.ascontiguousarray(portrait[62:174, 167:279])), ("noise", noise)):
-        prepared_ms, published_ms = times(crop, scorer, _published(quality_path))
+        prepared_ms, published_ms = times(crop, scorer, published(quality_path))
         ratio = prepared_ms / published_ms
         print(f"{name:7} prepared {prepared_ms:5.2f} ms, published {published_ms:5.2f} ms, ratio {ratio:.2f}")
 
@@ -85,7 +84,7 @@ def main() -> None:
 def compare(photos: Sequence[Path], detector_path: Path, quality_path: Path, scorer: QualityScorer) -> Apart:
     """Every step on every photo, on the copy that detection looks at."""
     prepared_detector = _prepared(detector_path, "detector")
-    published_quality, published_detector = _published(quality_path), _published(detector_path)
+    published_quality, published_detector = published(quality_path), published(detector_path)
     detector = Detector(prepared_detector, threshold=THRESHOLD, size=SIZE, nms_iou=NMS_IOU, top_k=TOP_K)
     theirs = cv2.FaceDetectorYN.create(str(detector_path), "", (SIZE, SIZE), THRESHOLD, NMS_IOU, TOP_K)
     network = cv2.dnn.readNetFromONNX(str(quality_path))
@@ -108,20 +107,20 @@ def compare(photos: Sequence[Path], detector_path: Path, quality_path: Path, sco
         apart.points = max(apart.points, float(np.abs(ours - rows[:, :14]).max(initial=0)))
         for landmarks in found.landmarks:
             crop = align(image, landmarks)
-            blob = _blob(crop)
-            network.setInput(blob)
+            batch = blob(crop)
+            network.setInput(batch)
             score = scorer.score(crop[np.newaxis])[0]
             apart.scores = max(apart.scores, float(np.abs(network.forward() - score).max()))
-            apart.models = max(apart.models, float(np.abs(_run(published_quality, blob)[0] - score).max()))
+            apart.models = max(apart.models, float(np.abs(run(published_quality, batch)[0] - score).max()))
             apart.faces += 1
         # The published detector takes this one size.
         square = np.asarray(cv2.dnn.blobFromImage(cv2.resize(image, (SIZE, SIZE))), np.float32)
-        for mine, published in zip(prepared_detector.run(square), _run(published_detector, square), strict=True):
-            apart.models = max(apart.models, float(np.abs(mine - published).max()))
+        for mine, expected in zip(prepared_detector.run(square), run(published_detector, square), strict=True):
+            apart.models = max(apart.models, float(np.abs(mine - expected).max()))
     return apart
 
 
-def times(crop: NDArray[np.uint8], scorer: QualityScorer, published: ort.InferenceSession) -> tuple[float, float]:
+def times(crop: NDArray[np.uint8], scorer: QualityScorer, other: ort.InferenceSession) -> tuple[float, float]:
     """Milliseconds a crop, in turn, so that whatever else runs here slows both."""
     prepared_s, published_s = [], []
     for _ in range(TIMED_ROUNDS):
@@ -129,7 +128,7 @@ def times(crop: NDArray[np.uint8], scorer: QualityScorer, published: ort.Inferen
         scorer.score(crop[np.newaxis])
         prepared_s.append(time.perf_counter() - started)
         started = time.perf_counter()
-        _run(published, _blob(crop))
+        run(other, blob(crop))
         published_s.append(time.perf_counter() - started)
     return 1000 * median(prepared_s), 1000 * median(published_s)
 
@@ -138,28 +137,11 @@ def _prepared(path: Path, kind: Kind) -> Session:
     return open_session(prepare(find(str(path), kind, ""), default_cache_dir()), Device.CPU)
 
 
-def _published(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 def _scaled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The copy that detection looks at, so that both detectors see the same pixels."""
     height, width = image.shape[:2]
     scale = min(1.0, SIZE / max(height, width))
     return np.asarray(cv2.resize(image, (max(1, round(width * scale)), max(1, round(height * scale)))), np.uint8)
-
-
-def _blob(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-    blob = cv2.dnn.blobFromImage(crop, 1 / 127.5, (112, 112), (127.5, 127.5, 127.5), swapRB=True)
-    return np.asarray(blob, np.float32)
-
-
-def _run(session: ort.InferenceSession, blob: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    outputs: list[NDArray[np.float32]] = session.run(None, {session.get_inputs()[0].name: blob})
-    return outputs
 
 
 if __name__ == "__main__":

@@ -1,0 +1,171 @@
+"""The competitors that need servers: `fiqa worker` and the naive worker, on a real Redis and a real S3."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from celery.result import AsyncResult, ResultSet
+
+from fiqa_producer import Client, Item
+from fiqa_producer.contract import JobState
+from fiqa_producer.status import JobStatus
+from tests.bench import cores, naive
+from tests.bench.loops import Slice
+
+BUCKET: Final = "bench"
+HOME: Final = f"s3://{BUCKET}/fiqa"
+_STOP_S: Final = 30
+_JOB_TIMEOUT_S: Final = 600
+_POLL_S: Final = 0.05
+_LOG_LINES_SHOWN: Final = 15
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSlice:
+    """A job, as the ledger timed it.
+
+    Attributes:
+        idle: of each core meanwhile, 0 to 1.
+        others_ms: processor time of all else on this machine an image: Redis, S3, this program, and what is not ours.
+    """
+
+    slice: Slice
+    idle: dict[int, float]
+    others_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """MB of a worker's child; None where this system does not tell."""
+
+    at_rest: float | None
+    peak: float | None
+
+
+@contextmanager
+def process(command: Sequence[str], env: Mapping[str, str], log: Path, on: Sequence[int]) -> Iterator[int]:
+    """A process of ours on the given cores, asked to end after the block; its id."""
+    with log.open("wb") as file, cores.pinned(on):
+        started = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        yield started.pid
+        if started.poll() is not None:
+            raise RuntimeError(f"{command[0]} ended by itself:\n{_tail(log)}")
+    finally:
+        started.terminate()
+        try:
+            started.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()
+
+
+class System:
+    """`fiqa worker` with so many processes on a Redis of its own, warm."""
+
+    def __init__(self, redis_url: str, pid: int, log: Path) -> None:
+        self._client = Client(redis_url, HOME)
+        self._pid = pid
+        self._log = log
+
+    @classmethod
+    @contextmanager
+    def start(cls, redis_url: str, processes: int, log: Path, on: Sequence[int]) -> Iterator[Self]:
+        """Args: on: cores that the worker, all its processes, may use."""
+        command = ["fiqa_producer", "worker", "--concurrency", str(processes)]
+        with process(command, {"FIQA_REDIS_URL": redis_url}, log, on) as pid:
+            system = cls(redis_url, pid, log)
+            with closing(system._client):
+                yield system
+
+    def job(self, uris: Sequence[str], *, chunk_size: int | None) -> SystemSlice:
+        """Score these photos, all of which must decode.
+
+        Raises:
+            RuntimeError: the job did not succeed, or a photo failed.
+        """
+        job = self._client.submit([Item(uri=uri) for uri in uris], name="bench", chunk_size=chunk_size)
+        self._wait_for(job.id, started=True)
+        everyone, before = cores.descendants(self._pid), cores.times()
+        worker_s = cores.processor_s(everyone)
+        status = self._wait_for(job.id)
+        after = cores.times()
+        worker_s = cores.processor_s(everyone) - worker_s
+        if status.state is not JobState.SUCCEEDED or status.failed or status.started is None or status.finished is None:
+            raise RuntimeError(f"the job {status.state}, {status.failed_by_code}: {status.reason}\n{_tail(self._log)}")
+        return SystemSlice(
+            Slice(status.images, status.faces, status.finished - status.started, worker_s),
+            cores.idle(before, after),
+            1000 * max(0.0, cores.busy_s(before, after) - worker_s) / status.images,
+        )
+
+    def child(self) -> int:
+        """The process that scores, or one of them: the one that holds the most."""
+        return max(cores.descendants(self._pid), key=lambda pid: cores.memory_mb(pid, "VmRSS") or 0)
+
+    def _wait_for(self, job_id: str, *, started: bool = False) -> JobStatus:
+        """The status of a job once it is finished, or started."""
+        deadline = time.monotonic() + _JOB_TIMEOUT_S
+        while True:
+            status = self._client.status(job_id)
+            if status.is_finished or (started and status.started):
+                return status
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"job {job_id} is {status.state} after {_JOB_TIMEOUT_S} s\n{_tail(self._log)}")
+            time.sleep(_POLL_S)
+
+
+def first_result_s(redis_url: str, uri: str, log: Path, on: Sequence[int]) -> float:
+    """Seconds from the start of a worker to the result of a photo that waits for it, stored and counted."""
+    with closing(Client(redis_url, HOME)) as client:
+        job = client.submit([uri])
+        begun = time.time()
+        with process(["fiqa_producer", "worker", "--concurrency", "1"], {"FIQA_REDIS_URL": redis_url}, log, on):
+            status = client.wait(job.id, _JOB_TIMEOUT_S)
+    if status.finished is None or status.failed:
+        raise RuntimeError(f"no first result: {status.failed_by_code}\n{_tail(log)}")
+    return status.finished - begun
+
+
+class Naive:
+    """The naive worker, one process."""
+
+    def __init__(self, redis_url: str, pid: int) -> None:
+        self._app = naive.make_app(redis_url)
+        self._pid = pid
+
+    @classmethod
+    @contextmanager
+    def start(cls, redis_url: str, log: Path, on: Sequence[int]) -> Iterator[Self]:
+        command = ["celery", "-A", "tests.bench.naive", "worker", "--concurrency", "1", "--loglevel", "WARNING"]
+        with process(command, {"BENCH_REDIS_URL": redis_url}, log, on) as pid:
+            yield cls(redis_url, pid)
+
+    def turn(self, keys: Sequence[str]) -> Slice:
+        """One task an image; timed from the first that began to the last that ended."""
+        everyone = cores.descendants(self._pid)
+        processor_s = cores.processor_s(everyone)
+        sent: list[AsyncResult[Any]] = [self._app.send_task(naive.TASK, (BUCKET, key)) for key in keys]
+        answers = ResultSet(sent, app=self._app).get(timeout=_JOB_TIMEOUT_S)
+        processor_s = cores.processor_s(everyone) - processor_s
+        seconds = max(answer["finished"] for answer in answers) - min(answer["started"] for answer in answers)
+        return Slice(len(answers), sum(len(answer["scores"]) for answer in answers), seconds, processor_s)
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:])

@@ -1,0 +1,116 @@
+"""The benchmark runs whole, on the project's own photos and models, and every competitor does the work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from fiqa_worker.pipeline import Pipeline
+from fiqa_worker.settings import WorkerSettings
+from tests.bench import photos
+from tests.bench.figures import COMPETITORS, LIMIT, NAIVE, PIPELINE, RATIOS, REFERENCE, SYSTEM, SYSTEM_2
+
+ROOT: Final = Path(__file__).parents[1]
+FIQA: Final = (LIMIT, PIPELINE, SYSTEM, SYSTEM_2)
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.bench", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """What the quick benchmark printed, and its JSON."""
+    file = tmp_path_factory.mktemp("bench") / "figures.json"
+    done = bench("--quick", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(file.read_text())
+
+
+# The servers, five kinds of workers and a reference that takes a second a photo, on a machine that others may use.
+SLOW: Final = pytest.mark.timeout(500)
+
+
+@SLOW
+def test_every_competitor_has_its_turn_on_every_set(quick: tuple[str, dict[str, Any]]) -> None:
+    _, figures = quick
+    assert [one["name"] for one in figures["sets"]] == ["demo", "12mp"]
+    for one in figures["sets"]:
+        assert tuple(one["competitors"]) == COMPETITORS
+        for competitor in one["competitors"].values():
+            assert competitor["images_per_s"]["min"] > 0
+            assert all(images % one["photos"] == 0 for images in competitor["images"])
+        assert set(one["ratios"]) == set(RATIOS)
+        assert all(ratio["median"] > 0 for ratio in one["ratios"].values())
+        assert all(ratio["median"] > 0 for ratio in one["processor_ratios"].values())
+
+
+@SLOW
+def test_all_ways_through_fiqa_find_the_same_faces(quick: tuple[str, dict[str, Any]]) -> None:
+    _, figures = quick
+    for one in figures["sets"]:
+        faces = {name: one["competitors"][name]["faces_per_image"] for name in COMPETITORS}
+        assert {faces[name] for name in FIQA} == {1.0}
+        assert faces[REFERENCE] == faces[NAIVE]
+
+
+@SLOW
+def test_stages_the_machine_memory_and_starts_are_told(quick: tuple[str, dict[str, Any]]) -> None:
+    _, figures = quick
+    for one in figures["sets"]:
+        assert all(one["stages_ms"][stage] > 0 for stage in ("decode", "detect", "align", "score"))
+        for machine in one["machine"].values():
+            assert all(0 <= share <= 1 for share in machine["idle"].values())
+            assert machine["others_ms"] >= 0
+    assert figures["memory_mb"]["at_rest"] > 0
+    assert all(start["worker_s"] > 0 and start["run_s"] > 0 for start in figures["starts"])
+    assert len(figures["starts"]) == figures["rounds"] == 1
+
+
+@SLOW
+def test_the_tables_show_the_same(quick: tuple[str, dict[str, Any]]) -> None:
+    printed, figures = quick
+    for words in (
+        "reference: ",
+        "limit: ",
+        "pipeline, ",
+        "system, 1 process",
+        "system, 2 processes",
+        "naive worker",
+        *RATIOS,
+    ):
+        assert words in printed
+    for name in figures["machine"].values():
+        assert name.split()[0] in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--models", "."), "bench: --models .: it holds no face_detection_yunet_2023mar.onnx"),
+        (("--data", "deploy"), "bench: deploy: no photos below it"),
+        (("--sets", "lfw"), "bench: --sets: there is no lfw with this --data"),
+    ],
+)
+def test_what_is_wrong_is_one_line(words: Sequence[str], line: str) -> None:
+    done = bench(*words)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(line)
+    assert "Traceback" not in done.stderr
+
+
+def test_made_photos_are_the_same_bytes_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIQA_DETECTOR", "builtin_detector")
+    monkeypatch.setenv("FIQA_QUALITY_MODEL", "builtin_quality")
+    detector = Pipeline.load(WorkerSettings.load()).detector
+    (first,) = photos.collect(None, tmp_path / "first", detector, names=["groups"], quick=True)
+    (second,) = photos.collect(None, tmp_path / "second", detector, names=["groups"], quick=True)
+    assert [path.read_bytes() for path in first.files] == [path.read_bytes() for path in second.files]
