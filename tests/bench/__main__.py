@@ -1,13 +1,13 @@
-"""`python -m tests.bench`: speed, side by side; `... parity` and `... local_run` are the other two measurements."""
+"""`python -m tests.bench`: speed, side by side; with a name first, one of the other measurements."""
 
 from __future__ import annotations
 
 import sys
 from typing import Final
 
-from tests.bench import local_run, parity, speed
+from tests.bench import bulk, local_run, memory, parity, speed
 
-_OTHERS: Final = {"parity": parity.main, "local_run": local_run.main}
+_OTHERS: Final = {"bulk": bulk.main, "local_run": local_run.main, "memory": memory.main, "parity": parity.main}
 
 if __name__ == "__main__":
     other = _OTHERS.get(sys.argv[1]) if sys.argv[1:] else None

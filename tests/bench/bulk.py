@@ -1,6 +1,6 @@
 """What jobs of any size cost: submitting, Redis memory, status, tickets, a small job beside a large one, a whole run.
 
-`python -m tests.bench.bulk [--images N] [--large N] [--run N]`. Redis is real, workers are real but score nothing, so
+`python -m tests.bench bulk [--images N] [--large N] [--run N]`. Redis is real, workers are real but score nothing, so
 what is measured is everything around the scoring. Times are this machine's; ratios and bytes are what travels.
 """
 
@@ -47,7 +47,7 @@ print(job.id, time.perf_counter() - started, resource.getrusage(resource.RUSAGE_
 
 def main() -> None:
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.bulk", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench bulk", description=__doc__)
     parser.add_argument("--images", type=int, default=1_000_000, help="of the usual job")
     parser.add_argument("--large", type=int, default=10_000_000, help="of the large one")
     parser.add_argument("--run", type=int, default=10_000_000, help="of the job that is run to its end; 0: none")
@@ -227,7 +227,3 @@ def _worker(url: str, folder: Path, environment: Mapping[str, str]) -> Iterator[
 
 def _console() -> Console:
     return Console(stderr=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """`fiqa run` beside the pipeline alone: images a second with as many processes, and the time to the first result.
 
-    python -m tests.bench.local_run FOLDER [--processes N] [--rounds N]
+    python -m tests.bench local_run FOLDER [--processes N] [--rounds N]
 
 Both run in turn, so that a machine that others use slows them alike. Models come from FIQA_DETECTOR and
 FIQA_QUALITY_MODEL, or as `fiqa run` finds them.
@@ -99,7 +99,3 @@ def first_result_s(folder: Path) -> float:
     if not line:
         raise RuntimeError("no result")
     return took
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Resident memory of a worker over many images: a table over the run, and the growth after the first 5,000.
 
-    python -m tests.bench.memory [--images 100000]
+    python -m tests.bench memory [--images 100000]
 
 One real worker with one child and the built-in models scores a few dozen made photos again and again, of all the ways
 that images end: scored, without a face, broken.
@@ -122,7 +122,3 @@ def pool_child(main_pid: int) -> int:
 def resident_mb(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-if __name__ == "__main__":
-    main()

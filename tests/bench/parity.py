@@ -1,6 +1,6 @@
 """How far fiqa's steps are from OpenCV's own, and the prepared models from the published ones.
 
-    python -m tests.bench.parity --data FOLDER --models FOLDER [--quality FILE]
+    python -m tests.bench parity --data FOLDER --models FOLDER [--quality FILE]
 
 The models' FOLDER holds face_detection_yunet_2023mar.onnx and ediffiqa_tiny_jun2024.onnx, or what --quality names.
 """
@@ -142,7 +142,3 @@ def _scaled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     scale = min(1.0, SIZE / max(height, width))
     return np.asarray(cv2.resize(image, (max(1, round(width * scale)), max(1, round(height * scale)))), np.uint8)
-
-
-if __name__ == "__main__":
-    main()
