@@ -10,9 +10,6 @@ import signal
 import threading
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fiqa_producer.cli import main
 from fiqa_worker import images, pipeline
 
@@ -21,18 +18,18 @@ HANGS: Final = b"fiqa test: hangs"
 RAISES: Final = b"fiqa test: raises"
 
 
-def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+def decode_reduced(data: bytes, *, max_pixels: int, long_side: float) -> images.Picture:
     if data.startswith(KILLS):
         os.kill(os.getpid(), signal.SIGKILL)
     if data.startswith(HANGS):
         threading.Event().wait()
     if data.startswith(RAISES):
         raise RuntimeError("planted")
-    return images.decode(data, max_pixels=max_pixels)
+    return images.decode_reduced(data, max_pixels=max_pixels, long_side=long_side)
 
 
 # The second name is this module's in the pool's children.
 if __name__ in {"__main__", "__mp_main__"}:
-    setattr(pipeline, "decode", decode)  # noqa: B010  to mypy it is no attribute of that module
+    setattr(pipeline, "decode_reduced", decode_reduced)  # noqa: B010  to mypy it is no attribute of that module
 if __name__ == "__main__":
     main()

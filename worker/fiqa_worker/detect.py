@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,9 +34,18 @@ class Detections:
     def __len__(self) -> int:
         return len(self.confidences)
 
+    def scaled(self, factor: int) -> Detections:
+        """The same faces in an image that is so many times as large."""
+        return Detections(self.boxes * factor, self.landmarks * factor, self.confidences)
+
+
+NO_FACES: Final = Detections(
+    np.empty((0, 4), np.float32), np.empty((0, _LANDMARKS, 2), np.float32), np.empty(0, np.float32)
+)
+
 
 class Detector:
-    """Finds faces. One at a time: it reuses the memory of its input.
+    """Finds faces. One thread at a time: it reuses the memory of its input.
 
     Args:
         session: a prepared detector.
@@ -50,11 +60,13 @@ class Detector:
     ) -> None:
         self._session = session
         self._threshold = threshold
+        self._candidate = threshold * threshold * 0.999
         self._size = size
         self._nms_iou = nms_iou
         self._top_k = top_k
-        self._blob = np.zeros((1, 3, 0, 0), np.float32)
-        self._filled = (0, 0)
+        self._blob = np.zeros((0, 3, 0, 0), np.float32)
+        self._filled: list[tuple[int, int]] = []
+        self._planes = np.empty((3, 0, 0), np.uint8)
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """Find the faces of an image.
@@ -62,48 +74,73 @@ class Detector:
         Args:
             image: H x W x 3, BGR.
         """
-        small = _scaled_down(image, self._size)
-        blob = self._fill(small)
-        outputs = dict(zip(self._session.output_names, self._session.run(blob), strict=True))
-        faces = self._suppress(self._decode(outputs, blob.shape[3]))
-        faces = faces[np.argsort(-faces[:, 2] * faces[:, 3], kind="stable")]
-        height, width = image.shape[:2]
-        back = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
-        points = faces[:, :14].reshape(-1, 2 + _LANDMARKS, 2) * back
-        return Detections(
-            boxes=np.ascontiguousarray(points[:, :2].reshape(-1, 4)),
-            landmarks=np.ascontiguousarray(points[:, 2:]),
-            confidences=np.ascontiguousarray(faces[:, 14]),
-        )
+        return self.detect_all([image])[0]
 
-    def _fill(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Lay the image into the top left of the network's input, 1 x 3 x H x W; the rest is black."""
-        height, width = image.shape[:2]
-        padded = tuple(-(-side // _MULTIPLE) * _MULTIPLE for side in (height, width))
-        if self._blob.shape[2:] != padded:
-            self._blob = np.zeros((1, 3, *padded), np.float32)
-        elif self._filled != (height, width):
+    def detect_all(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Find the faces of each image, in batches that suit the device.
+
+        Args:
+            images: each H x W x 3, BGR.
+        """
+        copies = [_scaled_down(image, self._size) for image in images]
+        # Only images that fill the network alike go together, so that a batch finds what each image alone would.
+        alike: dict[tuple[int, int], list[int]] = {}
+        for index, copy in enumerate(copies):
+            alike.setdefault((_padded(copy.shape[0]), _padded(copy.shape[1])), []).append(index)
+        found: dict[int, Detections] = {}
+        size = self._session.batch_size
+        for shape, indices in alike.items():
+            for start in range(0, len(indices), size):
+                batch = indices[start : start + size]
+                rows = self._detect_batch([copies[index] for index in batch], shape)
+                found |= {
+                    index: _in_pixels_of(images[index], copies[index], faces)
+                    for index, faces in zip(batch, rows, strict=True)
+                }
+        return [found[index] for index in range(len(images))]
+
+    def _detect_batch(
+        self, images: Sequence[NDArray[np.uint8]], shape: tuple[int, int]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Each image's faces, N x 15, in its pixels."""
+        blob = self._fill(images, shape)
+        outputs = dict(zip(self._session.output_names, self._session.run(blob), strict=True))
+        for index in range(len(images)):
+            yield self._suppress(self._decode(outputs, index, shape[1]))
+
+    def _fill(self, images: Sequence[NDArray[np.uint8]], shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Lay each image into the top left of its place in the network's input, N x 3 x H x W; the rest is black."""
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        if self._blob.shape != (len(images), 3, *shape):
+            self._blob = np.zeros((len(images), 3, *shape), np.float32)
+        elif self._filled != sizes:
             self._blob.fill(0)
-        self._filled = (height, width)
-        for channel in range(3):
-            self._blob[0, channel, :height, :width] = cv2.extractChannel(image, channel)
+        self._filled = sizes
+        for place, image, (rows, columns) in zip(self._blob, images, sizes, strict=True):
+            if self._planes.shape[1:] != (rows, columns):
+                self._planes = np.empty((3, rows, columns), np.uint8)
+            cv2.split(image, list(self._planes))
+            place[:, :rows, :columns] = self._planes
         return self._blob
 
-    def _decode(self, outputs: dict[str, NDArray[np.float32]], width: int) -> NDArray[np.float32]:
-        """Read the anchors above the threshold: N x 15: box, landmarks, confidence, in the network's pixels."""
+    def _decode(self, outputs: dict[str, NDArray[np.float32]], index: int, width: int) -> NDArray[np.float32]:
+        """Read one image's anchors above the threshold: N x 15: box, landmarks, confidence, in the network's pixels."""
         found = []
         for stride in _STRIDES:
-            cls, obj = outputs[f"cls_{stride}"][0, :, 0], outputs[f"obj_{stride}"][0, :, 0]
-            confidences = np.sqrt(np.clip(cls, 0, 1) * np.clip(obj, 0, 1))
-            (anchors,) = np.nonzero(confidences >= self._threshold)
+            cls, obj = outputs[f"cls_{stride}"][index, :, 0], outputs[f"obj_{stride}"][index, :, 0]
+            # Far fewer than all need what follows; a little below the threshold, since rounding may lift one over it.
+            (anchors,) = np.nonzero(cls * obj > self._candidate)
+            confidences = np.sqrt(np.clip(cls[anchors], 0, 1) * np.clip(obj[anchors], 0, 1))
+            above = confidences >= self._threshold
+            anchors, confidences = anchors[above], confidences[above]
             rows, columns = np.divmod(anchors, width // stride)
             origins = np.column_stack([columns, rows]).astype(np.float32)
-            shifts, scales = np.hsplit(outputs[f"bbox_{stride}"][0, anchors], 2)
+            shifts, scales = np.hsplit(outputs[f"bbox_{stride}"][index, anchors], 2)
             sides = np.exp(scales) * stride
             corners = (origins + shifts) * stride - sides / 2
-            points = outputs[f"kps_{stride}"][0, anchors].reshape(-1, _LANDMARKS, 2) + origins[:, np.newaxis]
+            points = outputs[f"kps_{stride}"][index, anchors].reshape(-1, _LANDMARKS, 2) + origins[:, np.newaxis]
             landmarks = (points * stride).reshape(-1, 2 * _LANDMARKS)
-            found.append(np.hstack([corners, sides, landmarks, confidences[anchors, np.newaxis]]))
+            found.append(np.hstack([corners, sides, landmarks, confidences[:, np.newaxis]]))
         return np.concatenate(found)
 
     def _suppress(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -114,6 +151,21 @@ class Detector:
         confidences = faces[:, 14].tolist()
         kept = cv2.dnn.NMSBoxes(boxes, confidences, self._threshold, self._nms_iou, top_k=self._top_k)
         return faces[np.asarray(kept, np.intp)]
+
+
+def _in_pixels_of(image: NDArray[np.uint8], copy: NDArray[np.uint8], faces: NDArray[np.float32]) -> Detections:
+    faces = faces[np.argsort(-faces[:, 2] * faces[:, 3], kind="stable")]
+    back = np.array([image.shape[1] / copy.shape[1], image.shape[0] / copy.shape[0]], np.float32)
+    points = faces[:, :14].reshape(-1, 2 + _LANDMARKS, 2) * back
+    return Detections(
+        boxes=np.ascontiguousarray(points[:, :2].reshape(-1, 4)),
+        landmarks=np.ascontiguousarray(points[:, 2:]),
+        confidences=np.ascontiguousarray(faces[:, 14]),
+    )
+
+
+def _padded(side: int) -> int:
+    return -(-side // _MULTIPLE) * _MULTIPLE
 
 
 def _scaled_down(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -1,45 +1,80 @@
 """Items to results: fetch ahead, decode, detect, align, score, in that order, once.
 
-Threads fetch while the caller's thread computes. What they hold is bounded in bytes, and an item always ends as exactly
-one result.
+Threads fetch while the caller's thread computes; where the models take batches, threads decode as well. What they hold
+is bounded in bytes, and an item always ends as exactly one result.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from fiqa_producer.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, Status
-from fiqa_worker.align import align
-from fiqa_worker.detect import Detector
+from fiqa_worker.ahead import ahead
+from fiqa_worker.align import CROP_SIZE, align
+from fiqa_worker.detect import NO_FACES, Detections, Detector
 from fiqa_worker.errors import ImageFailure
-from fiqa_worker.images import decode
+from fiqa_worker.images import Picture, decode_reduced
 from fiqa_worker.models import ModelFile, default_cache_dir, find
 from fiqa_worker.prepare import prepare
 from fiqa_worker.quality import QualityScorer
 from fiqa_worker.sessions import Session, open_session
-from fiqa_worker.settings import WorkerSettings
+from fiqa_worker.settings import Decode, WorkerSettings
 from fiqa_worker.sources import Fetcher
 
 _log = logging.getLogger(__name__)
 
-FETCH_THREADS: Final = 8
-_AHEAD: Final = 2 * FETCH_THREADS
-_MAX_BYTES_AHEAD: Final = 64 * 1024 * 1024
-_FIRST_GUESS_BYTES: Final = _MAX_BYTES_AHEAD // FETCH_THREADS
+FETCH_THREADS: Final = 16
+_MAX_BYTES_FETCHED: Final = 64 * 1024 * 1024
+_DECODE_THREADS: Final = 8
+_MAX_BYTES_DECODED: Final = 256 * 1024 * 1024
+
+# A face this wide has pixels enough for its crop, with some to spare for one that leans.
+_LEAST_FACE_WIDTH: Final = 1.5 * CROP_SIZE
 
 _SKIPPED: Final = {
     ErrorCode.WORKER_CRASHED: "the worker died while it worked on this image",
     ErrorCode.TIME_LIMIT: "the image took longer than FIQA_IMAGE_TIME_LIMIT_S",
 }
+
+
+def _no_crops() -> NDArray[np.uint8]:
+    return np.empty((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
+
+
+@dataclass(slots=True)
+class _Image:
+    """An item on its way to a result: its file, then its picture, then its faces; or why it failed."""
+
+    index: int
+    item: Item
+    data: bytes = b""
+    picture: Picture | None = None
+    found: Detections = NO_FACES
+    crops: NDArray[np.uint8] = field(default_factory=_no_crops)
+    faces: tuple[Face, ...] = ()
+    failure: ImageError | None = None
+    ms: float = 0.0
+
+    @property
+    def bytes_held(self) -> int:
+        return len(self.data) + (self.picture.pixels.nbytes if self.picture else 0)
+
+    def fail(self, error: Exception) -> None:
+        if isinstance(error, ImageFailure):
+            self.failure = ImageError(code=error.code, message=str(error))
+            return
+        # Without what may be a signature: whoever reads the log may not be who may read the image.
+        _log.error("%s: internal error", self.item.uri.partition("?")[0], exc_info=error)
+        self.failure = ImageError(code=ErrorCode.INTERNAL_ERROR, message=f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +84,8 @@ class Pipeline:
     Attributes:
         detector_name: as every result names it; likewise quality_model_name.
         max_pixels: of one image; more is too_many_pixels.
+        long_side: at least so many pixels are decoded, where the image has them.
+        batch_size: images that go through the models together.
     """
 
     fetcher: Fetcher
@@ -57,10 +94,16 @@ class Pipeline:
     detector_name: str
     quality_model_name: str
     max_pixels: int
+    long_side: float
+    batch_size: int
 
     @classmethod
-    def load(cls, settings: WorkerSettings) -> Self:
+    def load(cls, settings: WorkerSettings, *, batch_size: int | None = None) -> Self:
         """Find, prepare and open the models; nothing is downloaded.
+
+        Args:
+            settings: of the worker.
+            batch_size: images that go through the models together; None for what suits the device.
 
         Raises:
             ModelError: a model is missing, is not the pinned file, or does not load.
@@ -69,13 +112,16 @@ class Pipeline:
         quality = find(settings.quality_model, "quality", settings.models_dir)
         cv2.setNumThreads(1)  # the processes are the parallelism
         threshold = settings.detect_threshold or detector.threshold
+        session = _session(detector, settings, batch_size)
         return cls(
             fetcher=Fetcher(settings.allowed_sources, max_bytes=settings.max_image_bytes),
-            detector=Detector(_session(detector, settings), threshold=threshold, size=settings.detect_size),
-            scorer=QualityScorer(_session(quality, settings)),
+            detector=Detector(session, threshold=threshold, size=settings.detect_size),
+            scorer=QualityScorer(_session(quality, settings, batch_size)),
             detector_name=detector.name,
             quality_model_name=quality.name,
             max_pixels=settings.max_image_pixels,
+            long_side=settings.detect_size if settings.decode is Decode.FAST else math.inf,
+            batch_size=session.batch_size,
         )
 
     def run(
@@ -92,126 +138,156 @@ class Pipeline:
             items: the images.
             skips: items by index that are not touched, and the code they end with.
             touch: told of each item before its compute begins; with `one_by_one` before it is fetched as well.
-            one_by_one: fetch nothing ahead.
+            one_by_one: fetch and decode nothing ahead, and let no two images go through a model together.
         """
-        fetched = self._fetch_each(items, skips, touch) if one_by_one else self._fetch_ahead(items, skips, touch)
-        for index, data in fetched:
-            if index in skips:
-                yield self._failed(items[index], skips[index], _SKIPPED[skips[index]])
-            else:
-                yield self._score(items[index], data)
+        todo = (_Image(index, item) for index, item in enumerate(items) if index not in skips)
+        opened = self._opened_each(todo, touch) if one_by_one else self._opened(todo, touch)
+        images = (
+            _Image(index, item, failure=ImageError(code=skips[index], message=_SKIPPED[skips[index]]))
+            if index in skips
+            else next(opened)
+            for index, item in enumerate(items)
+        )
+        for batch in _batches(images, 1 if one_by_one else self.batch_size):
+            self._score([image for image in batch if image.picture], touch)
+            yield from map(self._result, batch)
 
-    def _fetch_each(
-        self, items: Sequence[Item], skips: Mapping[int, ErrorCode], touch: Callable[[int], None]
-    ) -> Iterator[tuple[int, bytes | Exception]]:
-        for index, item in enumerate(items):
-            if index in skips:
-                yield index, b""
-                continue
-            touch(index)
-            yield index, _fetch(self.fetcher, item)
+    def _opened_each(self, todo: Iterable[_Image], touch: Callable[[int], None]) -> Iterator[_Image]:
+        for image in todo:
+            touch(image.index)
+            yield self._open(self._fetch(image))
 
-    def _fetch_ahead(
-        self, items: Sequence[Item], skips: Mapping[int, ErrorCode], touch: Callable[[int], None]
-    ) -> Iterator[tuple[int, bytes | Exception]]:
-        pool = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
-        waiting: deque[Future[bytes | Exception]] = deque()
-        todo = iter([index for index in range(len(items)) if index not in skips])
-        largest = _FIRST_GUESS_BYTES
+    def _opened(self, todo: Iterable[_Image], touch: Callable[[int], None]) -> Iterator[_Image]:
+        fetched = ahead(
+            self._fetch,
+            todo,
+            threads=FETCH_THREADS,
+            depth=2 * FETCH_THREADS,
+            size=lambda image: len(image.data),
+            max_bytes=_MAX_BYTES_FETCHED,
+        )
+        if self.batch_size > 1:
+            yield from self._in_threads(self._open, fetched, touch)
+            return
+        for image in fetched:
+            touch(image.index)
+            yield self._open(image)
+
+    def _in_threads(
+        self, work: Callable[[_Image], _Image], todo: Iterable[_Image], touch: Callable[[int], None]
+    ) -> Iterator[_Image]:
+        return ahead(
+            work,
+            todo,
+            threads=_DECODE_THREADS,
+            depth=self.batch_size + _DECODE_THREADS,
+            size=lambda image: image.bytes_held,
+            max_bytes=_MAX_BYTES_DECODED,
+            waiting_for=lambda image: touch(image.index),
+        )
+
+    def _fetch(self, image: _Image) -> _Image:
         try:
-            for index in range(len(items)):
-                if index in skips:
-                    yield index, b""
-                    continue
-                while not waiting or (len(waiting) < _AHEAD and _held(waiting, largest) + largest <= _MAX_BYTES_AHEAD):
-                    following = next(todo, None)
-                    if following is None:
-                        break
-                    waiting.append(pool.submit(_fetch, self.fetcher, items[following]))
-                data = waiting.popleft().result()
-                largest = max(largest, _size(data))
-                touch(index)
-                yield index, data
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            image.data = self.fetcher.fetch(image.item.uri, image.item.version)
+        except Exception as error:  # noqa: BLE001  recorded as this image's result
+            image.fail(error)
+        return image
 
-    def _score(self, item: Item, data: bytes | Exception) -> ImageResult:
+    def _open(self, image: _Image) -> _Image:
+        if image.failure:
+            return image
         started = time.perf_counter()
-        size: ImageSize | None = None
         try:
-            if isinstance(data, Exception):
-                raise data  # noqa: TRY301  what kept it in the fetching thread is handled where all else is
-            image = decode(data, max_pixels=self.max_pixels)
-            size = ImageSize(width=image.shape[1], height=image.shape[0])
-            found = self.detector.detect(image)
-            faces: tuple[Face, ...] = ()
-            if len(found.boxes):
-                crops = np.stack([align(image, landmarks) for landmarks in found.landmarks])
-                faces = tuple(
-                    Face(box=box, confidence=confidence, landmarks=landmarks, quality=quality)
-                    for box, confidence, landmarks, quality in zip(
-                        found.boxes.tolist(),
-                        found.confidences.tolist(),
-                        found.landmarks.tolist(),
-                        self.scorer.score(crops).tolist(),
-                        strict=True,
-                    )
+            image.picture = decode_reduced(image.data, max_pixels=self.max_pixels, long_side=self.long_side)
+        except Exception as error:  # noqa: BLE001  recorded as this image's result
+            image.fail(error)
+        image.ms += _ms_since(started)
+        return image
+
+    def _score(self, images: Sequence[_Image], touch: Callable[[int], None]) -> None:
+        """Fill in the faces of images that have their pictures, or why that failed."""
+        if not images:
+            return
+        started = time.perf_counter()
+        try:
+            self._find_and_score(images, touch)
+        except Exception as error:  # noqa: BLE001  recorded as this image's result
+            if len(images) > 1:  # no image may suffer for another
+                for image in images:
+                    self._score([image], touch)
+                return
+            images[0].fail(error)
+        for image in images:
+            image.ms += _ms_since(started) / len(images)
+
+    def _find_and_score(self, images: Sequence[_Image], touch: Callable[[int], None]) -> None:
+        pictures = [image.picture for image in images if image.picture]
+        for image, picture, found in zip(
+            images, pictures, self.detector.detect_all([picture.pixels for picture in pictures]), strict=True
+        ):
+            image.found = found.scaled(picture.reduction)
+        aligned = self._in_threads(self._align, images, touch) if len(images) > 1 else map(self._align, images)
+        scores = iter(self.scorer.score(np.concatenate([image.crops for image in aligned])).tolist())
+        for image in images:
+            image.faces = tuple(
+                Face(box=box, confidence=confidence, landmarks=landmarks, quality=next(scores))
+                for box, confidence, landmarks in zip(
+                    image.found.boxes.tolist(),
+                    image.found.confidences.tolist(),
+                    image.found.landmarks.tolist(),
+                    strict=True,
                 )
-        except ImageFailure as failure:
-            return self._failed(item, failure.code, str(failure), size, _ms_since(started))
-        except Exception as error:  # noqa: BLE001  logged, and recorded as this image's result
-            # Without what may be a signature: whoever reads the log may not be who may read the image.
-            _log.exception("%s: internal error", item.uri.partition("?")[0])
-            message = f"{type(error).__name__}: {error}"
-            return self._failed(item, ErrorCode.INTERNAL_ERROR, message, size, _ms_since(started))
+            )
+
+    def _align(self, image: _Image) -> _Image:
+        """Cut out the faces, from a larger copy where they are too small in the one that was looked at."""
+        if image.picture is None or not len(image.found):
+            return image
+        pixels, reduction = image.picture.pixels, image.picture.reduction
+        width = float(image.found.boxes[:, 2].min())
+        if reduction > 1 and width < _LEAST_FACE_WIDTH * reduction:
+            long_side = max(image.picture.width, image.picture.height)
+            enough = decode_reduced(
+                image.data, max_pixels=self.max_pixels, long_side=_LEAST_FACE_WIDTH * long_side / max(width, 1.0)
+            )
+            pixels, reduction = enough.pixels, enough.reduction
+        # A pixel's middle is at its whole number, in both copies.
+        places = (image.found.landmarks + 0.5) / reduction - 0.5
+        image.crops = np.stack([align(pixels, landmarks) for landmarks in places])
+        return image
+
+    def _result(self, image: _Image) -> ImageResult:
+        status = Status.FAILED if image.failure else Status.SCORED if image.faces else Status.NO_FACE
+        picture = image.picture
         return ImageResult(
-            uri=item.uri,
-            id=item.id,
-            version=item.version,
-            status=Status.SCORED if faces else Status.NO_FACE,
-            image=size,
-            faces=faces,
+            uri=image.item.uri,
+            id=image.item.id,
+            version=image.item.version,
+            status=status,
+            image=ImageSize(width=picture.width, height=picture.height) if picture else None,
+            faces=() if image.failure else image.faces,
+            error=image.failure,
             detector=self.detector_name,
             quality_model=self.quality_model_name,
-            ms=_ms_since(started),
-        )
-
-    def _failed(
-        self, item: Item, code: ErrorCode, message: str, size: ImageSize | None = None, ms: float = 0.0
-    ) -> ImageResult:
-        return ImageResult(
-            uri=item.uri,
-            id=item.id,
-            version=item.version,
-            status=Status.FAILED,
-            image=size,
-            error=ImageError(code=code, message=message),
-            detector=self.detector_name,
-            quality_model=self.quality_model_name,
-            ms=ms,
+            ms=round(image.ms, 3),
         )
 
 
-def _fetch(fetcher: Fetcher, item: Item) -> bytes | Exception:
-    """The image's bytes, or what kept them: raised where the item becomes a result, not in the fetching thread."""
-    try:
-        return fetcher.fetch(item.uri, item.version)
-    except Exception as error:  # noqa: BLE001  handed on, nothing is swallowed
-        return error
-
-
-def _size(data: bytes | Exception) -> int:
-    return len(data) if isinstance(data, bytes) else 0
-
-
-def _held(fetches: Iterable[Future[bytes | Exception]], largest: int) -> int:
-    """Bytes that these hold, or may come to hold: those still under way are taken to be as large as the largest yet."""
-    return sum(_size(fetch.result()) if fetch.done() else largest for fetch in fetches)
+def _batches(images: Iterable[_Image], size: int) -> Iterator[list[_Image]]:
+    """So many images at a time, or fewer where they are large."""
+    batch: list[_Image] = []
+    for image in images:
+        batch.append(image)
+        if len(batch) >= size or sum(one.bytes_held for one in batch) >= _MAX_BYTES_DECODED:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _ms_since(started: float) -> float:
-    return round((time.perf_counter() - started) * 1000, 3)
+    return (time.perf_counter() - started) * 1000
 
 
-def _session(model: ModelFile, settings: WorkerSettings) -> Session:
-    return open_session(prepare(model, default_cache_dir()), settings.device)
+def _session(model: ModelFile, settings: WorkerSettings, batch_size: int | None) -> Session:
+    return open_session(prepare(model, default_cache_dir()), settings.device, batch_size=batch_size)

@@ -26,6 +26,11 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class Decode(StrEnum):
+    FULL = "full"
+    FAST = "fast"
+
+
 def _multiple_of_32(size: int) -> int:
     if size % 32:
         raise ValueError("must be a multiple of 32, since the detector's strides go up to 32")
@@ -49,6 +54,8 @@ class WorkerSettings(Settings):
         detector: a name of the registry, or the path of an .onnx file of the same interface.
         quality_model: likewise.
         detect_size: long side in pixels of the copy that detection looks at.
+        decode: fast decodes a JPEG that is larger than detection needs at a half, a quarter or an eighth of its size,
+            and again where a face is too small in that copy; full always decodes all of it.
         detect_threshold: least confidence of a face; None: the detector's own.
         image_time_limit_s: what takes longer to decode and score ends as time_limit.
         allowed_sources: URI prefixes that this worker may read, comma-separated; file:// only where listed.
@@ -63,6 +70,7 @@ class WorkerSettings(Settings):
     quality_model: str = "ediffiqa_tiny_jun2024"
     device: Device = Device.AUTO
     detect_size: Annotated[int, Field(ge=64, le=4096), AfterValidator(_multiple_of_32)] = 640
+    decode: Decode = Decode.FAST
     detect_threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     max_image_bytes: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
     max_image_pixels: Annotated[int, Field(gt=0)] = 100_000_000
