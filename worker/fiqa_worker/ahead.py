@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,11 +22,11 @@ def ahead(
     max_bytes: int,
     waiting_for: Callable[[T], None] = lambda _: None,
 ) -> Iterator[R]:
-    """The results of `work`, in the order of `todo`.
+    """The results of `work`, in the order of `todo`. What it raises comes out in place of its result, and ends this.
 
     Args:
-        work: runs in the threads, and does not raise.
-        todo: read in the caller's thread.
+        work: runs in the threads.
+        todo: read in the caller's thread; holds no None.
         threads: that work.
         depth: results that are ready or under way at most.
         size: bytes of a result.
@@ -34,27 +35,37 @@ def ahead(
         waiting_for: told of each before its result is waited for.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
-    under_way: deque[tuple[T, Future[R]]] = deque()
+    waiting: deque[tuple[T, Future[R]]] = deque()
     rest = iter(todo)
+    lock = Lock()
+    under_way = ready_bytes = 0
     largest = max_bytes // threads
 
-    def held() -> int:
-        return sum(size(future.result()) if future.done() else largest for _, future in under_way)
+    def run(one: T) -> R:
+        nonlocal under_way, ready_bytes, largest
+        result = work(one)
+        with lock:
+            under_way -= 1
+            ready_bytes += size(result)
+            largest = max(largest, size(result))
+        return result
 
     try:
         while True:
-            while not under_way or (len(under_way) < depth and held() + largest <= max_bytes):
-                for following in rest:
-                    under_way.append((following, pool.submit(work, following)))
+            while not waiting or (len(waiting) < depth and ready_bytes + (under_way + 1) * largest <= max_bytes):
+                following = next(rest, None)
+                if following is None:
                     break
-                else:
-                    break
-            if not under_way:
+                with lock:
+                    under_way += 1
+                waiting.append((following, pool.submit(run, following)))
+            if not waiting:
                 return
-            first, future = under_way.popleft()
+            first, future = waiting.popleft()
             waiting_for(first)
             result = future.result()
-            largest = max(largest, size(result))
+            with lock:
+                ready_bytes -= size(result)
             yield result
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -125,22 +125,26 @@ class Detector:
 
     def _decode(self, outputs: dict[str, NDArray[np.float32]], index: int, width: int) -> NDArray[np.float32]:
         """Read one image's anchors above the threshold: N x 15: box, landmarks, confidence, in the network's pixels."""
-        found = []
+        found = [np.empty((0, 5 + 2 * _LANDMARKS), np.float32)]
         for stride in _STRIDES:
             cls, obj = outputs[f"cls_{stride}"][index, :, 0], outputs[f"obj_{stride}"][index, :, 0]
-            # Far fewer than all need what follows; a little below the threshold, since rounding may lift one over it.
-            (anchors,) = np.nonzero(cls * obj > self._candidate)
+            # Few of them need what follows. A little below the threshold, since rounding may lift one over it.
+            anchors = np.flatnonzero(cls * obj > self._candidate)
+            if not len(anchors):
+                continue
             confidences = np.sqrt(np.clip(cls[anchors], 0, 1) * np.clip(obj[anchors], 0, 1))
             above = confidences >= self._threshold
             anchors, confidences = anchors[above], confidences[above]
-            rows, columns = np.divmod(anchors, width // stride)
-            origins = np.column_stack([columns, rows]).astype(np.float32)
-            shifts, scales = np.hsplit(outputs[f"bbox_{stride}"][index, anchors], 2)
-            sides = np.exp(scales) * stride
-            corners = (origins + shifts) * stride - sides / 2
+            faces = np.empty((len(anchors), 5 + 2 * _LANDMARKS), np.float32)
+            origins = np.stack(np.divmod(anchors, width // stride)[::-1], axis=1).astype(np.float32)
+            boxes = outputs[f"bbox_{stride}"][index, anchors]
+            sides = np.exp(boxes[:, 2:]) * stride
+            faces[:, :2] = (origins + boxes[:, :2]) * stride - sides / 2
+            faces[:, 2:4] = sides
             points = outputs[f"kps_{stride}"][index, anchors].reshape(-1, _LANDMARKS, 2) + origins[:, np.newaxis]
-            landmarks = (points * stride).reshape(-1, 2 * _LANDMARKS)
-            found.append(np.hstack([corners, sides, landmarks, confidences[:, np.newaxis]]))
+            faces[:, 4:14] = (points * stride).reshape(-1, 2 * _LANDMARKS)
+            faces[:, 14] = confidences
+            found.append(faces)
         return np.concatenate(found)
 
     def _suppress(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
