@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from importlib import resources
 
 import cv2
@@ -36,3 +37,16 @@ def aligned_face() -> NDArray[np.uint8]:
     """The portrait's face, 112 x 112 x 3, BGR."""
     landmarks = np.array([[210, 110], [247, 108], [229, 130], [213, 150], [246, 149]], np.float32)
     return align(portrait(), landmarks)
+
+
+def jpeg(image: NDArray[np.uint8], orientation: int = 1) -> bytes:
+    """A JPEG of an image as stored, which EXIF says to turn before it is shown."""
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    assert done
+    plain = data.tobytes()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + b"\0\0\0\0"
+    return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
+
+
+def resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)

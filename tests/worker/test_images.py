@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fiqa_worker.errors import DecodeFailed, TooManyPixels, UnsupportedFormat
 from fiqa_worker.headers import read_header
-from fiqa_worker.images import decode
+from fiqa_worker.images import decode, decode_reduced
+from tests.worker.pictures import gradient, jpeg, resized
 
 MAX_PIXELS = 1_000_000
 SUFFIXES = (".jpg", ".png", ".webp", ".tiff", ".bmp", ".gif", ".avif")
@@ -97,9 +98,6 @@ def test_what_is_no_picture_is_unsupported(data: bytes) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(orientation: int) -> None:
-    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + b"\0\0\0\0"
-    plain = encode(".jpg", picture())
-    data = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
     upright = {
         1: picture(),
         2: cv2.flip(picture(), 1),
@@ -110,7 +108,11 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
         7: cv2.rotate(cv2.transpose(picture()), cv2.ROTATE_180),
         8: cv2.rotate(picture(), cv2.ROTATE_90_COUNTERCLOCKWISE),
     }[orientation]
+    data = jpeg(picture(), orientation)
     assert_alike(decode(data, max_pixels=MAX_PIXELS), np.asarray(upright, np.uint8))
+    copy = decode_reduced(jpeg(resized(picture(), 256, 192), orientation), max_pixels=MAX_PIXELS, long_side=64)
+    assert_alike(copy.pixels, np.asarray(upright, np.uint8))
+    assert (copy.width, copy.height, copy.reduction) == ((256, 192, 4) if orientation < 5 else (192, 256, 4))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
@@ -159,3 +161,44 @@ def test_half_transparency_is_half_white() -> None:
 
 def test_what_follows_a_jpegs_end_does_not_matter() -> None:
     assert_alike(decode(encode(".jpg", picture()) + b"motion photo" * 100, max_pixels=MAX_PIXELS), picture())
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "reduction"),
+    [(639, 400, 1), (1279, 400, 1), (1280, 720, 2), (400, 2559, 2), (2560, 1440, 4), (5119, 33, 4), (5121, 47, 8)],
+)
+def test_the_copy_is_the_smallest_that_is_large_enough(width: int, height: int, reduction: int) -> None:
+    image = gradient(height, width)
+    copy = decode_reduced(jpeg(image), max_pixels=10_000_000, long_side=640)
+    assert (copy.width, copy.height, copy.reduction) == (width, height, reduction)
+    assert copy.pixels.shape == (-(-height // reduction), -(-width // reduction), 3)
+    assert_alike(copy.pixels, resized(image, copy.pixels.shape[1], copy.pixels.shape[0]))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_copy_that_does_not_show_which_way_it_was_turned_is_not_made(orientation: int) -> None:
+    copy = decode_reduced(jpeg(gradient(510, 512), orientation), max_pixels=MAX_PIXELS, long_side=64)
+    assert (copy.width, copy.height, copy.reduction) == ((512, 510, 1) if orientation == 1 else (510, 512, 1))
+
+
+def test_a_square_is_reduced() -> None:
+    copy = decode_reduced(jpeg(gradient(512, 512), 6), max_pixels=MAX_PIXELS, long_side=64)
+    assert (copy.width, copy.height, copy.reduction) == (512, 512, 8)
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix != ".jpg"])
+def test_only_jpegs_are_reduced(suffix: str) -> None:
+    copy = decode_reduced(encode(suffix, picture()), max_pixels=MAX_PIXELS, long_side=8)
+    assert (copy.width, copy.height, copy.reduction, copy.pixels.shape) == (64, 48, 1, (48, 64, 3))
+
+
+def test_a_jpeg_that_is_cut_off_is_not_reduced_either() -> None:
+    data = jpeg(gradient(480, 640))
+    for length in (len(data) // 4, len(data) // 2, len(data) - 1):
+        with pytest.raises(DecodeFailed):
+            decode_reduced(data[:length], max_pixels=MAX_PIXELS, long_side=64)
+
+
+def test_the_pixel_limit_is_that_of_the_whole_image() -> None:
+    with pytest.raises(TooManyPixels, match="640 x 480 is more than the 307199 pixels"):
+        decode_reduced(jpeg(gradient(480, 640)), max_pixels=640 * 480 - 1, long_side=64)

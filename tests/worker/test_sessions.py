@@ -7,6 +7,7 @@ import onnxruntime as ort
 import pytest
 
 from fiqa_worker.errors import ModelError
+from fiqa_worker.prepare import prepare
 from fiqa_worker.sessions import open_session
 from fiqa_worker.settings import Device
 from tests.worker import graphs
@@ -26,6 +27,26 @@ def test_a_session_runs_a_batch(device: Device, threads: int, tmp_path: Path) ->
     (scores,) = session.run(np.zeros((1, 3, 112, 112), np.float32))
     assert scores.shape == (1, 1)
     assert scores.dtype == np.float32
+
+
+def test_a_cpu_takes_one_image_at_a_time_unless_told_otherwise(tmp_path: Path) -> None:
+    path = graphs.quality(tmp_path / "model.onnx").path
+    assert open_session(path, Device.CPU).batch_size == 1
+    assert open_session(path, Device.CPU, batch_size=32).batch_size == 32
+
+
+def test_bound_memory_gives_the_same_outputs_for_batches_of_changing_sizes(tmp_path: Path) -> None:
+    path = prepare(graphs.detector(tmp_path / "model.onnx"), tmp_path)
+    plain, bound = (open_session(path, Device.CPU, batch_size=size) for size in (1, 32))
+    rng = np.random.default_rng(5)
+    kept = []
+    for count, height, width in ((3, 64, 96), (3, 64, 96), (1, 64, 96), (4, 128, 32), (3, 64, 96)):
+        batch = rng.uniform(0, 255, (count, 3, height, width)).astype(np.float32)
+        kept.append((plain.run(batch), bound.run(batch)))
+    assert bound.output_names == plain.output_names
+    for expected, found in kept:  # at the end, since a later run must not write into what an earlier one gave
+        for one, other in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("device", PROVIDERS)

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fiqa_producer.contract import ErrorCode, ImageResult, Item, Status
+from fiqa_worker import pipeline as module
+from fiqa_worker.images import Picture, decode_reduced
+from fiqa_worker.photos import make_photos
+from fiqa_worker.pipeline import Pipeline
+from fiqa_worker.quality import QualityScorer
+from fiqa_worker.settings import Decode, Device, WorkerSettings
+from tests.worker.pictures import gradient, jpeg, portrait, resized
+
+GPU_BATCH = 32
+
+
+def load(decode: Decode = Decode.FAST, batch_size: int | None = None) -> Pipeline:
+    settings = WorkerSettings(
+        detector="builtin_detector",
+        quality_model="builtin_quality",
+        device=Device.CPU,
+        decode=decode,
+        allowed_sources=("file:///",),
+    )
+    return Pipeline.load(settings, batch_size=batch_size)
+
+
+@pytest.fixture(scope="module")
+def fast() -> Pipeline:
+    return load()
+
+
+@pytest.fixture(scope="module")
+def full() -> Pipeline:
+    return load(Decode.FULL)
+
+
+@pytest.fixture(scope="module")
+def batching() -> Pipeline:
+    return load(batch_size=GPU_BATCH)
+
+
+def run(
+    pipeline: Pipeline,
+    paths: Sequence[Path],
+    *,
+    skips: dict[int, ErrorCode] | None = None,
+    touched: list[int] | None = None,
+    one_by_one: bool = False,
+) -> list[ImageResult]:
+    items = [Item(uri=path.as_uri(), id=path.name) for path in paths]
+    touch = (lambda _: None) if touched is None else touched.append
+    return list(pipeline.run(items, skips=skips or {}, touch=touch, one_by_one=one_by_one))
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def in_a_scene(side: int, width: int, height: int) -> NDArray[np.uint8]:
+    """The portrait, of this side, in the middle of a scene."""
+    scene = resized(gradient(64, 64), width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    scene[top : top + side, left : left + side] = resized(portrait(), side, side)
+    return scene
+
+
+def assert_same_faces(found: ImageResult, expected: ImageResult, *, share: float, quality: float) -> None:
+    """Landmarks as close as this share of the face's width, scores as close as `quality`."""
+    assert (found.status, found.image, len(found.faces)) == (expected.status, expected.image, len(expected.faces))
+    for one, other in zip(found.faces, expected.faces, strict=True):
+        np.testing.assert_allclose(one.landmarks, other.landmarks, atol=share * other.box[2])
+        np.testing.assert_allclose(one.box, other.box, atol=2 * share * other.box[2])
+        assert abs(one.quality - other.quality) <= quality
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Picture]:
+    """What was decoded, as it goes on."""
+    pictures: list[Picture] = []
+
+    def decode(data: bytes, *, max_pixels: int, long_side: float) -> Picture:
+        pictures.append(decode_reduced(data, max_pixels=max_pixels, long_side=long_side))
+        return pictures[-1]
+
+    monkeypatch.setattr(module, "decode_reduced", decode)
+    return pictures
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_fast_decode_finds_the_same_faces_in_pixels_of_the_whole_image(
+    fast: Pipeline, full: Pipeline, decoded: list[Picture], tmp_path: Path, orientation: int
+) -> None:
+    upright = in_a_scene(2200, 2800, 2300)
+    turn = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_COUNTERCLOCKWISE, 8: cv2.ROTATE_90_CLOCKWISE}.get(orientation)
+    stored = upright if turn is None else np.asarray(cv2.rotate(upright, turn), np.uint8)
+    path = write(tmp_path / "a.jpg", jpeg(stored, orientation))
+    (found,), (expected,) = run(fast, [path]), run(full, [path])
+    assert [picture.reduction for picture in decoded] == [4, 2, 1]  # a face of 390 pixels is too small at a quarter
+    assert found.image is not None
+    assert (found.image.width, found.image.height) == (2800, 2300)
+    assert found.status is Status.SCORED
+    assert_same_faces(found, expected, share=0.03, quality=0.1)
+
+
+def test_a_face_that_is_large_enough_in_the_copy_is_cut_from_it(
+    fast: Pipeline, full: Pipeline, decoded: list[Picture], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.jpg", jpeg(resized(portrait()[:320, 60:380], 2560, 2560)))
+    (found,) = run(fast, [path])
+    assert [picture.reduction for picture in decoded] == [4]
+    assert found.faces[0].box[2] >= 1.5 * 112 * 4
+    (expected,) = run(full, [path])
+    assert_same_faces(found, expected, share=0.03, quality=0.1)
+
+
+def test_a_small_face_is_cut_from_the_whole_image(
+    fast: Pipeline, full: Pipeline, decoded: list[Picture], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.jpg", jpeg(in_a_scene(512, 1400, 900)))
+    (found,), (expected,) = run(fast, [path]), run(full, [path])
+    assert [picture.reduction for picture in decoded] == [2, 1, 1]
+    assert found.faces[0].box[2] < 1.5 * 112 * 2
+    assert_same_faces(found, expected, share=0.05, quality=0.1)
+
+
+def test_a_picture_without_a_face_is_decoded_once(fast: Pipeline, decoded: list[Picture], tmp_path: Path) -> None:
+    (found,) = run(fast, [write(tmp_path / "a.jpg", jpeg(gradient(900, 1400)))])
+    assert found.status is Status.NO_FACE
+    assert [picture.reduction for picture in decoded] == [2]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The demo's photos, others of other sizes, and files that are broken or not there."""
+    folder = tmp_path_factory.mktemp("mixed")
+    make_photos(folder)
+    write(folder / "large.jpg", jpeg(in_a_scene(1500, 2600, 1700)))
+    write(folder / "small.jpg", jpeg(in_a_scene(300, 1400, 900)))
+    write(folder / "broken.jpg", jpeg(portrait())[:9000])
+    write(folder / "text.jpg", b"text")
+    return [*sorted(folder.iterdir()), folder / "missing.jpg"]
+
+
+def test_a_gpus_batches_give_the_results_of_one_image_after_the_other(
+    fast: Pipeline, batching: Pipeline, mixed: list[Path]
+) -> None:
+    assert len(mixed) > GPU_BATCH / 2
+    paths = mixed * (1 + 2 * GPU_BATCH // len(mixed))
+    skips = {0: ErrorCode.TIME_LIMIT, 5: ErrorCode.WORKER_CRASHED, len(paths) - 1: ErrorCode.TIME_LIMIT}
+    touched: list[int] = []
+    alone, together = run(fast, paths, skips=skips), run(batching, paths, skips=skips, touched=touched)
+    assert [result.id for result in together] == [path.name for path in paths]
+    assert {result.status for result in alone} == set(Status)
+    assert set(touched) == set(range(len(paths))) - set(skips)
+    for one, other in zip(together, alone, strict=True):
+        assert one.error == other.error
+        assert_same_faces(one, other, share=1e-4, quality=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, GPU_BATCH])
+def test_one_by_one_each_image_is_touched_before_anything_is_done_with_it(
+    batch_size: int, mixed: list[Path], fast: Pipeline
+) -> None:
+    pipeline = fast if batch_size == 1 else load(batch_size=batch_size)
+    touched: list[int] = []
+    items = [Item(uri=path.as_uri(), id=path.name) for path in mixed]
+    skips = {2: ErrorCode.WORKER_CRASHED}
+    results = []
+    for result in pipeline.run(items, skips=skips, touch=touched.append, one_by_one=True):
+        results.append(result)
+        assert touched == [index for index in range(len(results)) if index not in skips]
+    for one, other in zip(results, run(fast, mixed, skips=skips), strict=True):
+        assert_same_faces(one, other, share=1e-4, quality=1e-4)
+
+
+class _OneAtATime(QualityScorer):
+    """A model for which a batch is too much, as for a GPU that is out of memory."""
+
+    def score(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if len(crops) > 1:
+            raise RuntimeError("out of memory")
+        return super().score(crops)
+
+
+def test_no_image_suffers_for_the_batch_it_is_in(
+    fast: Pipeline, batching: Pipeline, mixed: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    weak = replace(batching, scorer=_OneAtATime(batching.scorer._session))  # noqa: SLF001  the same model
+    expected = run(fast, mixed)
+    for one, other in zip(run(weak, mixed), expected, strict=True):
+        if len(other.faces) > 1:
+            assert one.error is not None
+            assert one.error.code is ErrorCode.INTERNAL_ERROR
+        else:
+            assert one.error == other.error
+            assert_same_faces(one, other, share=1e-4, quality=1e-4)
+    assert sum("internal error" in record.message for record in caplog.records) == sum(
+        len(result.faces) > 1 for result in expected
+    )
