@@ -132,6 +132,9 @@ def _options(threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    # Memory is kept from run to run: fresh pages cost a detection at 640x640 a quarter of its time, and the memory that
+    # the photos of all shapes need stays far below what decoding them takes.
+    options.enable_cpu_mem_arena = True
     options.log_severity_level = 3  # errors; warnings speak of optimisations that nobody can act on
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the other workers want that core
     return options
