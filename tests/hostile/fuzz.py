@@ -20,12 +20,12 @@ _TIME_LIMIT_S: Final = 20
 _LARGEST: Final = 1 << 16
 
 
-def run(seconds: int, corpus: Path) -> tuple[int, str]:
-    """Fuzz for so long; returns the number of executions, and what was found or nothing."""
+def run(limit: str, corpus: Path) -> tuple[int, str]:
+    """Fuzz up to a limit of libFuzzer's; returns the number of executions, and what was found or nothing."""
     write_seeds(corpus)
     command = [
         *(sys.executable, "-m", "tests.hostile.fuzz", "--inside", str(corpus)),
-        *(f"-max_total_time={seconds}", f"-rss_limit_mb={_MEMORY_MB}", f"-timeout={_TIME_LIMIT_S}"),
+        *(limit, f"-rss_limit_mb={_MEMORY_MB}", f"-timeout={_TIME_LIMIT_S}"),
         *(f"-max_len={_LARGEST}", "-print_final_stats=1", f"-artifact_prefix={corpus.parent}/"),
     ]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
@@ -96,7 +96,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=int, default=600)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fiqa-fuzz-") as _folder:
-        executions, finding = run(options.seconds, Path(_folder) / "corpus")
+        executions, finding = run(f"-max_total_time={options.seconds}", Path(_folder) / "corpus")
     sys.stdout.write(f"{executions:,} executions in {options.seconds} s, {'a finding:' if finding else 'no finding'}\n")
     sys.stdout.write(finding)
     sys.exit(bool(finding))

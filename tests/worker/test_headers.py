@@ -63,6 +63,12 @@ def test_bigtiff_may_have_its_size_in_eight_bytes() -> None:
     assert (header.format, header.width, header.height) == ("TIFF", 5_000_000_000, 7)
 
 
+@pytest.mark.parametrize("offset", [1 << 62, 1 << 63, (1 << 64) - 1])
+def test_bigtiff_may_lead_nowhere(offset: int) -> None:
+    with pytest.raises(DecodeFailed, match="cut off"):
+        read_header(b"II+\0\x08\0\0\0" + struct.pack("<Q", offset) + bytes(100))
+
+
 @pytest.mark.parametrize("name", ["jpeg: a megabyte of fill bytes", "jpeg: empty segments", "png: empty chunks"])
 def test_a_file_of_nothing_but_small_parts_is_not_read_to_its_end(name: str) -> None:
     with pytest.raises(DecodeFailed, match="damaged"):

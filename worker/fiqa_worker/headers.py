@@ -66,7 +66,7 @@ def read_header(data: bytes) -> Header:
         raise UnsupportedFormat("not a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file")
     try:
         header = read(data)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):  # the last for offsets of eight bytes
         raise DecodeFailed("the file's header is cut off") from None
     if header.width < 1 or header.height < 1:
         raise DecodeFailed(f"the {header.format} header gives no size")
