@@ -122,7 +122,8 @@ def open_home(url: str, ledger: Ledger) -> Home:
         return DirectoryHome(folder.expanduser().resolve())
     if scheme == "s3":
         return S3Home(url)
-    raise SettingsError(f"FIQA_HOME: {url!r} is neither `redis` nor s3://bucket/prefix nor a folder, /path")
+    shown = re.sub(r"(?<=://)[^/?#]*@|\?.*", "", url)  # without a password or a signature
+    raise SettingsError(f"FIQA_HOME: {shown!r} is neither `redis` nor s3://bucket/prefix nor a folder, /path")
 
 
 class RedisHome:
