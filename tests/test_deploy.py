@@ -60,6 +60,16 @@ def test_every_service_waits_for_those_it_needs_and_these_say_when_they_are_read
     assert set(services["worker"]["depends_on"]) == {"redis", "bucket"}
 
 
+def test_no_container_gains_rights_and_ours_have_none() -> None:
+    for service in COMPOSE["services"].values():
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert "privileged" not in service
+        assert "user" not in service  # it is the image's own, which is not root
+        if "build" in service:
+            assert service["cap_drop"] == ["ALL"]
+            assert "cap_add" not in service
+
+
 def test_a_worker_can_be_scaled() -> None:
     worker = COMPOSE["services"]["worker"]
     assert "container_name" not in worker

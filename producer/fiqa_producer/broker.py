@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError
 from fiqa_producer.contract import QUEUE, TASK_NAME
 from fiqa_producer.errors import RedisUnavailableError
 from fiqa_producer.ledger import UNACKED, UNACKED_INDEX, UNACKED_MUTEX, Ledger, connection_options
+from fiqa_producer.tickets import TicketTransport
 
 _BATCH: Final = 500
 
@@ -31,7 +32,10 @@ class _Celery(Celery):  # type: ignore[misc]  # Celery has no types
     backend_cls = "disabled"
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
-        return super().connection_for_read(url or self.conf["broker_url"], **options)
+        connection = super().connection_for_read(url or self.conf["broker_url"], **options)
+        # Of this connection alone, by a way that leaves its URL in the log as it is.
+        connection.get_transport_cls = lambda: TicketTransport
+        return connection
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
         return super().connection_for_write(url or self.conf["broker_url"], **options)

@@ -30,6 +30,7 @@ Part = Literal["manifest", "results"]
 Document = Literal["job", "summary"]
 
 _MAX_SHARD_BYTES: Final = 256 * 1024 * 1024
+_MAX_SHARD_LINES: Final = 1_000_000
 _SHARD_NAME: Final = re.compile(r"[0-9]{8}\.jsonl\.gz")
 _READ_AHEAD: Final = 8
 
@@ -52,6 +53,8 @@ def unpack(data: bytes) -> list[bytes]:
         raise HomeError(f"a shard is damaged: {error}") from None
     if not inflate.eof:
         raise HomeError("a shard is damaged: it is cut off, or larger than fiqa writes")
+    if text.count(b"\n") > _MAX_SHARD_LINES:  # each costs more than it holds
+        raise HomeError("a shard is damaged: it has more lines than fiqa writes")
     return text.splitlines()
 
 
@@ -119,7 +122,8 @@ def open_home(url: str, ledger: Ledger) -> Home:
         return DirectoryHome(folder.expanduser().resolve())
     if scheme == "s3":
         return S3Home(url)
-    raise SettingsError(f"FIQA_HOME: {url!r} is neither `redis` nor s3://bucket/prefix nor a folder, /path")
+    shown = re.sub(r"(?<=://)[^/?#]*@|\?.*", "", url)  # without a password or a signature
+    raise SettingsError(f"FIQA_HOME: {shown!r} is neither `redis` nor s3://bucket/prefix nor a folder, /path")
 
 
 class RedisHome:

@@ -75,7 +75,8 @@ def _read_one(source: str, on_bad_line: OnBadLine) -> Iterator[Item]:
     elif source.startswith("s3://"):
         yield from _read_s3(source, on_bad_line)
     elif is_uri(source):
-        raise SourceError(f"{source}: only s3:// can be listed; put single URIs into a .txt list, or on standard input")
+        shown = _without_query(source)
+        raise SourceError(f"{shown}: only s3:// can be listed; put single URIs into a .txt list, or on standard input")
     else:
         yield from _read_path(Path(source), on_bad_line)
 
@@ -122,7 +123,8 @@ def _read_s3(source: str, on_bad_line: OnBadLine) -> Iterator[Item]:
     elif is_image(key):
         yield _listed(source)
     else:
-        raise SourceError(f"{source}: neither an image, {_WHAT_IT_MAY_BE}; a prefix ends in a slash: {source}/")
+        shown = _without_query(source)
+        raise SourceError(f"{shown}: neither an image, {_WHAT_IT_MAY_BE}; a prefix ends in a slash: {shown}/")
 
 
 def _read_file(file: IO[bytes], name: str, kind: str, on_bad_line: OnBadLine) -> Iterator[Item]:
@@ -165,4 +167,9 @@ def _listed(uri: str) -> Item:
     try:
         return Item(uri=uri)
     except ValidationError as error:
-        raise SourceError(f"{uri[:100]}...: {why(error)}") from None
+        raise SourceError(f"{_without_query(uri)[:100]}...: {why(error)}") from None
+
+
+def _without_query(uri: str) -> str:
+    """To be shown: a query may be a signature, which opens the object to whoever reads it."""
+    return uri.partition("?")[0]

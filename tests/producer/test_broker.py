@@ -77,7 +77,8 @@ def test_a_pickle_is_refused_unread(redis_url: str) -> None:
     def accept(body: object, _: object) -> None:
         raise AssertionError(body)
 
-    with make_app(redis_url) as app, app.connection_for_read() as connection, connection.channel() as channel:
+    # Not as a worker reads, which drops it earlier still: tests/hostile/test_messages.py.
+    with make_app(redis_url) as app, app.connection_for_write() as connection, connection.channel() as channel:
         Producer(channel, routing_key=QUEUE).publish(pickle.dumps(len), content_type="application/x-python-serialize")
         with app.amqp.TaskConsumer(channel, callbacks=[accept], on_decode_error=note):
             connection.drain_events(timeout=5)

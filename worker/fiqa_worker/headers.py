@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from fiqa_worker.avif import avif_size
 from fiqa_worker.errors import DecodeFailed, UnsupportedFormat
 
-# TIFF's tags, and two of their values.
+# No file of a camera or a tool has as many parts before its pixels; a file made of nothing else would take seconds.
+_MAX_PARTS: Final = 100_000
+
+# TIFF's tags, the types of their values, and one of these.
 _WIDTH: Final = 256
 _HEIGHT: Final = 257
 _PHOTOMETRIC: Final = 262
 _SAMPLES: Final = 277
-_SHORT: Final = 3
+_TILE_WIDTH: Final = 322
+_TILE_HEIGHT: Final = 323
+_INTEGERS: Final = {3: "H", 4: "I"}
+_INTEGERS_OF_BIGTIFF: Final = {**_INTEGERS, 16: "Q"}
 _RGB: Final = 2
 _COLOURS: Final = 3
 _MAX_TIFF_ENTRIES: Final = 4096
+_TIFF_TAGS: Final = frozenset({_WIDTH, _HEIGHT, _PHOTOMETRIC, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +36,20 @@ class Header:
     Attributes:
         width: in pixels, as stored: before any EXIF orientation; likewise height.
         transparent: whether pixels may have an alpha below the full one.
+        working_pixels: how many a decoder makes room for at once beside the picture, where the file says that of its
+            tiles or streams.
     """
 
     format: str
     width: int
     height: int
     transparent: bool = False
+    working_pixels: int = 0
+
+    @property
+    def pixels(self) -> int:
+        """How many a decoder makes room for at least."""
+        return max(self.width * self.height, self.working_pixels)
 
 
 def read_header(data: bytes) -> Header:
@@ -45,12 +61,12 @@ def read_header(data: bytes) -> Header:
     """
     if not data:
         raise DecodeFailed("the file is empty")
-    read = next((read for magic, offset, read in _FORMATS if data.startswith(magic, offset)), None)
+    read = next((read for signature, read in _FORMATS if signature.match(data)), None)
     if read is None:
         raise UnsupportedFormat("not a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file")
     try:
         header = read(data)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):  # the last for offsets of eight bytes
         raise DecodeFailed("the file's header is cut off") from None
     if header.width < 1 or header.height < 1:
         raise DecodeFailed(f"the {header.format} header gives no size")
@@ -59,10 +75,11 @@ def read_header(data: bytes) -> Header:
 
 def _jpeg(data: bytes) -> Header:
     position = 2
-    while True:
-        if data[position] != 0xFF:  # noqa: PLR2004  every marker begins with it
-            raise DecodeFailed("the JPEG's segments are damaged")
+    for _ in range(_MAX_PARTS):
         marker = data[position + 1]
+        # Every marker begins with 0xFF. Before 0 it is none: decoders look for the next, wherever that is.
+        if data[position] != 0xFF or marker == 0:  # noqa: PLR2004
+            break
         if marker == 0xFF:  # noqa: PLR2004  a fill byte
             position += 1
             continue
@@ -74,23 +91,27 @@ def _jpeg(data: bytes) -> Header:
             continue
         (length,) = struct.unpack_from(">H", data, position + 2)
         position += 2 + length
+    raise DecodeFailed("the JPEG's segments are damaged")
 
 
 def _png(data: bytes) -> Header:
     width, height, _, colour_type = struct.unpack_from(">IIBB", data, 16)
-    has_alpha = colour_type in {4, 6} or any(kind == b"tRNS" for kind, _ in _png_chunks(data))
-    return Header("PNG", width, height, has_alpha)
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Chunks before the pixels, by kind and where they begin."""
+    has_alpha = colour_type in {4, 6}
     position = 8
-    while position + 8 <= len(data):
+    for _ in range(_MAX_PARTS):
+        if position + 8 > len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, position)
-        if kind == b"IDAT":
-            return
-        yield kind, position
         position += 12 + length
+        # A decoder makes room for all that a chunk says it holds, before it finds that the file ends.
+        if position > len(data):
+            raise DecodeFailed("the PNG file is cut off or damaged")
+        has_alpha = has_alpha or kind == b"tRNS"
+        if kind == b"IEND":
+            break
+    else:
+        raise DecodeFailed("the PNG's chunks are damaged")
+    return Header("PNG", width, height, has_alpha)
 
 
 def _webp(data: bytes) -> Header:
@@ -130,36 +151,36 @@ def _tiff(data: bytes) -> Header:
         count_format, entry_size, value_at, offset = "Q", 20, 12, struct.unpack_from(f"{order}Q", data, 8)[0]
     else:
         count_format, entry_size, value_at, offset = "H", 12, 8, struct.unpack_from(f"{order}I", data, 4)[0]
+    integers = _INTEGERS if entry_size == 12 else _INTEGERS_OF_BIGTIFF  # noqa: PLR2004  classic TIFF's
     (count,) = struct.unpack_from(order + count_format, data, offset)
     first = offset + struct.calcsize(count_format)
-    tags = {_WIDTH: 0, _HEIGHT: 0, _PHOTOMETRIC: 0, _SAMPLES: 1}
+    found: dict[int, int] = {}
     for entry in range(first, first + min(count, _MAX_TIFF_ENTRIES) * entry_size, entry_size):
         tag, kind = struct.unpack_from(f"{order}HH", data, entry)
-        if tag in tags:
-            (tags[tag],) = struct.unpack_from(order + ("H" if kind == _SHORT else "I"), data, entry + value_at)
-    return Header("TIFF", tags[_WIDTH], tags[_HEIGHT], tags[_PHOTOMETRIC] == _RGB and tags[_SAMPLES] > _COLOURS)
+        # Of tags that come twice decoders take the first.
+        if tag in _TIFF_TAGS and tag not in found:
+            if kind not in integers:
+                raise DecodeFailed("the TIFF header gives its size in a way that is not allowed")
+            (found[tag],) = struct.unpack_from(order + integers[kind], data, entry + value_at)
+    width, height = found.get(_WIDTH, 0), found.get(_HEIGHT, 0)
+    transparent = found.get(_PHOTOMETRIC) == _RGB and found.get(_SAMPLES, 1) > _COLOURS
+    return Header("TIFF", width, height, transparent, found.get(_TILE_WIDTH, 0) * found.get(_TILE_HEIGHT, 0))
 
 
 def _avif(data: bytes) -> Header:
-    """The largest of the sizes that the file's items have; the picture's own is among them."""
-    end = data.find(b"mdat")
-    boxes = data if end < 0 else data[:end]
-    sizes = [struct.unpack_from(">II", boxes, found.start() + 8) for found in re.finditer(b"ispe", boxes)]
-    width, height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
-    return Header("AVIF", width, height, transparent=True)
+    size = avif_size(data)
+    # Beside the picture's own stream there may be that of its alpha, and tiles that reach over its edge.
+    working = max(size.largest_coded, size.coded // 4)
+    return Header("AVIF", size.width, size.height, transparent=True, working_pixels=working)
 
 
-_FORMATS: Final[tuple[tuple[bytes, int, Callable[[bytes], Header]], ...]] = (
-    (b"\xff\xd8\xff", 0, _jpeg),
-    (b"\x89PNG\r\n\x1a\n", 0, _png),
-    (b"WEBP", 8, _webp),
-    (b"GIF87a", 0, _gif),
-    (b"GIF89a", 0, _gif),
-    (b"BM", 0, _bmp),
-    (b"II*\0", 0, _tiff),
-    (b"MM\0*", 0, _tiff),
-    (b"II+\0", 0, _tiff),
-    (b"MM\0+", 0, _tiff),
-    (b"ftypavif", 4, _avif),
-    (b"ftypavis", 4, _avif),
+# RIFF is looked for as well: without it WebP decoders take the bytes for a bare stream, which has its size elsewhere.
+_FORMATS: Final[tuple[tuple[re.Pattern[bytes], Callable[[bytes], Header]], ...]] = (
+    (re.compile(rb"\xff\xd8\xff"), _jpeg),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), _png),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), _webp),
+    (re.compile(rb"GIF8[79]a"), _gif),
+    (re.compile(rb"BM"), _bmp),
+    (re.compile(rb"II[*+]\0|MM\0[*+]"), _tiff),
+    (re.compile(rb"....ftypavi[fs]", re.DOTALL), _avif),
 )

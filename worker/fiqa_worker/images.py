@@ -20,6 +20,8 @@ _REDUCED: Final = (
     (4, cv2.IMREAD_REDUCED_COLOR_4),
     (2, cv2.IMREAD_REDUCED_COLOR_2),
 )
+_DEPTHS: Final = (np.uint8, np.uint16)
+_PIECE_PIXELS: Final = 1 << 20
 
 # What OpenCV would print about a damaged file is said once, in the image's result.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -88,10 +90,11 @@ def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
 
 def _checked_header(data: bytes, max_pixels: int) -> Header:
     header = read_header(data)
-    if header.width * header.height > max_pixels:
-        raise TooManyPixels(
-            f"{header.width} x {header.height} is more than the {max_pixels} pixels of FIQA_MAX_IMAGE_PIXELS"
-        )
+    if header.pixels > max_pixels:
+        size = f"{header.width} x {header.height}"
+        if header.pixels > header.width * header.height:
+            size += f", stored in tiles or streams of {header.pixels} pixels,"
+        raise TooManyPixels(f"{size} is more than the {max_pixels} pixels of FIQA_MAX_IMAGE_PIXELS")
     return header
 
 
@@ -119,8 +122,17 @@ def _decode(data: bytes, flags: int) -> NDArray[np.uint8] | None:
 def _decode_transparent(data: bytes) -> NDArray[np.uint8] | None:
     """Lay a picture with an alpha channel over white; None where it turns out to have none."""
     image = _decode(data, cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != _WITH_CHANNELS or image.shape[2] != _BGRA:
+    if image is None or image.ndim != _WITH_CHANNELS or image.shape[2] != _BGRA or image.dtype not in _DEPTHS:
         return None
+    colour = np.empty((*image.shape[:2], 3), np.uint8)
+    # Piece by piece: what it takes on the way is several times the picture.
+    rows = max(1, _PIECE_PIXELS // image.shape[1])
+    for top in range(0, len(image), rows):
+        colour[top : top + rows] = _over_white(image[top : top + rows])
+    return colour
+
+
+def _over_white(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     colour, alpha = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR), image[..., 3]

@@ -1,0 +1,7 @@
+"""The fixtures of real workers, which hostile input is given to."""
+
+from __future__ import annotations
+
+from tests.integration.conftest import client, photos, start_worker
+
+__all__ = ["client", "photos", "start_worker"]

@@ -1,0 +1,124 @@
+"""Hostile text and shards: each is taken or refused with one clear line, whatever it is, within its memory."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fiqa_producer.contract import ImageResult, Item, JobSpec
+from fiqa_producer.errors import ContractError, FiqaError, SourceError
+from fiqa_producer.home import unpack
+from fiqa_producer.manifest import read
+from tests.hostile.feed import ROOT
+from tests.hostile.lines import FAILED, GOOD, flipped, line, shard
+
+SEED = 1
+COUNT = 10_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "good"), [*GOOD.items(), (ImageResult, FAILED)], ids=["item", "result", "job", "failed result"]
+)
+def test_a_line_is_taken_or_refused_with_one_sentence(kind: type[Item | ImageResult | JobSpec], good: bytes) -> None:
+    refusals: list[str] = []
+    for number in range(COUNT):
+        try:
+            found = kind.decode(line(SEED, number, good))
+        except ContractError as error:
+            refusals.append(str(error))
+        else:
+            assert kind.decode(found.encode()) == found
+    assert COUNT / 20 < len(refusals) < COUNT
+    assert_short(refusals)
+
+
+def assert_short(messages: list[str]) -> None:
+    """One line each, not as long as what it is about."""
+    assert [message for message in messages if "\n" in message or len(message) > 400] == []
+
+
+def test_a_shard_is_taken_or_refused_with_one_sentence() -> None:
+    refusals: list[str] = []
+    for number in range(COUNT):
+        try:
+            [Item.decode(text) for text in unpack(shard(SEED, number))]
+        except FiqaError as error:
+            refusals.append(str(error))
+    assert COUNT / 20 < len(refusals) < COUNT
+    assert_short(refusals)
+
+
+def test_a_source_list_is_read_to_its_end_whatever_its_lines_are(tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    lines = [line(SEED, number, GOOD[Item]).replace(b"\n", b" ") for number in range(COUNT)]
+    path.write_bytes(b"s3://b/good.jpg\n".join(text + b"\n" for text in lines))
+    errors: list[SourceError] = []
+    items = list(read([str(path)], on_bad_line=errors.append))
+    assert sum(item.uri == "s3://b/good.jpg" for item in items) == COUNT - 1
+    assert len(errors) > COUNT / 20
+    assert_short([str(error) for error in errors])
+    assert all(Item.decode(item.encode()) == item for item in items)
+
+
+def test_a_compressed_source_list_is_read_or_refused_with_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt.gz"
+    good = gzip.compress(b"s3://b/good.jpg\n" * 50)
+    refusals: list[str] = []
+    for number in range(500):
+        path.write_bytes(flipped(good, random.Random(number)))  # noqa: S311  no secret
+        try:
+            list(read([str(path)], on_bad_line=lambda _: None))
+        except SourceError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 100
+    assert all(refusal.startswith(str(path)) for refusal in refusals)
+    assert_short(refusals)
+
+
+BOMBS = """
+import resource, sys, zlib
+from fiqa_producer.errors import FiqaError
+from fiqa_producer.home import unpack
+from fiqa_producer.manifest import read
+
+def bomb(byte, megabytes):
+    squeezer = zlib.compressobj(1, wbits=31)
+    return b"".join(squeezer.compress(byte * (1 << 20)) for _ in range(megabytes)) + squeezer.flush()
+
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+before = peak_mb()
+open(sys.argv[1], "wb").write(bomb(b"x", 1024))
+bad = []
+print("items", sum(1 for _ in read([sys.argv[1]], on_bad_line=bad.append)), *bad)
+print("list", peak_mb() - before)
+for byte, megabytes in ((b"x", 1024), (b"\\n", 255), (b"{}\\n", 85)):
+    try:
+        unpack(bomb(byte, megabytes))
+    except FiqaError as error:
+        print("refused", error)
+print("shards", peak_mb() - before)
+"""
+
+
+def test_a_gigabyte_in_a_few_megabytes_takes_no_more_than_a_shard_may(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt.gz"
+    done = subprocess.run(
+        [sys.executable, "-c", BOMBS, str(path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    told = [text.split(" ", 1) for text in done.stdout.splitlines()]
+    assert told[0] == ["items", f"0 {path}, line 1: longer than 65536 bytes"]
+    assert [why for what, why in told if what == "refused"] == [
+        "a shard is damaged: it is cut off, or larger than fiqa writes",
+        "a shard is damaged: it has more lines than fiqa writes",
+        "a shard is damaged: it has more lines than fiqa writes",
+    ]
+    taken = {what: int(mb) for what, mb in told if what in {"list", "shards"}}
+    assert taken["list"] < 50
+    assert taken["shards"] < 2 * 256 + 100

@@ -1,0 +1,118 @@
+"""What strangers put into the queue: a real worker drops it, runs none of it, and goes on."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+
+from fiqa_producer import Client, JobState
+from fiqa_producer.broker import make_app
+from fiqa_producer.contract import QUEUE, TASK_NAME
+from fiqa_producer.ledger import UNACKED, UNACKED_INDEX
+from fiqa_producer.tickets import clean_ticket, is_ticket
+from tests.hostile.messages import message, pickled
+from tests.hostile.test_pictures import children_of
+from tests.integration.conftest import StartWorker
+
+SEED = 1
+MESSAGES = 10_000
+WAIT_S = 90
+
+
+@pytest.fixture
+def ticket(redis_url: str) -> bytes:
+    """A ticket, as it lies in Redis."""
+    with make_app(redis_url) as app, closing(redis.Redis.from_url(redis_url)) as server:
+        app.send_task(TASK_NAME)
+        found = server.rpop(QUEUE)
+        assert isinstance(found, bytes)
+        return found
+
+
+def test_a_published_ticket_is_one_and_a_restored_one_still_is(ticket: bytes) -> None:
+    fields = json.loads(ticket)
+    assert is_ticket(fields)
+    fields["headers"]["redelivered"] = fields["properties"]["delivery_info"]["redelivered"] = True
+    assert is_ticket(fields)
+
+
+def test_a_ticket_that_is_handed_on_has_what_celery_publishes(ticket: bytes) -> None:
+    published, clean = json.loads(ticket), clean_ticket()
+    assert is_ticket(clean)
+    assert base64.b64decode(clean["body"]) == base64.b64decode(published["body"])
+    names = {"id", "root_id", "correlation_id", "delivery_tag"}
+    for part in ("headers", "properties"):
+        assert set(clean[part]) <= set(published[part])
+        same = set(clean[part]) - names
+        assert {name: clean[part][name] for name in same} == {name: published[part][name] for name in same}
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_goes_on_through_ten_thousand_messages_that_are_none(
+    client: Client, photos: Path, ticket: bytes, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    canary = tmp_path / "canary"
+    server: redis.Redis = client.ledger.redis
+    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
+    uris = [path.as_uri() for path in sorted(photos.iterdir())]
+    assert client.wait(client.submit(uris[:1]).id, WAIT_S).state is JobState.SUCCEEDED
+    children = children_of(worker.process.pid)
+
+    for first in range(0, MESSAGES, 500):
+        numbers = range(first, min(first + 500, MESSAGES))
+        server.lpush(QUEUE, *(message(SEED, number, ticket, canary) for number in numbers))
+    server.lpush(QUEUE, b'{"body": "' + b"A" * 50_000_000 + b'"}')
+    job = client.submit(uris)
+    status = client.wait(job.id, WAIT_S)
+
+    assert (status.state, status.images_done) == (JobState.SUCCEEDED, len(uris))
+    wait_until_taken(server)
+    assert children_of(worker.process.pid) == children
+    assert worker.process.poll() is None
+    assert worker.log.count("dropped a message that is no ticket") > MESSAGES / 2
+    assert "Traceback" not in worker.log
+    assert not canary.exists()
+
+
+def test_the_canary_would_have_told(tmp_path: Path) -> None:
+    pickle.loads(base64.b64decode(pickled(tmp_path / "canary")))  # noqa: S301  our own
+    assert (tmp_path / "canary").exists()
+
+
+def test_what_strangers_put_among_the_tickets_under_way_stops_nobody(
+    client: Client, photos: Path, start_worker: StartWorker
+) -> None:
+    server: redis.Redis = client.ledger.redis
+    for name, value in {"no json": b"hello", "a list": b"[1]", "odd": b'[{}, "", 5]', "pickle": b"\x80\x04."}.items():
+        server.hset(UNACKED, name, value)
+        server.zadd(UNACKED_INDEX, {name: 1})
+    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
+    job = client.submit([path.as_uri() for path in photos.iterdir()])
+    assert client.wait(job.id, WAIT_S).state is JobState.SUCCEEDED
+    assert worker.process.poll() is None
+
+
+def test_a_ticket_that_comes_a_hundred_times_is_taken_a_hundred_times(
+    client: Client, photos: Path, ticket: bytes, start_worker: StartWorker
+) -> None:
+    server: redis.Redis = client.ledger.redis
+    server.lpush(QUEUE, *[ticket] * 100)
+    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), concurrency=2)
+    job = client.submit([path.as_uri() for path in photos.iterdir()], chunk_size=1)
+    assert client.wait(job.id, WAIT_S).state is JobState.SUCCEEDED
+    wait_until_taken(server)
+    assert worker.process.poll() is None
+
+
+def wait_until_taken(server: redis.Redis) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while server.llen(QUEUE) or server.hlen(UNACKED):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

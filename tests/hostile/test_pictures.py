@@ -1,0 +1,77 @@
+"""A part of the corpus in every run of the tests, and a sample of it through a real worker.
+
+FIQA_TEST_MUTATIONS sets how many; the whole of it is `python -m tests.hostile`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from fiqa_producer import Client, JobState
+from tests.conftest import Bucket
+from tests.hostile.bombs import bombs
+from tests.hostile.corpus import mutation, originals
+from tests.hostile.feed import MAX_PIXELS, decode_outcome, feed
+from tests.integration.conftest import StartWorker
+
+SEED = 1
+WAIT_S = 90
+
+
+def test_mutations_are_the_same_each_time() -> None:
+    numbers = [*range(0, 2000, 97)]
+    assert [mutation(SEED, number) for number in numbers] == [mutation(SEED, number) for number in numbers]
+    assert len({mutation(seed, len(bombs()))[1] for seed in range(10)}) > 5
+
+
+def test_what_mutations_are_made_of_is_good() -> None:
+    outcomes = {name: decode_outcome(data) for name, data in originals().items()}
+    assert outcomes == dict.fromkeys(originals(), "decoded") | {"tiff float": "decode_failed"}
+
+
+@pytest.mark.timeout(600)
+def test_no_mutation_crashes_the_decoder_or_hangs_it_or_takes_more_than_its_memory() -> None:
+    count = int(os.environ.get("FIQA_TEST_MUTATIONS", "3000"))
+    found = feed(SEED, range(count))
+    assert found.bad == []
+    assert found.fed == count
+    # So that it is known to reach the decoders, and not only their doors.
+    assert found.outcomes["decoded"] > count / 10
+    assert found.outcomes["decode_failed"] > count / 10
+    assert found.outcomes["too_many_pixels"] > count / 100
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("s3_env")
+def test_hostile_pictures_in_s3_end_as_one_result_each_in_a_worker_that_lives_on(
+    redis_url: str, bucket: Bucket, start_worker: StartWorker
+) -> None:
+    numbers = [*range(len(bombs())), *range(1000, 1400)]
+    expected = {}
+    for number in numbers:
+        _, data = mutation(SEED, number)
+        if len(data) < 1 << 20:
+            expected[bucket.put(f"{number:06}", data)] = decode_outcome(data)
+    worker = start_worker(FIQA_MAX_IMAGE_PIXELS=str(MAX_PIXELS), FIQA_ALLOWED_SOURCES=f"s3://{bucket.name}/")
+    with Client(redis_url, f"s3://{bucket.name}/fiqa") as client:
+        first = client.submit([next(iter(expected))])
+        client.wait(first.id, WAIT_S)
+        children = children_of(worker.process.pid)
+        job = client.submit(expected)
+        status = client.wait(job.id, WAIT_S)
+        results = list(client.results(job.id))
+    assert status.state is JobState.SUCCEEDED
+    assert [result.uri for result in results] == list(expected)
+    ends = {result.uri: str(result.error.code) if result.error else "decoded" for result in results}
+    assert ends == expected
+    assert children_of(worker.process.pid) == children
+    assert "Traceback" not in worker.log
+
+
+def children_of(process: int) -> list[int]:
+    """The processes that this one started: of a worker those of its pool and what keeps their semaphores."""
+    listed = subprocess.run(["ps", "--ppid", str(process), "-o", "pid="], capture_output=True, text=True, check=True)
+    return sorted(int(word) for word in listed.stdout.split())
