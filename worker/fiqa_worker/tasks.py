@@ -123,8 +123,10 @@ def _work(claim: Claim) -> None:
             results = [ImageResult.decode(line) for line in unpack(home.read(claim.job_id, "results", claim.chunk))]
         counts = Counts.of(results)
         completion = _complete(claim, counts)
-    if completion is Completion.JOB_IS_GONE:
-        home.delete(claim.job_id)  # this shard came after the rest was deleted
+    # If it was deleted, this shard came after the rest. Where job.json is still there, Redis was lost, and the home is
+    # what the job is recovered from.
+    if completion is Completion.JOB_IS_GONE and home.read_document(claim.job_id, "job") is None:
+        home.delete(claim.job_id)
     _log.info(
         "%d images, %d scored, %d no face, %d failed, %.1f s",
         len(results),
