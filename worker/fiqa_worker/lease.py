@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from typing import Final, Self
 
 from fiqa_producer.errors import RedisUnavailableError
@@ -30,7 +29,9 @@ class Lease:
         self._ended = threading.Event()
         self._lost = False
         self._storing = False
-        self._touched: tuple[int, float] | None = None
+        self._touched: int | None = None
+        self._watched: int | None = None
+        self._beats = 0
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
@@ -58,7 +59,7 @@ class Lease:
         if self._claim.careful:
             self._renew(note=index)
             self.check()
-        self._touched = index, time.monotonic()
+        self._touched = index
 
     def give_back(self) -> None:
         """From another thread: let others have the chunk at once, unless its results are being stored.
@@ -89,13 +90,17 @@ class Lease:
             self._lost = True
 
     def _end_if_hung(self) -> None:
+        # Counted in beats of this thread and not by a clock: while the process is stopped, no image is at work.
         touched = self._touched
-        if touched is None or time.monotonic() - touched[1] < self._limit_s:
+        if touched is None or touched != self._watched:
+            self._watched, self._beats = touched, 0
             return
-        index, _ = touched
+        self._beats += 1
+        if self._beats * LEASES_RENEWED_EVERY_S < self._limit_s:
+            return
         _log.error(
-            "item %d took over %g s; it will be skipped as time_limit, and this process ends", index, self._limit_s
+            "item %d took over %g s; it will be skipped as time_limit, and this process ends", touched, self._limit_s
         )
-        self._ledger.release(self._claim, hung=index)
+        self._ledger.release(self._claim, hung=touched)
         # A thread stuck in a decoder cannot be stopped; the pool replaces the process.
         os._exit(HUNG_EXIT_STATUS)
