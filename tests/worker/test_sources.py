@@ -366,6 +366,10 @@ def slow_down(connection: Connection) -> None:
     connection.answer("503 Service Unavailable", b"<Error><Code>SlowDown</Code></Error>")
 
 
+def wrong_time(connection: Connection) -> None:
+    connection.answer("403 Forbidden", b"<Error><Code>RequestTimeTooSkewed</Code></Error>")
+
+
 def cut_off(connection: Connection) -> None:
     connection.answer_with(b"x", length=100)
 
@@ -392,6 +396,7 @@ def another_region(connection: Connection) -> None:
     ("handler", "failure", "message"),
     [
         (slow_down, FetchFailed, "503 SlowDown"),
+        (wrong_time, FetchFailed, "set the clock"),
         (cut_off, FetchFailed, "no whole answer"),
         (stall_before_the_answer, FetchTimeout, r"within 0\.3 s"),
         (stall_in_the_body, FetchTimeout, r"within 0\.3 s"),

@@ -257,6 +257,8 @@ class S3Reader:
 def _refusal(status: int, code: str, bucket: str) -> ImageFailure:
     if code == "NoSuchBucket":
         return NotFound(f"no such bucket: {bucket}")
+    if code == "RequestTimeTooSkewed":  # it is no matter of the image's: another worker can read it
+        return FetchFailed("the S3 server refuses the time of this worker's clock: set the clock")
     answer = f"{status} {code}".rstrip()
     match status:
         case 404:
