@@ -483,6 +483,8 @@ class Ledger:
             "parent": spec.parent or "",
             "max_failed": spec.max_failed,
             "keep_s": int(spec.keep_s),
+            # Where the first token is drawn from: after a recovery, none of before is given out again.
+            "claims": secrets.randbits(40),
         }
         with self.errors():
             created = self._create(args=[spec.id, *chain.from_iterable(fields.items())])

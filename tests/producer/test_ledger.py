@@ -147,7 +147,8 @@ def test_what_is_no_job_id_is_not_looked_up(ledger: Ledger, job_id: str) -> None
 def test_chunks_are_handed_out_in_order_and_then_no_more(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=3)
     claims = [claimed(ledger) for _ in range(3)]
-    assert claims == [Claim(job_id, chunk, 1, chunk + 1, "redis", {}) for chunk in range(3)]
+    first = claims[0].token
+    assert claims == [Claim(job_id, chunk, 1, first + chunk, "redis", {}) for chunk in range(3)]
     assert ledger.claim() is None
     assert not any(claim.careful for claim in claims)
 
@@ -210,7 +211,8 @@ def test_a_lease_that_ran_out_goes_to_another_and_the_attempt_is_counted(
     for _ in range(4):
         attempts.append(claimed(ledger))
         time.sleep(0.06)
-    assert attempts == [Claim(job_id, 0, attempt, attempt, "redis", {}) for attempt in (1, 2, 3, 4)]
+    first = attempts[0].token
+    assert attempts == [Claim(job_id, 0, attempt, first + attempt - 1, "redis", {}) for attempt in (1, 2, 3, 4)]
     assert [claim.careful for claim in attempts] == [False, False, True, True]
 
 
@@ -241,7 +243,7 @@ def test_a_worker_that_lost_its_lease_cannot_renew_note_or_give_back(ledger: Led
     assert ledger.renew(holder)
     assert ledger.status(late.job_id).reason is None
     expire_leases(ledger)
-    assert claimed(ledger) == Claim(late.job_id, 0, 3, 3, "redis", {})
+    assert claimed(ledger) == Claim(late.job_id, 0, 3, holder.token + 1, "redis", {})
 
 
 def test_a_chunk_given_back_is_next_and_its_attempt_does_not_count(ledger: Ledger) -> None:
@@ -644,6 +646,19 @@ def test_a_recovered_job_of_which_all_is_done_has_succeeded(ledger: Ledger) -> N
     ledger.open(job_id, chunks=3, images=30)
     assert ledger.status(job_id).state is JobState.SUCCEEDED
     assert ledger.claim() is None
+
+
+def test_who_held_a_chunk_before_redis_was_lost_can_do_nothing_with_it_after_the_recovery(ledger: Ledger) -> None:
+    spec = JobSpec(id=new_job_id(), created=ledger.now())
+    claims = []
+    for _ in range(2):
+        ledger.redis.flushall()
+        ledger.create(spec, home="s3://photos/fiqa")
+        ledger.open(spec.id, chunks=1, images=10)
+        claims.append(claimed(ledger))
+    late, holder = claims
+    assert not ledger.renew(late)
+    assert ledger.renew(holder)
 
 
 # Pace
