@@ -40,6 +40,7 @@ UNACKED_MUTEX: Final = "fiqa:tickets:unacked_mutex"
 
 LEASE_S: Final = 10.0
 LEASES_RENEWED_EVERY_S: Final = 1.5
+_LONGEST_LEASE_S: Final = 300.0
 MAX_TICKETS: Final = 2000
 ALL: Final = 1 << 62  # as a limit of jobs
 CAREFUL_FROM_ATTEMPT: Final = 3
@@ -200,6 +201,10 @@ local function give_back(job, chunk)
   make_due(job)
 end
 local function sweep(now)
+  -- No lease is as long as this: the clock was set back.
+  for _, lease in ipairs(redis.call('ZRANGEBYSCORE', LEASES, now + {_LONGEST_LEASE_S}, '+inf', 'LIMIT', 0, 100)) do
+    redis.call('ZADD', LEASES, now + {LEASE_S}, lease)
+  end
   for _, lease in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 100)) do
     local job, chunk = lease:match('^(.*):(%d+)$')
     give_back(job, chunk)
@@ -380,7 +385,19 @@ for _, job in ipairs(redis.call('ZRANGE', DUE, 0, 99)) do
   wanted = wanted + unclaimed(job)
   if wanted >= {MAX_TICKETS} then break end
 end
+-- With nothing to do, a ticket that is held is worth nothing, and its worker may be dead: kombu would keep it an hour.
+if wanted == 0 and redis.call('ZCARD', LEASES) == 0 then redis.call('DEL', '{UNACKED}', '{UNACKED_INDEX}') end
 return math.max(0, math.min(wanted, {MAX_TICKETS}) - redis.call('LLEN', '{QUEUE}'))
+"""
+
+
+# -> 1 the lock is the caller's, 0 it is another's. One that holds for longer than it can have been asked for is from
+# before the clock was set back.
+_RECONCILER_LOCK = f"""
+local left = redis.call('PTTL', '{RECONCILER_LOCK}')
+if left > 0 and left <= tonumber(ARGV[1]) then return 0 end
+redis.call('SET', '{RECONCILER_LOCK}', 1, 'PX', ARGV[1])
+return 1
 """
 
 
@@ -426,6 +443,7 @@ class Ledger:
         self._complete = self._script(_COMPLETE)
         self._store_once = self._script(_STORE_ONCE)
         self._missing_tickets = self._script(_MISSING_TICKETS)
+        self._reconciler_lock = self._script(_RECONCILER_LOCK)
 
     def _script(self, body: str) -> Script:
         script: Script = self.redis.register_script(_LUA + body)
@@ -645,7 +663,7 @@ class Ledger:
     def try_reconciler_lock(self, *, seconds: float) -> bool:
         """Whether this process is the one to reconcile for the next `seconds`."""
         with self.errors():
-            return bool(self.redis.set(RECONCILER_LOCK, b"1", nx=True, px=int(seconds * 1000)))
+            return bool(self._reconciler_lock(args=[int(seconds * 1000)]))
 
 
 def _held(claim: Claim) -> tuple[str, int, int]:

@@ -19,8 +19,12 @@ from fiqa_producer.ledger import (
     DUE,
     ENDED,
     JOBS,
+    LEASE_S,
     LEASES,
     MAX_TICKETS,
+    RECONCILER_LOCK,
+    UNACKED,
+    UNACKED_INDEX,
     Claim,
     Completion,
     Control,
@@ -771,6 +775,37 @@ def test_one_at_a_time_reconciles(ledger: Ledger, redis_url: str) -> None:
         time.sleep(0.06)
         assert other.try_reconciler_lock(seconds=60)
         assert not ledger.try_reconciler_lock(seconds=60)
+
+
+def test_tickets_that_dead_workers_held_are_forgotten_at_rest_and_not_before(ledger: Ledger) -> None:
+    opened(ledger)
+    ledger.redis.hset(UNACKED, "tag", "ticket")
+    ledger.redis.zadd(UNACKED_INDEX, {"tag": time.time()})
+    assert ledger.missing_tickets() == 1
+    claim = claimed(ledger)
+    assert ledger.missing_tickets() == 0
+    assert ledger.redis.hlen(UNACKED) == 1
+    complete(ledger, claim)
+    assert ledger.missing_tickets() == 0
+    assert ledger.redis.exists(UNACKED, UNACKED_INDEX) == 0
+
+
+# A clock that was set back by an hour: what was to last for seconds seems to last for an hour and seconds
+
+
+def test_a_lease_of_before_the_clock_was_set_back_runs_out_all_the_same(ledger: Ledger) -> None:
+    opened(ledger)
+    claimed(ledger)
+    (member,) = ledger.redis.zrange(LEASES, 0, -1)
+    ledger.redis.zadd(LEASES, {member: ledger.now() + 3600})
+    assert ledger.claim() is None
+    assert ledger.redis.zscore(LEASES, member) <= ledger.now() + LEASE_S
+
+
+def test_a_lock_of_before_the_clock_was_set_back_keeps_nobody_from_reconciling(ledger: Ledger) -> None:
+    ledger.redis.set(RECONCILER_LOCK, 1, px=3_600_000)
+    assert ledger.try_reconciler_lock(seconds=5)
+    assert not ledger.try_reconciler_lock(seconds=5)
 
 
 # Many at once
