@@ -1,0 +1,132 @@
+"""An HTTP proxy between workers and S3 that breaks a share of the requests.
+
+The request is handed on as it came, Host included, since its signature covers that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+_ANSWERS: Final = {
+    "error": (500, "InternalError"),
+    "slow_down": (503, "SlowDown"),
+}
+_CONNECTION: Final = re.compile(rb"(?im)^connection:.*\r\n")
+_DRAIN_S: Final = 2.0
+
+
+class S3Fault(StrEnum):
+    ERROR = "error"  # 500
+    SLOW_DOWN = "slow_down"  # 503
+    TIMEOUT = "timeout"  # no answer, until the client gives up
+    CUT = "cut"  # the request is done; half of the answer comes, or none of it where it has no body
+
+
+HELD: Final = "held"  # until the proxy is healed; then as if nothing had been
+
+
+class S3Proxy:
+    """Runs in a thread; one connection a request, so that every request has its own fate."""
+
+    def __init__(self, upstream_port: int, seed: int) -> None:
+        self._upstream_port = upstream_port
+        self._random = Random(seed)
+        self._fault: S3Fault | str | None = None
+        self._share = 0.0
+        self._method = b""
+        self.delay_s = 0.0
+        self.broken = 0
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        started: Future[asyncio.Server] = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop
+        )
+        self.port = started.result(10).sockets[0].getsockname()[1]
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _cancel_all(self) -> None:
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def break_requests(self, fault: S3Fault | str, share: float, method: bytes = b"") -> None:
+        """From now on, that share of the requests, or of those of one method, ends in the fault."""
+        self._method, self._share, self._fault = method, share, fault
+
+    def heal(self) -> None:
+        self._fault = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(self.delay_s)
+            fault = self._fault if self._random.random() < self._share and head.startswith(self._method) else None
+            self.broken += fault is not None
+            if fault in _ANSWERS:
+                await _refuse(reader, writer, *_ANSWERS[fault])
+            elif fault is S3Fault.TIMEOUT:
+                await _drain(reader)
+            else:
+                while fault == HELD == self._fault:
+                    await asyncio.sleep(0.02)
+                await self._forward(head, reader, writer, cut=fault is S3Fault.CUT)
+        writer.close()
+
+    async def _forward(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, cut: bool
+    ) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+        up_writer.write(_CONNECTION.sub(b"", head)[:-2] + b"Connection: close\r\n\r\n")
+        sending = asyncio.create_task(_pump(reader, up_writer))
+        try:
+            if cut:
+                answer_head, _, body = (await up_reader.read()).partition(b"\r\n\r\n")
+                if body:
+                    writer.write(answer_head + b"\r\n\r\n" + body[: len(body) // 2])
+                    await writer.drain()
+            else:
+                await _pump(up_reader, writer)
+        finally:
+            sending.cancel()
+            up_writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+
+
+async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: int, code: str) -> None:
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>broken on purpose</Message></Error>".encode()
+    writer.write(
+        f"HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n".encode()
+        + body
+    )
+    await writer.drain()
+    with suppress(TimeoutError):  # an upload under way is read, or the client would see a reset and not the answer
+        await asyncio.wait_for(_drain(reader), _DRAIN_S)
+
+
+async def _drain(reader: asyncio.StreamReader) -> None:
+    while await reader.read(65536):
+        pass

@@ -1,0 +1,287 @@
+"""The system that is injured: Redis, S3 behind a proxy, a small disk and workers, each of which can be broken alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import cv2
+import redis
+
+from fiqa_producer import Client, Item
+from fiqa_producer.enqueue import Job
+from fiqa_worker.photos import make_photos
+from tests.faults.clock import Clock, build_clock
+from tests.faults.proxy import S3Proxy
+from tests.integration.planted import HANGS, KILLS
+from tests.servers import S3Server, free_ports, start_s3
+
+ROOT: Final = Path(__file__).parents[2]
+WORKERS: Final = 2
+START_S: Final = 90.0
+# Less than a worker is stopped for: that is not its image's fault.
+IMAGE_TIME_LIMIT_S: Final = 10
+CHUNK_IMAGES: Final = 10
+BUCKET: Final = "faults"
+# The sample's photos that cannot be scored, and what they end as.
+BROKEN: Final = {"empty-0": "decode_failed", "cut-0": "decode_failed", "text-0": "unsupported_format"}
+DISK_BYTES: Final = 4 * 1024 * 1024
+# A worker takes about 8 / 0.03 images a second, so that a job lasts long enough to be injured.
+S3_DELAY_S: Final = 0.03
+
+
+class StuckError(Exception):
+    """What must happen did not happen in time."""
+
+
+def wait_until(what: str, happens: Callable[[], object], timeout_s: float) -> None:
+    """Raises StuckError."""
+    deadline = time.monotonic() + timeout_s
+    while not happens():
+        if time.monotonic() > deadline:
+            raise StuckError(f"not within {timeout_s:g} s: {what}")
+        time.sleep(0.05)
+
+
+class BreakableRedis:
+    """redis-server with an append-only file, on one port for ever."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder = folder
+        self.clock = clock
+        port = free_ports(1)
+        self._port = port
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        settings = f"--port {self._port} --bind 127.0.0.1 --appendonly yes --appendfsync everysec"
+        with (self._folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                ["redis-server", *settings.split(), "--save", "", "--dir", self._folder],
+                env={**os.environ, **self.clock.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        with closing(redis.Redis(port=self._port)) as client:
+            wait_until("Redis answers", lambda: _answers(client), START_S)
+
+    def kill(self) -> None:
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
+    def empty(self) -> None:
+        """Forget everything; only while it is down."""
+        shutil.rmtree(self._folder / "appendonlydir")
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:  # not up yet, or still loading
+        return False
+
+
+@dataclass(frozen=True)
+class Worker:
+    process: subprocess.Popen[bytes]
+    log_file: Path
+    clock: Clock
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def pool(self) -> list[int]:
+        """The processes that score."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        with suppress(FileNotFoundError):
+            return [int(pid) for pid in path.read_text().split() if b"spawn_main" in command_line(int(pid))]
+        return []
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """To the main process and its children."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+
+def command_line(pid: int) -> bytes:
+    """Nothing for a process that is gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+class System:
+    """All of it, healthy until it is injured."""
+
+    def __init__(self, folder: Path, library: Path, s3: S3Server, seed: int) -> None:
+        self._folder = folder
+        self._library = library
+        self._s3 = s3
+        self.redis = BreakableRedis(folder, Clock(library, folder / "redis.clock"))
+        self.proxy = S3Proxy(urlsplit(s3.endpoint).port or 80, seed)
+        self.disk = folder / "disk"
+        self.homes = {"redis": "redis", "s3": f"s3://{BUCKET}/fiqa", "folder": str(self.disk / "home")}
+        self.workers: list[Worker] = []
+        self.orphans: list[int] = []
+        self._started = 0
+        self._photos: list[str] = []
+        self.rest_bytes = 0
+
+    def client(self, home: str) -> Client:
+        return Client(self.redis.url, self.homes[home])
+
+    @property
+    def server(self) -> Any:
+        return redis.Redis.from_url(self.redis.url)
+
+    def start(self) -> None:
+        self.redis.start()
+        self.proxy.start()
+        self.proxy.delay_s = S3_DELAY_S
+        with closing(self._s3.client()) as client:
+            client.create_bucket(Bucket=BUCKET)
+            for name, data in small_photos(self._folder / "photos"):
+                client.put_object(Bucket=BUCKET, Key=f"photos/{name}", Body=data)
+                self._photos.append(f"s3://{BUCKET}/photos/{name}")
+            client.put_object(Bucket=BUCKET, Key="poison/kills.jpg", Body=KILLS)
+            client.put_object(Bucket=BUCKET, Key="poison/hangs.jpg", Body=HANGS)
+        self.heal()
+        # Once all the way, so that what Redis keeps for good, such as scripts, is there when its memory is measured.
+        with self.client("redis") as warm:
+            job = self.submit(warm, 20, Random(0), [])
+            warm.wait(job.id, START_S)
+            warm.delete(job.id)
+        self.note_rest()
+
+    def note_rest(self) -> None:
+        with closing(self.server) as server:
+            self.rest_bytes = server.info("memory")["used_memory"]
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            worker.signal_all(signal.SIGKILL)
+            worker.process.wait()
+        self.redis.kill()
+        self.proxy.stop()
+
+    def submit(
+        self, client: Client, images: int, random: Random, poison: list[str], *, chunk_images: int = CHUNK_IMAGES
+    ) -> Job:
+        """A job of photos, each with an id of its own, and these objects somewhere among them."""
+        uris = [random.choice(self._photos) for _ in range(images - len(poison))]
+        for key in poison:
+            uris.insert(random.randrange(len(uris)), f"s3://{BUCKET}/{key}")
+        items = [Item(uri=uri, id=str(number)) for number, uri in enumerate(uris)]
+        return client.submit(items, chunk_size=chunk_images, max_failed=1)
+
+    def start_worker(self) -> Worker:
+        """Return at once; `wait_ready` waits."""
+        self._started += 1
+        log_file = self._folder / f"worker-{self._started}.log"
+        clock = Clock(self._library, self._folder / f"worker-{self._started}.clock")
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.integration.planted", "worker", "--concurrency", "1"],
+                env={
+                    **os.environ,
+                    **self._s3.env,
+                    **clock.environment,
+                    "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.proxy.port}",
+                    "FIQA_REDIS_URL": self.redis.url,
+                    "FIQA_DETECTOR": "builtin_detector",
+                    "FIQA_QUALITY_MODEL": "builtin_quality",
+                    "FIQA_ALLOWED_SOURCES": f"s3://{BUCKET}/",
+                    "FIQA_IMAGE_TIME_LIMIT_S": str(IMAGE_TIME_LIMIT_S),
+                },
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        worker = Worker(process, log_file, clock)
+        self.workers.append(worker)
+        return worker
+
+    def heal(self) -> None:
+        """S3, the clocks and the disk are well again, and as many workers run as should: what an operator sees to."""
+        self.proxy.heal()
+        self.redis.clock.shift(0)
+        for worker in self.workers:
+            worker.clock.shift(0)
+        self.workers = [worker for worker in self.workers if worker.is_running]
+        while len(self.workers) < WORKERS:
+            self.start_worker()
+        for worker in self.workers:
+            wait_until(f"{worker.log_file} is ready", lambda log=worker: " ready." in log.log, START_S)  # type: ignore[misc]
+
+    def running_orphans(self) -> list[int]:
+        """Children that outlive their killed parent."""
+        return [pid for pid in self.orphans if b"spawn_main" in command_line(pid)]
+
+
+def small_photos(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Photos that take a few ms each: with faces, without, and broken."""
+    for path in make_photos(folder):
+        if path.stem in BROKEN:
+            yield path.name, path.read_bytes()
+        else:
+            image = cv2.imread(str(path))
+            assert image is not None
+            scale = 200 / max(image.shape[:2])
+            small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            yield path.name, cv2.imencode(".jpg", small)[1].tobytes()
+
+
+@contextmanager
+def start_system(folder: Path, seed: int) -> Iterator[System]:
+    """Everything started, and gone at the end.
+
+    Args:
+        folder: an empty folder, for logs and files.
+        seed: of the proxy's dice.
+    """
+    with ExitStack() as stack:
+        s3 = stack.enter_context(start_s3())
+        for name, value in s3.env.items():
+            stack.enter_context(_set(name, value))
+        system = System(folder, build_clock(folder), s3, seed)
+        system.disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", system.disk], check=True)
+        stack.callback(subprocess.run, ["umount", "-l", system.disk], check=True)
+        stack.callback(system.stop)
+        system.start()
+        yield system
+
+
+@contextmanager
+def _set(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

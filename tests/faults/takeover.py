@@ -1,0 +1,52 @@
+"""How long the chunk of a worker that goes lies idle."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import closing
+from random import Random
+from typing import Final
+
+from fiqa_producer.ledger import LEASES, job_key
+from tests.faults.audit import Audit, audit
+from tests.faults.system import S3_DELAY_S, System, wait_until
+
+_IMAGES: Final = 1200
+_SLOW_S: Final = 0.2  # a request: the chunk lasts for half a minute
+_WAIT_S: Final = 90.0
+
+
+def measure_takeover(system: System, number: signal.Signals) -> tuple[float, Audit]:
+    """Send a signal to the one worker that is busy, while another is idle.
+
+    Args:
+        system: healed.
+        number: SIGKILL, which hits the whole machine, or SIGTERM, to the main process.
+
+    Returns:
+        Seconds from the signal until another has claimed the chunk, and what came of the job.
+    """
+    for worker in system.workers[1:]:
+        worker.process.terminate()
+        worker.process.wait(_WAIT_S)
+    busy = system.workers[0]
+    system.proxy.delay_s = _SLOW_S
+    with system.client("s3") as client, closing(system.server) as server:
+        job = system.submit(client, _IMAGES, Random(0), [], chunk_images=_IMAGES)
+        wait_until("the chunk is claimed", lambda: server.zcard(LEASES), _WAIT_S)
+        system.heal()
+        holder = server.hget(job_key(job.id, "holders"), 0)
+        started = time.monotonic()
+        if number is signal.SIGKILL:
+            busy.signal_all(number)
+        else:
+            busy.process.send_signal(number)
+        wait_until(
+            "another has the chunk", lambda: server.hget(job_key(job.id, "holders"), 0) not in {holder, None}, _WAIT_S
+        )
+        seconds = time.monotonic() - started
+        system.proxy.delay_s = S3_DELAY_S
+        busy.process.wait(_WAIT_S)
+        system.heal()
+        return seconds, audit(system, client, job.id, _IMAGES, may_end_as=(), timeout_s=_WAIT_S)

@@ -1,0 +1,97 @@
+"""One job, injured as it runs, and counted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from fiqa_producer import Client, ErrorCode
+from tests.faults.audit import Audit, audit
+from tests.faults.injuries import Injury, Scene
+from tests.faults.system import System
+
+# What one injury can cost after it: a lease, a rest of 10 s, a worker's start, on a busy machine.
+_FINISH_S: Final = 150.0
+# Three deliveries of one chunk that are killed from outside make fiqa go image by image, and blame the fourth's.
+_KILLS_THAT_BLAME: Final = 3
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of one job.
+
+    Attributes:
+        injuries: those that the job was alive for; the rest of what was asked is left for another.
+    """
+
+    injuries: tuple[Injury, ...]
+    audit: Audit
+
+
+class Log:
+    """One JSON line an event."""
+
+    def __init__(self, file: Path, seed: int) -> None:
+        self._file = file
+        self._seed = seed
+
+    def write(self, **event: Any) -> None:
+        line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "seed": self._seed, **event})
+        with self._file.open("a") as file:
+            file.write(line + "\n")
+
+
+def injure_a_job(
+    system: System,
+    injuries: Sequence[Injury],
+    *,
+    home: str,
+    images: int,
+    random: Random,
+    log: Log,
+    brief: bool,
+    on_injury: Callable[[Injury], None] | None = None,
+) -> Trial:
+    """Submit a job, inflict each injury when a random share of the rest of its images is done, and audit it."""
+    with system.client(home) as client:
+        job = system.submit(client, images, random, [injury.poison for injury in injuries if injury.poison])
+        done: list[Injury] = []
+        for number, injury in enumerate(injuries):
+            if not injury.poison and not _wait_for_moment(client, job.id, random, left=len(injuries) - number):
+                continue
+            at = client.status(job.id).images_done
+            details = injury.inflict(Scene(system, client, job.id, random, brief))
+            log.write(event="injury", injury=injury.name, job=job.id, home=home, images_done=at, **details)
+            done.append(injury)
+            if on_injury:
+                on_injury(injury)
+            system.heal()
+        found = audit(system, client, job.id, images, may_end_as=_explained(done), timeout_s=_FINISH_S)
+        log.write(event="audit", job=job.id, clean=found.is_clean, **vars(found))
+        if any(injury.name == "redis_emptied" for injury in done):
+            system.note_rest()
+        return Trial(tuple(done), found)
+
+
+def _wait_for_moment(client: Client, job_id: str, random: Random, *, left: int) -> bool:
+    """Whether the job still runs when its moment has come."""
+    status = client.status(job_id)
+    wanted = status.images_done + (status.images - status.images_done) * random.uniform(0, 1.2 / (left + 1))
+    deadline = time.monotonic() + _FINISH_S
+    while status.images_done < wanted and not status.is_finished and time.monotonic() < deadline:
+        time.sleep(0.02)
+        status = client.status(job_id)
+    return not status.is_finished
+
+
+def _explained(injuries: Sequence[Injury]) -> set[ErrorCode]:
+    codes = {code for injury in injuries for code in injury.may_end_as}
+    if sum(injury.kills for injury in injuries) >= _KILLS_THAT_BLAME:
+        codes.add(ErrorCode.WORKER_CRASHED)
+    return codes
