@@ -156,7 +156,7 @@ def _where(system: System, job_id: str) -> str:
         keys = ("attempts", "holders", "notes", "skips")
         parts = {part: server.hgetall(job_key(job_id, part)) for part in keys}
         return (
-            f"tickets {server.llen(QUEUE)}, held {server.hlen(UNACKED)}, leases {server.zrange(LEASES, 0, -1, withscores=True)},"
-            f" hash {server.hgetall(job_key(job_id))}, returned {server.zrange(job_key(job_id, 'returned'), 0, -1)},"
-            f" {parts}, clock {server.time()}"
+            f"tickets {server.llen(QUEUE)}, held {server.hlen(UNACKED)}, hash {server.hgetall(job_key(job_id))},"
+            f" leases {server.zrange(LEASES, 0, -1, withscores=True)}, clock {server.time()},"
+            f" returned {server.zrange(job_key(job_id, 'returned'), 0, -1)}, {parts}"
         )

@@ -128,7 +128,7 @@ def _stop_all(scene: Scene) -> Details:
 
 
 def _restart_redis(scene: Scene) -> Details:
-    down_s = scene.random.uniform(0, 8)
+    down_s = scene.random.uniform(0, 2 if scene.brief else 8)
     scene.system.redis.kill()
     time.sleep(down_s)
     scene.system.redis.start()
@@ -136,7 +136,7 @@ def _restart_redis(scene: Scene) -> Details:
 
 
 def _empty_redis(scene: Scene) -> Details:
-    down_s = scene.random.uniform(0, 8)
+    down_s = scene.random.uniform(0, 2 if scene.brief else 8)
     scene.system.redis.kill()
     scene.system.redis.empty()
     time.sleep(down_s)
@@ -177,7 +177,7 @@ def _break_s3(fault: S3Fault, share: float, seconds: float) -> Callable[[Scene],
         proxy = scene.system.proxy
         before = proxy.broken
         proxy.break_requests(fault, share)
-        lasted = min(seconds, 12.0) if scene.brief else seconds
+        lasted = min(seconds, 5.0) if scene.brief else seconds
         time.sleep(lasted)
         proxy.heal()
         return {"seconds": lasted, "broken_requests": proxy.broken - before}
@@ -240,7 +240,7 @@ def _shift_worker(seconds: int) -> Callable[[Scene], Details]:
     def inflict(scene: Scene) -> Details:
         worker = scene.worker
         worker.clock.shift(seconds)
-        time.sleep(_LONGER_THAN_A_LEASE_S)
+        time.sleep(4 if scene.brief else _LONGER_THAN_A_LEASE_S)
         worker.clock.shift(0)
         return {"pid": worker.process.pid, "jump_s": seconds}
 

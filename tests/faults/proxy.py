@@ -44,6 +44,8 @@ class S3Proxy:
         self.delay_s = 0.0
         self.broken = 0
         self.port = 0
+        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None] | None] = set()  # asyncio itself refers to tasks weakly
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
@@ -52,7 +54,8 @@ class S3Proxy:
         started: Future[asyncio.Server] = asyncio.run_coroutine_threadsafe(
             asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop
         )
-        self.port = started.result(10).sockets[0].getsockname()[1]
+        self._server = started.result(10)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     def stop(self) -> None:
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result(10)
@@ -61,6 +64,8 @@ class S3Proxy:
         self._loop.close()
 
     async def _cancel_all(self) -> None:
+        if self._server:
+            self._server.close()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -74,6 +79,8 @@ class S3Proxy:
         self._fault = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task: asyncio.Task[None] | None = asyncio.current_task()
+        self._serving.add(task)
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             head = await reader.readuntil(b"\r\n\r\n")
             await asyncio.sleep(self.delay_s)
@@ -84,10 +91,11 @@ class S3Proxy:
             elif fault is S3Fault.TIMEOUT:
                 await _drain(reader)
             else:
-                while fault == HELD == self._fault:
+                while fault == HELD == self._fault:  # noqa: ASYNC110  an event would be set from another thread
                     await asyncio.sleep(0.02)
                 await self._forward(head, reader, writer, cut=fault is S3Fault.CUT)
         writer.close()
+        self._serving.discard(task)
 
     async def _forward(
         self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, cut: bool
@@ -105,6 +113,7 @@ class S3Proxy:
                 await _pump(up_reader, writer)
         finally:
             sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
             up_writer.close()
 
 

@@ -268,7 +268,7 @@ def start_system(folder: Path, seed: int) -> Iterator[System]:
         system = System(folder, build_clock(folder), s3, seed)
         system.disk.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", system.disk], check=True)
-        stack.callback(subprocess.run, ["umount", "-l", system.disk], check=True)
+        stack.callback(lambda: subprocess.run(["umount", "-l", system.disk], check=True))
         stack.callback(system.stop)
         system.start()
         yield system

@@ -46,7 +46,9 @@ def measure_takeover(system: System, number: signal.Signals) -> tuple[float, Aud
             "another has the chunk", lambda: server.hget(job_key(job.id, "holders"), 0) not in {holder, None}, _WAIT_S
         )
         seconds = time.monotonic() - started
-        system.proxy.delay_s = S3_DELAY_S
+        system.proxy.delay_s = 0
         busy.process.wait(_WAIT_S)
         system.heal()
-        return seconds, audit(system, client, job.id, _IMAGES, may_end_as=(), timeout_s=_WAIT_S)
+        found = audit(system, client, job.id, _IMAGES, may_end_as=(), timeout_s=_WAIT_S)
+    system.proxy.delay_s = S3_DELAY_S
+    return seconds, found
