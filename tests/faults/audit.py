@@ -11,7 +11,7 @@ from typing import Final
 from fiqa_producer import Client, ErrorCode, ImageResult, JobState, JobStatus, Status
 from fiqa_producer.contract import QUEUE
 from fiqa_producer.ledger import ENDED, LEASES, UNACKED, job_key
-from tests.faults.system import BROKEN, StuckError, System, wait_until
+from tests.faults.system import BROKEN, WORKERS, StuckError, System, wait_until
 
 _DUE_CODES: Final = {**BROKEN, "kills": "worker_crashed", "hangs": "time_limit"}
 _REST_S: Final = 45.0
@@ -120,6 +120,8 @@ def _check_rest(system: System, found: Audit) -> None:
                 "leases": server.zcard(LEASES),
                 "jobs without a summary": server.scard(ENDED),
                 "orphans": len(system.running_orphans()),
+                # Each that is idle waits in a blocking call for a ticket.
+                "workers that ask for no ticket": max(0, WORKERS - server.info("clients")["blocked_clients"]),
             }
             return {name: count for name, count in counts.items() if count}
 
