@@ -110,6 +110,11 @@ class Worker:
     def is_running(self) -> bool:
         return self.process.poll() is None
 
+    def is_ready(self) -> bool:
+        """It takes tickets, and a process of its pool has begun."""
+        log = self.log
+        return " ready." in log and " calling self.run()" in log
+
     def pool(self) -> list[int]:
         """The processes that score."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -233,7 +238,7 @@ class System:
         while len(self.workers) < WORKERS:
             self.start_worker()
         for worker in self.workers:
-            wait_until(f"{worker.log_file} is ready", lambda log=worker: " ready." in log.log, START_S)  # type: ignore[misc]
+            wait_until(f"{worker.log_file}: a worker is ready", worker.is_ready, START_S)
 
     def running_orphans(self) -> list[int]:
         """Children that outlive their killed parent."""
