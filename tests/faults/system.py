@@ -100,6 +100,7 @@ def _answers(client: redis.Redis) -> bool:
 class Worker:
     process: subprocess.Popen[bytes]
     log_file: Path
+    health_dir: Path
     clock: Clock
 
     @property
@@ -111,9 +112,8 @@ class Worker:
         return self.process.poll() is None
 
     def is_ready(self) -> bool:
-        """It takes tickets, and a process of its pool has begun."""
-        log = self.log
-        return " ready." in log and " calling self.run()" in log
+        """It is connected, and its models are loaded."""
+        return (self.health_dir / "ready").exists()
 
     def pool(self) -> list[int]:
         """The processes that score."""
@@ -203,6 +203,7 @@ class System:
         """Return at once; `wait_ready` waits."""
         self._started += 1
         log_file = self._folder / f"worker-{self._started}.log"
+        health_dir = self._folder / f"worker-{self._started}.health"
         clock = Clock(self._library, self._folder / f"worker-{self._started}.clock")
         with log_file.open("wb") as log:
             process = subprocess.Popen(
@@ -216,6 +217,7 @@ class System:
                     "FIQA_DETECTOR": "builtin_detector",
                     "FIQA_QUALITY_MODEL": "builtin_quality",
                     "FIQA_ALLOWED_SOURCES": f"s3://{BUCKET}/",
+                    "FIQA_HEALTH_DIR": str(health_dir),
                     "FIQA_IMAGE_TIME_LIMIT_S": str(IMAGE_TIME_LIMIT_S),
                 },
                 cwd=ROOT,
@@ -224,7 +226,7 @@ class System:
                 stderr=log,
                 start_new_session=True,
             )
-        worker = Worker(process, log_file, clock)
+        worker = Worker(process, log_file, health_dir, clock)
         self.workers.append(worker)
         return worker
 

@@ -14,7 +14,6 @@ from tests.faults.system import S3_DELAY_S, System, wait_until
 
 _IMAGES: Final = 1200
 _SLOW_S: Final = 0.2  # a request: the chunk lasts for half a minute
-_MODELS_LOAD_S: Final = 3.0  # in the idle worker
 _WAIT_S: Final = 90.0
 
 
@@ -37,7 +36,6 @@ def measure_takeover(system: System, number: signal.Signals) -> tuple[float, Aud
         job = system.submit(client, _IMAGES, Random(0), [], chunk_images=_IMAGES)
         wait_until("the chunk is claimed", lambda: server.zcard(LEASES), _WAIT_S)
         system.heal()
-        time.sleep(_MODELS_LOAD_S)
         holder = server.hget(job_key(job.id, "holders"), 0)
         started = time.monotonic()
         if number is signal.SIGKILL:

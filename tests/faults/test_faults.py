@@ -20,7 +20,7 @@ from fiqa_producer.ledger import CAREFUL_FROM_ATTEMPT, RECONCILER_LOCK
 from tests.faults.audit import audit
 from tests.faults.injuries import INJURIES
 from tests.faults.proxy import HELD
-from tests.faults.system import System, start_system, wait_until
+from tests.faults.system import CHUNK_IMAGES, WORKERS, System, start_system, wait_until
 from tests.faults.takeover import measure_takeover
 from tests.faults.trial import Log, injure_a_job
 
@@ -83,6 +83,17 @@ def test_an_image_that_kills_costs_three_deliveries_and_one_that_hangs_its_time_
     assert found.is_clean, found
     assert (found.codes["worker_crashed"], found.codes["time_limit"]) == (1, 1)
     assert logs.count("exited with 'signal 9 (SIGKILL)'") == CAREFUL_FROM_ATTEMPT
+
+
+def test_a_process_that_hangs_in_a_job_that_was_cancelled_is_replaced(system: System) -> None:
+    with system.client("s3") as client, closing(system.server) as server:
+        job = system.submit(client, 2 * CHUNK_IMAGES, Random(SEED), ["poison/hangs.jpg"])
+        wait_until("the other chunk is done", lambda: client.status(job.id).chunks_done == 1, WAIT_S)
+        client.cancel(job.id)
+        wait_until(
+            "every worker asks for a ticket", lambda: server.info("clients")["blocked_clients"] >= WORKERS, WAIT_S
+        )
+        client.delete(job.id)
 
 
 def test_a_worker_that_finds_redis_empty_leaves_the_home_to_be_recovered_from(system: System) -> None:
