@@ -10,6 +10,13 @@ import signal
 import threading
 from typing import Final
 
+from fiqa_worker.drain import SIGNALS
+
+if __name__ == "__mp_main__":
+    # A pool's child: as in a worker's own, before there are threads, and what is imported below starts some.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
 from fiqa_producer.cli import main
 from fiqa_worker import images, pipeline
 
