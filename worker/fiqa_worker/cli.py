@@ -31,8 +31,8 @@ from fiqa_worker.settings import Device, WorkerSettings
 # What `run`, `demo` and `score` may read: they run for the person whose files these are.
 _OWN_SOURCES = "file:///,s3://"
 
-# For glibc in the pool's processes: a picture's memory is kept for the next one. Given back, it would be cleared page by
-# page for each picture anew, a seventh of the time of 12 megapixels.
+# For glibc in the pool's processes: a picture's memory is kept for the next one. Given back, it would be cleared page
+# by page for each picture anew, a seventh of the time of 12 megapixels.
 _MALLOC: Final = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 
 _concurrency = click.option(
