@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import Final
+from typing import Any, Final
 
 from fiqa_worker.drain import SIGNALS
 
@@ -25,14 +25,14 @@ HANGS: Final = b"fiqa test: hangs"
 RAISES: Final = b"fiqa test: raises"
 
 
-def decode_reduced(data: bytes, *, max_pixels: int, long_side: float) -> images.Picture:
+def decode_reduced(data: bytes, **options: Any) -> images.Picture:
     if data.startswith(KILLS):
         os.kill(os.getpid(), signal.SIGKILL)
     if data.startswith(HANGS):
         threading.Event().wait()
     if data.startswith(RAISES):
         raise RuntimeError("planted")
-    return images.decode_reduced(data, max_pixels=max_pixels, long_side=long_side)
+    return images.decode_reduced(data, **options)
 
 
 # The second name is this module's in the pool's children.

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -87,8 +88,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Picture]:
     """What was decoded, as it goes on."""
     pictures: list[Picture] = []
 
-    def decode(data: bytes, *, max_pixels: int, long_side: float) -> Picture:
-        pictures.append(decode_reduced(data, max_pixels=max_pixels, long_side=long_side))
+    def decode(data: bytes, **options: Any) -> Picture:
+        pictures.append(decode_reduced(data, **options))
         return pictures[-1]
 
     monkeypatch.setattr(module, "decode_reduced", decode)
@@ -125,17 +126,24 @@ def test_a_face_that_is_large_enough_in_the_copy_is_cut_from_it(
 def test_a_small_face_is_cut_from_the_whole_image(
     fast: Pipeline, full: Pipeline, decoded: list[Picture], tmp_path: Path
 ) -> None:
-    path = write(tmp_path / "a.jpg", jpeg(in_a_scene(512, 1400, 900)))
+    path = write(tmp_path / "a.jpg", jpeg(in_a_scene(1000, 2800, 1800)))
     (found,), (expected,) = run(fast, [path]), run(full, [path])
-    assert [picture.reduction for picture in decoded] == [2, 1, 1]
+    assert [picture.reduction for picture in decoded] == [4, 1, 1]
     assert found.faces[0].box[2] < 1.5 * 112 * 2
     assert_same_faces(found, expected, share=0.05, quality=0.1)
 
 
 def test_a_picture_without_a_face_is_decoded_once(fast: Pipeline, decoded: list[Picture], tmp_path: Path) -> None:
-    (found,) = run(fast, [write(tmp_path / "a.jpg", jpeg(gradient(900, 1400)))])
+    (found,) = run(fast, [write(tmp_path / "a.jpg", jpeg(gradient(1800, 2800)))])
     assert found.status is Status.NO_FACE
-    assert [picture.reduction for picture in decoded] == [2]
+    assert [picture.reduction for picture in decoded] == [4]
+
+
+def test_a_picture_of_which_a_quarter_is_too_small_is_decoded_in_full(
+    fast: Pipeline, decoded: list[Picture], tmp_path: Path
+) -> None:
+    run(fast, [write(tmp_path / "a.jpg", jpeg(in_a_scene(512, 2400, 1800)))])
+    assert [picture.reduction for picture in decoded] == [1]
 
 
 @pytest.fixture(scope="module")

@@ -43,16 +43,17 @@ class Picture:
     reduction: int
 
 
-def decode_reduced(data: bytes, *, max_pixels: int, long_side: float) -> Picture:
+def decode_reduced(data: bytes, *, max_pixels: int, long_side: float, least_reduction: int = 2) -> Picture:
     """Decode the smallest copy that a JPEG yields by itself, and whose long side has at least so many pixels.
 
-    Any other format is decoded in full. All else is as `decode` says.
+    Any other format is decoded in full, and so is a JPEG of which no copy has that size at `least_reduction` or more.
+    All else is as `decode` says.
     """
     header = _checked_header(data, max_pixels)
     stored = (header.height, header.width)
     if header.format == "JPEG":
         for reduction, flag in _REDUCED:
-            if max(stored) < long_side * reduction:
+            if max(stored) < long_side * reduction or reduction < least_reduction:
                 continue
             pixels = _decode(data, flag)
             if pixels is None:

@@ -40,6 +40,9 @@ _MAX_BYTES_DECODED: Final = 256 * 1024 * 1024
 # A face this wide has pixels enough for its crop, with some to spare for one that leans.
 _LEAST_FACE_WIDTH: Final = 1.5 * CROP_SIZE
 
+# Decoding at half the size saves a quarter of the time, and costs three quarters more where that is not enough.
+_LEAST_REDUCTION: Final = 4
+
 _SKIPPED: Final = {
     ErrorCode.WORKER_CRASHED: "the worker died while it worked on this image",
     ErrorCode.TIME_LIMIT: "the image took longer than FIQA_IMAGE_TIME_LIMIT_S",
@@ -198,7 +201,9 @@ class Pipeline:
             return image
         started = time.perf_counter()
         try:
-            image.picture = decode_reduced(image.data, max_pixels=self.max_pixels, long_side=self.long_side)
+            image.picture = decode_reduced(
+                image.data, max_pixels=self.max_pixels, long_side=self.long_side, least_reduction=_LEAST_REDUCTION
+            )
         except Exception as error:  # noqa: BLE001  recorded as this image's result
             image.fail(error)
         image.ms += _ms_since(started)
