@@ -20,7 +20,7 @@ from rich.text import Text
 
 from fiqa_producer import controls
 from fiqa_producer.client import Client
-from fiqa_producer.contract import DEFAULT_KEEP_S, DEFAULT_MAX_FAILED, JobState, Priority, Status
+from fiqa_producer.contract import DEFAULT_KEEP_S, DEFAULT_MAX_FAILED, MAX_CHUNK_SIZE, JobState, Priority, Status
 from fiqa_producer.controls import as_json, local_time, show_job, status_line
 from fiqa_producer.errors import FiqaError, SettingsError, SourceError
 from fiqa_producer.export import Format, Selection, import_pyarrow, write
@@ -133,7 +133,9 @@ for _command in (
 @click.argument("source", nargs=-1, required=True)
 @click.option("--name", help="A name for people.")
 @click.option("--priority", type=click.Choice([*map(str, Priority)]), default="normal", show_default=True)
-@click.option("--chunk-size", type=click.IntRange(1, 10_000), help="Images a chunk [default: grows from 16 to 256].")
+@click.option(
+    "--chunk-size", type=click.IntRange(1, MAX_CHUNK_SIZE), help="Images a chunk [default: grows from 16 to 256]."
+)
 @click.option("--strict", is_flag=True, help="Take no job with a bad line in its source.")
 @click.option(
     "--max-failed",

@@ -14,6 +14,7 @@ from fiqa_producer.broker import make_app, publish_tickets
 from fiqa_producer.contract import (
     DEFAULT_KEEP_S,
     DEFAULT_MAX_FAILED,
+    MAX_CHUNK_SIZE,
     RETRYABLE,
     ErrorCode,
     ImageResult,
@@ -118,8 +119,8 @@ class Client:
         """
         if isinstance(source, str):
             raise SourceError("submit() takes an iterable of URIs; for one image pass a list of one")
-        if chunk_size is not None and chunk_size < 1:
-            raise SettingsError(f"chunk_size is {chunk_size}: a chunk holds one image or more")
+        if chunk_size is not None and not 1 <= chunk_size <= MAX_CHUNK_SIZE:
+            raise SettingsError(f"chunk_size is {chunk_size}: a chunk holds 1 to {MAX_CHUNK_SIZE:,} images")
         try:
             spec = JobSpec(
                 id=resume_id or new_job_id(),

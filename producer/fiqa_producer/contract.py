@@ -66,6 +66,7 @@ class Priority(StrEnum):
     LOW = "low"
 
 
+MAX_CHUNK_SIZE: Final = 10_000  # a chunk is lost work when a worker dies, and one object in memory
 DEFAULT_MAX_FAILED: Final = 0.5
 DEFAULT_KEEP_S: Final = 7 * 24 * 3600.0
 

@@ -221,7 +221,12 @@ end
 _CREATE = """
 local job = ARGV[1]
 if redis.call('EXISTS', key(job)) == 1 then return 0 end
+-- First, since a full Redis refuses the first write only.
 redis.call('HSET', key(job), 'state', 'preparing', unpack(ARGV, 2))
+-- Where Redis lost the job's hash alone, what is left of it would be taken for progress of the one that is recovered.
+for _, part in ipairs({'done', 'attempts', 'holders', 'returned', 'notes', 'skips', 'pace'}) do
+  redis.call('DEL', key(job, part))
+end
 redis.call('ZADD', JOBS, redis.call('HGET', key(job), 'created'), job)
 return 1
 """

@@ -14,8 +14,9 @@ from queue import Empty
 from typing import Any, Final
 from uuid import uuid4
 
+from kombu.transport import virtual
 from kombu.transport.redis import Channel, QoS, Transport
-from redis import RedisError
+from redis import OutOfMemoryError, RedisError
 
 from fiqa_producer.contract import QUEUE, TASK_NAME
 
@@ -88,6 +89,15 @@ def _carries_nothing(body: str) -> bool:
 
 
 class _TicketQoS(QoS):
+    def ack(self, delivery_tag: Any) -> None:
+        try:
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]  # half typed
+        except Exception:
+            # Kombu would count this ticket as held for ever. A worker that holds as many as it may asks for no more: it
+            # does not notice that its connection is broken, never connects anew, and stands still.
+            virtual.QoS.ack(self, delivery_tag)
+            raise
+
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002  kombu's
         try:
             super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]  # half typed
@@ -115,6 +125,9 @@ class TicketTransport(Transport):
     """Kombu's Redis transport, which hands on tickets only."""
 
     Channel = _TicketChannel
+
+    # A Redis that is full is one to connect to anew: Celery would end the whole worker over it.
+    connection_errors = (*Transport.connection_errors, OutOfMemoryError)
 
     def _deliver(self, message: Any, queue: str) -> None:
         if not is_ticket(message):

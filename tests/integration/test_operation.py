@@ -221,3 +221,20 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_worker_outlives_a_full_redis(client: Client, photos: Path, start_worker: StartWorker) -> None:
+    uris = [(photos / "original-0.jpg").as_uri()] * 400
+    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), concurrency=2)
+    job = client.submit(uris, chunk_size=4)
+    wait_until(lambda: client.status(job.id).chunks_done > 0)
+    client.ledger.redis.config_set("maxmemory", 1)
+    try:
+        wait_until(lambda: "command not allowed when used memory > 'maxmemory'" in worker.log)
+        time.sleep(3)
+    finally:
+        client.ledger.redis.config_set("maxmemory", 0)
+    assert worker.process.poll() is None
+    status = client.wait(job.id, WAIT_S)
+    assert (status.state, status.images_done, status.failed) == (JobState.SUCCEEDED, 400, 0)
+    assert "Traceback" not in worker.log

@@ -148,7 +148,9 @@ def test_only_a_job_that_is_preparing_can_be_submitted_again(client: Client) -> 
 
 
 @in_redis
-@pytest.mark.parametrize(("name", "value"), [("max_failed", 1.5), ("keep_s", 0.0), ("chunk_size", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_failed", 1.5), ("keep_s", 0.0), ("chunk_size", 0), ("chunk_size", 10_001)]
+)
 def test_a_number_out_of_range_is_one_line_and_makes_no_job(client: Client, name: str, value: float) -> None:
     with pytest.raises(SettingsError, match=rf"^{name}[^\n]+$"):
         client.submit(URIS, **{name: value})  # type: ignore[arg-type]

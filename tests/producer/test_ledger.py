@@ -643,6 +643,17 @@ def test_a_recovered_job_hands_out_what_is_not_done(ledger: Ledger) -> None:
     assert (status.state, status.chunks_done, status.scored) == (JobState.RUNNING, 5002, 50_020)
 
 
+def test_a_job_whose_hash_alone_was_lost_is_recovered_from_its_beginning(ledger: Ledger) -> None:
+    job_id, held = held_by_three(ledger)
+    complete(ledger, held[0])
+    ledger.release(held[1])
+    ledger.redis.delete(job_key(job_id), DUE, LEASES)
+    ledger.create(JobSpec(id=job_id, created=0), home="redis")
+    ledger.open(job_id, chunks=3, images=30)
+    assert [claimed(ledger).chunk for _ in range(3)] == [0, 1, 2]
+    assert ledger.done_chunks(job_id) == []
+
+
 def test_a_recovered_job_of_which_all_is_done_has_succeeded(ledger: Ledger) -> None:
     job_id = create(ledger)
     for chunk in range(3):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import redis
-from billiard.exceptions import WorkerLostError
+from billiard.exceptions import RestartFreqExceeded, WorkerLostError
 from celery.utils.log import get_multiprocessing_logger
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
@@ -25,7 +25,13 @@ _JSON_NAMES: Final = {"levelname": "level", "name": "logger", "exc_info": "trace
 # `where` is job and chunk once more; `data` is what Celery's lines say in their message.
 _NOT_IN_JSON: Final = ("where", "data", "color_message")
 
-_LOST: Final = (WorkerLostError, redis.ConnectionError, redis.TimeoutError)
+_LOST: Final = (
+    WorkerLostError,
+    RestartFreqExceeded,
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.OutOfMemoryError,
+)
 
 
 class _Labels(logging.Filter):

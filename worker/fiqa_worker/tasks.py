@@ -27,7 +27,6 @@ from fiqa_worker.lease import Lease, LeaseLost
 from fiqa_worker.logs import about, configure
 from fiqa_worker.reconciler import Reconciler
 from fiqa_worker.settings import WorkerSettings
-from fiqa_worker.slots import free_slots
 
 if TYPE_CHECKING:
     from fiqa_worker.pipeline import Pipeline
@@ -39,7 +38,6 @@ _REST_S: Final = 10.0
 _COMPLETE_TRIES: Final = 5
 
 settings = WorkerSettings.load()
-free_slots()
 app = make_app(settings.redis_url)
 app.conf.include = [__name__]
 
