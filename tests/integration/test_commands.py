@@ -89,6 +89,13 @@ def test_run_streams_results_of_folders_lists_and_standard_input(fiqa: Fiqa, pho
     assert "4/4" in done.stderr
 
 
+def test_run_writes_a_table_where_the_files_name_asks_for_one(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
+    assert fiqa("run", photos / "original-0.jpg", "-o", tmp_path / "out.csv").returncode == 0
+    header, row = (tmp_path / "out.csv").read_text().splitlines()
+    assert header.startswith("uri,")
+    assert row.startswith((photos / "original-0.jpg").as_uri())
+
+
 def test_run_says_which_built_in_models_stand_in(fiqa: Fiqa, photos: Path) -> None:
     # A proxy that refuses, so that the test never leaves this machine.
     environment = {"https_proxy": "http://127.0.0.1:9", "FIQA_DETECTOR": "yunet_2023mar"}

@@ -22,6 +22,7 @@ from fiqa_producer.cli import BadLines, exit_status, write_results
 from fiqa_producer.contract import ImageResult, Item
 from fiqa_producer.entries import IMAGE_SUFFIXES
 from fiqa_producer.errors import SettingsError
+from fiqa_producer.export import Format
 from fiqa_producer.ledger import Ledger
 from fiqa_producer.manifest import read
 from fiqa_producer.progress import JobProgress
@@ -85,7 +86,12 @@ def worker(concurrency: int | None) -> int:
 
 @click.command()
 @click.argument("source", nargs=-1, required=True)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file [default: stdout].")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A .jsonl, .csv or .parquet file [default: stdout].",
+)
 @_concurrency
 def run(source: tuple[str, ...], output: Path | None, concurrency: int | None) -> int:
     """Score photos on this machine: an embedded server and a worker for one command.
@@ -141,7 +147,8 @@ def _run_here(
 
             job = system.client.submit(read(source, on_bad_line=bad_lines), name=name)
             bad_lines.tell_rest()
-            write_results(output, system.client.result_shards(job.id, follow=True, on_status=show))
+            shards = system.client.result_shards(job.id, follow=True, on_status=show)
+            write_results(output, shards, Format.of(output))
         return system.client.status(job.id)
 
 
