@@ -292,6 +292,9 @@ def _follow(client: Client, job_id: str) -> int:
     with JobProgress() as progress:
         for found in client.watch(job_id):
             progress.show(found)
+    if found.failed:
+        codes = ", ".join(f"{count:,} {code}" for code, count in found.failed_by_code.items())
+        click.echo(f"failed: {codes}: `fiqa results {job_id} --status failed` says why", err=True)
     return exit_status(found)
 
 

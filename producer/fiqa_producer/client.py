@@ -24,10 +24,9 @@ from fiqa_producer.contract import (
     Priority,
     Status,
 )
-from fiqa_producer.enqueue import Job, drop, enqueue
+from fiqa_producer.enqueue import Job, drop, enqueue, refuse_results
 from fiqa_producer.entries import is_uri
 from fiqa_producer.errors import (
-    FiqaError,
     JobStateError,
     RedisUnavailableError,
     SettingsError,
@@ -40,7 +39,6 @@ from fiqa_producer.ledger import ALL, REDIS_HOME, Control, Ledger, new_job_id
 from fiqa_producer.recover import recover
 from fiqa_producer.settings import Settings
 from fiqa_producer.status import JobStatus
-from fiqa_producer.summary import write_summaries
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -211,8 +209,6 @@ class Client:
             JobStateError: it has finished otherwise.
         """
         self.ledger.control(job_id, Control.CANCEL)
-        with suppress(FiqaError):  # if its home is down, the workers' reconciler writes the summary later
-            write_summaries(self.ledger)
         return self.status(job_id)
 
     def delete(self, job_id: str) -> None:
@@ -220,12 +216,13 @@ class Client:
 
         Raises:
             UnknownJobError: no such job.
-            JobStateError: it runs, or is paused: cancel it first.
+            JobStateError: it runs, or is paused: cancel it first; or its recovery was interrupted.
         """
         status = self.status(job_id)
+        home = open_home(status.home, self.ledger)
         if status.state is JobState.PREPARING:
-            self.ledger.control(job_id, Control.CANCEL)
-        drop(job_id, ledger=self.ledger, home=open_home(status.home, self.ledger))
+            refuse_results(job_id, home)
+        drop(job_id, ledger=self.ledger, home=home)
 
     def retry(self, job_id: str, *, all_failed: bool = False) -> Job:
         """Enqueue the failed images of a finished job as a new one, which names it as its parent.
@@ -249,7 +246,13 @@ class Client:
             raise SourceError(f"job {job_id} has no images to retry: {failed}{hint}")
         home = open_home(parent.home, self.ledger)
         spec = JobSpec(
-            id=new_job_id(), name=parent.name, priority=parent.priority, created=self.ledger.now(), parent=job_id
+            id=new_job_id(),
+            name=parent.name,
+            priority=parent.priority,
+            created=self.ledger.now(),
+            parent=job_id,
+            max_failed=parent.max_failed,
+            keep_s=parent.keep_s,
         )
         return enqueue(self._failed_items(job_id, home, codes), spec, ledger=self.ledger, home=home, app=self._app)
 

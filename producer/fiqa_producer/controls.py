@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fiqa_producer.client import Client
 from fiqa_producer.enqueue import Job
-from fiqa_producer.errors import HomeError, JobStateError, UnknownJobError
+from fiqa_producer.errors import ContractError, HomeError, JobStateError, UnknownJobError
 from fiqa_producer.progress import duration, summary, transient_progress
 from fiqa_producer.status import JobStatus
 
@@ -93,7 +93,7 @@ def recover(job: tuple[str, ...], *, all_jobs: bool) -> int:
         for job_id in client.recoverable() if all_jobs else job:
             try:
                 found = _recover_one(client, job_id)
-            except (HomeError, JobStateError, UnknownJobError) as error:
+            except (ContractError, HomeError, JobStateError, UnknownJobError) as error:
                 click.echo(f"fiqa: {error}", err=True)
                 failed = 1
                 continue

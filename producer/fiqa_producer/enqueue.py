@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from fiqa_producer.broker import publish_tickets
 from fiqa_producer.contract import Item, JobSpec, JobState
-from fiqa_producer.errors import FiqaError, HomeError, JobStateError, RedisUnavailableError, SourceError
+from fiqa_producer.errors import (
+    FiqaError,
+    HomeError,
+    JobStateError,
+    RedisUnavailableError,
+    SourceError,
+    UnknownJobError,
+)
 from fiqa_producer.home import Home, pack
 from fiqa_producer.ledger import Control, Ledger
 from fiqa_producer.manifest import chunked
@@ -59,8 +66,7 @@ def enqueue(
         raise SourceError("the source holds no images")
     if resume:
         _clear(spec.id, ledger=ledger, home=home)
-    else:
-        ledger.create(spec, home=home.url)
+    ledger.create(spec, home=home.url)
     images = written = 0
     try:
         for size in _write_behind(home, spec.id, chain([first], chunks)):
@@ -70,7 +76,7 @@ def enqueue(
                 progress(images)
         whole = spec.model_copy(update={"images": images, "chunks": written})
         home.write_document(spec.id, "job", whole.encode() + b"\n")
-        ledger.open(spec.id, chunks=written, images=images)
+        _open(spec.id, ledger=ledger, chunks=written, images=images)
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(
             f"job {spec.id} is left `preparing`: submit it again with --resume-id {spec.id}, or `fiqa delete {spec.id}`"
@@ -117,20 +123,34 @@ def drop(job_id: str, *, ledger: Ledger, home: Home) -> None:
         UnknownJobError: no such job.
         JobStateError: it is not finished.
     """
-    status = ledger.status(job_id)
-    if status.is_finished:
+    state = ledger.status(job_id).state
+    if state not in {JobState.RUNNING, JobState.PAUSED}:
         home.delete(job_id)
     ledger.control(job_id, Control.DELETE)
 
 
+def _open(job_id: str, *, ledger: Ledger, chunks: int, images: int) -> None:
+    try:
+        ledger.open(job_id, chunks=chunks, images=images)
+    except JobStateError:
+        # Asked twice, since the first answer was lost? Then it is as it should be.
+        status = ledger.status(job_id)
+        if status.state is JobState.CANCELLED or (status.chunks, status.images) != (chunks, images):
+            raise
+
+
 def _take_out(job_id: str, *, ledger: Ledger, home: Home, is_written: bool) -> None:
-    ledger.control(job_id, Control.CANCEL)
+    """Leave nothing of a job that did not come about; one that runs after all, or ran, is somebody else's by now."""
+    with suppress(UnknownJobError):
+        if ledger.status(job_id).state not in {JobState.PREPARING, JobState.CANCELLED}:
+            return
     try:
         home.delete(job_id)
     except HomeError:
         if is_written:  # else it is the home that never took anything
             raise
-    ledger.control(job_id, Control.DELETE)
+    with suppress(UnknownJobError):
+        ledger.control(job_id, Control.DELETE)
 
 
 def _clear(job_id: str, *, ledger: Ledger, home: Home) -> None:
@@ -139,4 +159,11 @@ def _clear(job_id: str, *, ledger: Ledger, home: Home) -> None:
         raise JobStateError(f"job {job_id} is {status.state}: only one that is `preparing` can be submitted again")
     if status.home != home.url:
         raise JobStateError(f"the home of job {job_id} is {status.home}: set FIQA_HOME to that")
-    home.delete(job_id)
+    refuse_results(job_id, home)
+    drop(job_id, ledger=ledger, home=home)
+
+
+def refuse_results(job_id: str, home: Home) -> None:
+    """Raises JobStateError where a job that is `preparing` has results: it is being recovered, or was to be."""
+    if home.chunks(job_id, "results"):
+        raise JobStateError(f"job {job_id} has results, its recovery was interrupted: `fiqa recover {job_id}`")

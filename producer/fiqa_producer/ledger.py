@@ -119,7 +119,7 @@ _ALLOWED_IN: Final = {
     Control.PAUSE: {JobState.RUNNING, JobState.PAUSED},
     Control.RESUME: {JobState.PAUSED, JobState.RUNNING},
     Control.CANCEL: {JobState.PREPARING, JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED},
-    Control.DELETE: {JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED},
+    Control.DELETE: {JobState.PREPARING, JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED},
 }
 
 
@@ -165,7 +165,8 @@ local function make_due(job)
   if redis.call('ZSCORE', DUE, job) then return end
   local floor = field(job, 'rank') * RANK_SPAN
   local first = redis.call('ZRANGEBYSCORE', DUE, floor, '(' .. (floor + RANK_SPAN), 'WITHSCORES', 'LIMIT', 0, 1)
-  local vt = math.max(field(job, 'vt'), first[2] and tonumber(first[2]) - floor or 0)
+  -- Whoever joins, or comes back with a chunk that was given back, has the same place as who was served least.
+  local vt = first[2] and tonumber(first[2]) - floor or field(job, 'vt')
   redis.call('ZADD', DUE, floor + vt, job)
 end
 local function is_open(job)
@@ -255,8 +256,10 @@ elseif verb == 'resume' and state == 'paused' then
   make_due(job)
 elseif verb == 'cancel' and (is_open(job) or state == 'preparing') then
   finish(job, 'cancelled', nil, clock())
-elseif verb == 'delete' and state and state ~= 'preparing' and not is_open(job) then
-  for _, part in ipairs({'', ':done', ':pace', ':manifest', ':results'}) do redis.call('UNLINK', key(job) .. part) end
+elseif verb == 'delete' and state and not is_open(job) then
+  for _, part in ipairs({'', ':done', ':pace', ':manifest', ':results'}) do
+    redis.call('UNLINK', key(job) .. part)
+  end
   redis.call('ZREM', JOBS, job)
   redis.call('SREM', ENDED, job)
 end
@@ -347,7 +350,6 @@ for i = 3, #ARGV, 2 do
   redis.call('HINCRBY', key(job), ARGV[i], ARGV[i + 1])
   if ARGV[i] == 'scored' or ARGV[i] == 'no_face' or ARGV[i] == 'failed' then images = images + ARGV[i + 1] end
 end
-redis.call('HDEL', key(job), 'reason')
 local now = clock()
 local bucket = math.floor(now / {PACE_BUCKET_S})
 redis.call('HINCRBY', key(job, 'pace'), bucket, images)
@@ -356,10 +358,16 @@ for _, old in ipairs(redis.call('HKEYS', key(job, 'pace'))) do
   if tonumber(old) < bucket - {PACE_WINDOW_S // PACE_BUCKET_S} then redis.call('HDEL', key(job, 'pace'), old) end
 end
 redis.call('HINCRBY', key(job), 'done', 1)
+local state = redis.call('HGET', key(job), 'state')
 if not is_open(job) then
+  -- Stored a moment before the job was stopped: its summary, if that is written, lacks this chunk.
+  if state ~= 'preparing' and redis.call('HGET', key(job), 'home') ~= '{REDIS_HOME}' then
+    redis.call('SADD', ENDED, job)
+  end
   expire_with_job(job)
   return '{Completion.COUNTED}'
 end
+redis.call('HDEL', key(job), 'reason')
 local failed = field(job, 'failed')
 local images_done = field(job, 'scored') + field(job, 'no_face') + failed
 if images_done >= {MIN_IMAGES_TO_FAIL} and failed > images_done * field(job, 'max_failed') then

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from fiqa_producer.contract import ImageResult, JobSpec, JobState
-from fiqa_producer.errors import UnknownJobError
+from fiqa_producer.errors import HomeError, JobStateError, UnknownJobError
 from fiqa_producer.home import Home, read_ahead
 from fiqa_producer.ledger import Control, Counts, Ledger, check_job_id
 
@@ -21,6 +21,7 @@ def recover(job_id: str, *, ledger: Ledger, home: Home, progress: Callable[[int,
         UnknownJobError: the home holds no such job, or it was never submitted whole.
         JobStateError: Redis knows the job.
         HomeError: the home cannot be read, or a shard is damaged.
+        ContractError: job.json or a line of a shard is damaged.
     """
     check_job_id(job_id)
     document = home.read_document(job_id, "job")
@@ -29,18 +30,36 @@ def recover(job_id: str, *, ledger: Ledger, home: Home, progress: Callable[[int,
             f"no job.json of job {job_id} in {home.url}: its submit was interrupted, or it has another FIQA_HOME"
         )
     spec = JobSpec.decode(document)
-    ledger.create(spec, home=home.url)
+    _enter(spec, ledger=ledger, home=home)
     try:
         chunks = [chunk for chunk in home.chunks(job_id, "results") if chunk < spec.chunks]
         for number, (chunk, lines) in enumerate(read_ahead(home, job_id, "results", chunks), 1):
             ledger.complete(job_id, chunk, Counts.of([ImageResult.decode(line) for line in lines]))
             if progress:
                 progress(number, len(chunks))
-        summary = json.loads(home.read_document(job_id, "summary") or b"{}")
-        state = summary.get("state")
-        ended = JobState(state) if state in {JobState.CANCELLED, JobState.FAILED} else None
-        ledger.open(job_id, chunks=spec.chunks, images=spec.images, ended=ended, reason=summary.get("reason"))
+        ended, reason = _ending(home.read_document(job_id, "summary"))
+        ledger.open(job_id, chunks=spec.chunks, images=spec.images, ended=ended, reason=reason)
     except BaseException:
-        ledger.control(job_id, Control.CANCEL)
-        ledger.control(job_id, Control.DELETE)
+        ledger.control(job_id, Control.DELETE)  # its entry in Redis; its home stays
         raise
+
+
+def _enter(spec: JobSpec, *, ledger: Ledger, home: Home) -> None:
+    try:
+        ledger.create(spec, home=home.url)
+    except JobStateError:
+        # With a job.json and yet `preparing`: a recovery that was killed.
+        if ledger.status(spec.id).state is not JobState.PREPARING:
+            raise
+        ledger.control(spec.id, Control.DELETE)
+        ledger.create(spec, home=home.url)
+
+
+def _ending(document: bytes | None) -> tuple[JobState | None, str | None]:
+    """How a job was stopped for good, as its summary.json says, and why."""
+    try:
+        summary = json.loads(document or b"{}")
+        state, reason = summary.get("state"), summary.get("reason")
+    except (ValueError, AttributeError):
+        raise HomeError("summary.json is damaged: delete it, and the job goes on") from None
+    return (JobState(state), reason) if state in {JobState.CANCELLED, JobState.FAILED} else (None, None)

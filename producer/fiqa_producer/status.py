@@ -22,6 +22,8 @@ class JobStatus:
         reason: why the job was stopped, or what holds it up at the moment.
         parent: the job whose failed images this one tries again.
         models: images by the names of the detector and the quality model, with a slash between.
+        max_failed: the share of failed images beyond which the job is stopped.
+        keep_s: how long it stays once it is finished, where its home is Redis.
     """
 
     id: str
@@ -45,6 +47,8 @@ class JobStatus:
     home: str
     parent: str | None
     models: dict[str, int]
+    max_failed: float
+    keep_s: float
 
     @property
     def images_done(self) -> int:
@@ -104,4 +108,6 @@ def read_status(job_id: str, fields: Mapping[bytes, bytes], pace: Mapping[bytes,
         home=text["home"],
         parent=text.get("parent") or None,
         models=numbers("models:"),
+        max_failed=float(text["max_failed"]),
+        keep_s=float(text["keep_s"]),
     )

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 
 from fiqa_producer.contract import WIRE_VERSION
-from fiqa_producer.errors import UnknownJobError
+from fiqa_producer.errors import HomeError, UnknownJobError
 from fiqa_producer.home import open_home
 from fiqa_producer.ledger import Ledger
 from fiqa_producer.status import JobStatus
@@ -21,15 +21,20 @@ def write_summaries(ledger: Ledger) -> int:
         RedisUnavailableError: Redis does not answer.
     """
     written = 0
+    troubles: list[HomeError] = []
     for job_id in ledger.ended():
         try:
             status = ledger.status(job_id)
+            open_home(status.home, ledger).write_document(job_id, "summary", _encode(status))
+            written += 1
         except UnknownJobError:  # deleted meanwhile
-            ledger.summarised(job_id)
+            pass
+        except HomeError as error:  # of this one; others have homes of their own
+            troubles.append(error)
             continue
-        open_home(status.home, ledger).write_document(job_id, "summary", _encode(status))
         ledger.summarised(job_id)
-        written += 1
+    if troubles:
+        raise troubles[0]
     return written
 
 

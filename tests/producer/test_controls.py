@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from fiqa_producer.client import Client
-from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, Item, JobState, Priority
+from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, Item, JobSpec, JobState, Priority
 from fiqa_producer.errors import (
     HomeError,
     JobStateError,
@@ -20,7 +20,7 @@ from fiqa_producer.errors import (
     UnknownJobError,
 )
 from fiqa_producer.home import open_home
-from fiqa_producer.ledger import Ledger, new_job_id
+from fiqa_producer.ledger import Counts, Ledger, new_job_id
 from fiqa_producer.summary import write_summaries
 from tests.producer.faceless import failed, no_face, work
 
@@ -157,6 +157,37 @@ def test_a_number_out_of_range_is_one_line_and_makes_no_job(client: Client, name
     assert client.jobs() == []
 
 
+def test_a_job_deleted_while_it_is_submitted_does_not_come_back(client: Client, ledger: Ledger) -> None:
+    def source() -> Iterator[str]:
+        for number, uri in enumerate(URIS):
+            if number == 50:
+                client.delete(client.jobs()[0].id)
+            yield uri
+
+    with pytest.raises(UnknownJobError):
+        client.submit(source())
+    assert client.jobs() == []
+    assert client.recoverable() == []
+    assert ledger.redis.keys("fiqa:job:*") == []
+
+
+def test_a_late_submit_takes_nothing_from_the_job_that_was_submitted_again_meanwhile(
+    client: Client, ledger: Ledger
+) -> None:
+    def source() -> Iterator[str]:
+        for number, uri in enumerate(URIS):
+            if number == 50:
+                client.submit(URIS[:30], resume_id=client.jobs()[0].id)
+                work(ledger)
+            yield uri
+
+    with pytest.raises(JobStateError, match="is succeeded"):
+        client.submit(source())
+    (status,) = client.jobs()
+    assert (status.state, status.images) == (JobState.SUCCEEDED, 30)
+    assert len(list(client.results(status.id))) == 30
+
+
 # Retry
 
 
@@ -218,8 +249,12 @@ def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledg
     job = client.submit(URIS)
     work(ledger)
     ledger.redis.hset(f"fiqa:job:{job.id}", "home", "/dev/null/home")
+    other = client.submit(URIS)
+    work(ledger)
     with pytest.raises(HomeError):
         write_summaries(ledger)
+    assert ledger.ended() == [job.id]
+    assert open_home(home, ledger).read_document(other.id, "summary") is not None
     ledger.redis.hset(f"fiqa:job:{job.id}", "home", home)
     assert write_summaries(ledger) == 1
 
@@ -293,6 +328,34 @@ def test_a_damaged_shard_stops_a_recovery_and_leaves_no_half_of_it(client: Clien
     ledger.redis.flushall()
     open_home(home, ledger).write(job.id, "results", 3, b"garbage")
     with pytest.raises(HomeError, match="damaged"):
+        client.recover(job.id)
+    assert client.jobs() == []
+
+
+@in_a_folder
+def test_a_recovery_that_was_killed_is_taken_up_again_and_nothing_is_deleted(
+    client: Client, ledger: Ledger, home: str
+) -> None:
+    job = client.submit(URIS)
+    work(ledger, chunks=3)
+    ledger.redis.flushall()
+    document = open_home(home, ledger).read_document(job.id, "job")
+    assert document is not None
+    ledger.create(JobSpec.decode(document), home=str(open_home(home, ledger).url))
+    ledger.complete(job.id, 0, Counts(0, 16, 0, {}, {}))  # and here it was killed
+    for refused in (lambda: client.delete(job.id), lambda: client.submit(URIS, resume_id=job.id)):
+        with pytest.raises(JobStateError, match=rf"its recovery was interrupted: `fiqa recover {job.id}`$"):
+            refused()
+    status = client.recover(job.id)
+    assert (status.state, status.chunks_done, status.no_face) == (JobState.RUNNING, 3, 48)
+
+
+@in_a_folder
+def test_a_damaged_summary_is_one_line(client: Client, ledger: Ledger, home: str) -> None:
+    job = client.submit(URIS)
+    ledger.redis.flushall()
+    open_home(home, ledger).write_document(job.id, "summary", bytes(20))
+    with pytest.raises(HomeError, match=r"^summary.json is damaged: [^\n]+$"):
         client.recover(job.id)
     assert client.jobs() == []
 

@@ -503,7 +503,7 @@ def test_a_control_given_twice_does_nothing_the_second_time(ledger: Ledger, cont
 @pytest.mark.parametrize(
     ("state", "refused"),
     [
-        (JobState.PREPARING, {Control.PAUSE, Control.RESUME, Control.DELETE}),
+        (JobState.PREPARING, {Control.PAUSE, Control.RESUME}),
         (JobState.RUNNING, {Control.DELETE}),
         (JobState.PAUSED, {Control.DELETE}),
         (JobState.SUCCEEDED, {Control.PAUSE, Control.RESUME, Control.CANCEL}),
@@ -556,6 +556,30 @@ def test_two_who_control_one_job_at_once_leave_it_whole(ledger: Ledger) -> None:
         complete(ledger, claimed(ledger))
     status = ledger.status(job_id)
     assert (status.state, status.chunks_done, status.scored) == (JobState.SUCCEEDED, 200, 2000)
+
+
+def test_a_chunk_that_comes_back_does_not_wait_until_younger_jobs_have_caught_up(ledger: Ledger) -> None:
+    old = opened(ledger, chunks=50)
+    held = [claimed(ledger) for _ in range(50)]
+    young = opened(ledger, chunks=50)
+    assert turns(ledger, 3) == {young: 3}
+    ledger.release(held[7])
+    assert turns(ledger, 2)[old] == 1
+
+
+def test_a_chunk_that_is_counted_after_its_job_was_stopped_leaves_the_reason_and_is_in_the_summary(
+    ledger: Ledger,
+) -> None:
+    job_id = create(ledger, home="/home", max_failed=0.5)
+    ledger.open(job_id, chunks=3, images=3000)
+    first, second = claimed(ledger), claimed(ledger)
+    broken = Counts(0, 0, 0, {ErrorCode.NOT_FOUND: 1000}, {})
+    complete(ledger, first, broken)
+    ledger.summarised(job_id)
+    complete(ledger, second, broken)
+    status = ledger.status(job_id)
+    assert (status.state, status.reason) == (JobState.FAILED, "1000 of the first 1000 images failed")
+    assert ledger.ended() == [job_id]
 
 
 # The failure threshold

@@ -30,6 +30,8 @@ STATUS = JobStatus(
     home="redis",
     parent=None,
     models={},
+    max_failed=0.5,
+    keep_s=60,
 )
 
 

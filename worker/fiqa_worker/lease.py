@@ -43,13 +43,13 @@ class Lease:
         self._thread.join()
 
     def check(self) -> None:
-        """Raises LeaseLost as soon as that is known."""
+        """After each result: stop the item's clock. Raises LeaseLost as soon as that is known."""
+        self._touched = None
         if self._lost:
             raise LeaseLost
 
     def confirm(self) -> None:
         """Before the results are stored: is the chunk still ours? Raises LeaseLost or RedisUnavailableError."""
-        self._touched = None
         self._storing = True
         self._renew()
         self.check()

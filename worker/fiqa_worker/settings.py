@@ -54,7 +54,7 @@ class WorkerSettings(Settings):
         detector: a name of the registry, or the path of an .onnx file of the same interface.
         quality_model: likewise.
         detect_size: long side in pixels of the copy that detection looks at.
-        decode: fast decodes a JPEG that is larger than detection needs at a half, a quarter or an eighth of its size,
+        decode: fast decodes a JPEG that is larger than detection needs at a quarter or an eighth of its size,
             and again where a face is too small in that copy; full always decodes all of it.
         detect_threshold: least confidence of a face; None: the detector's own.
         image_time_limit_s: what takes longer to decode and score ends as time_limit.

@@ -17,7 +17,7 @@ from kombu.asynchronous import Hub
 
 from fiqa_producer.broker import make_app, publish_tickets
 from fiqa_producer.contract import TASK_NAME, ImageResult, Item
-from fiqa_producer.errors import FiqaError, RedisUnavailableError
+from fiqa_producer.errors import FiqaError, RedisUnavailableError, SettingsError
 from fiqa_producer.home import Home, open_home, pack, unpack
 from fiqa_producer.ledger import Claim, Completion, Counts, Ledger
 from fiqa_producer.summary import write_summaries
@@ -171,7 +171,10 @@ class _Operation(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
 
     def __init__(self, worker: WorkController, **options: Any) -> None:
         super().__init__(worker, **options)
-        self._health = Health(settings.health_dir, _ledger(), worker) if settings.health_dir else None
+        try:
+            self._health = Health(settings.health_dir, _ledger(), worker) if settings.health_dir else None
+        except OSError as error:
+            raise SettingsError(f"FIQA_HEALTH_DIR: cannot write {error.filename}: {error.strerror}") from error
 
     def start(self, worker: WorkController) -> None:  # noqa: ARG002  Celery's signature
         MainDrain(settings.drain_s, self._health.drain if self._health else lambda: None).install()
