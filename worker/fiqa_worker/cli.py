@@ -33,7 +33,7 @@ from fiqa_worker.settings import Device, WorkerSettings
 _OWN_SOURCES = "file:///,s3://"
 
 # For glibc in the pool's processes: a picture's memory is kept for the next one. Given back, it would be cleared page
-# by page for each picture anew, a seventh of the time of 12 megapixels. Two arenas, so that not every thread keeps some.
+# by page for each picture anew, a seventh of the time of 12 megapixels. Two arenas, so that few threads keep some.
 _MALLOC: Final = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
