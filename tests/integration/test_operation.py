@@ -100,6 +100,7 @@ def test_children_end_with_a_main_process_that_is_killed(
     children = pool_children(worker)
     assert len(children) == 2
     worker.process.kill()
+    worker.process.wait()
     wait_until(lambda: not any(is_running(child) for child in children))
 
 
