@@ -34,11 +34,12 @@ from tests.conftest import Bucket
 from tests.servers import S3Server
 
 BODY = b"\xff\xd8 the bytes of a photo"
+LARGE_BODY = b"\xff\xd8" + bytes(range(251)) * 13_001  # of no whole number of pages or parts
 PLAIN_KEY = "photo.jpg"
 ODD_KEY = "a//photo.jpg"  # one that obstore refuses, so that boto3 reads it
 
 
-def fetcher(*allowed: str, max_bytes: int = 1000, timeout_s: float = 10.0) -> Fetcher:
+def fetcher(*allowed: str, max_bytes: int = 10_000_000, timeout_s: float = 10.0) -> Fetcher:
     return Fetcher(allowed or ("s3://",), max_bytes=max_bytes, timeout_s=timeout_s)
 
 
@@ -149,6 +150,15 @@ def test_an_object_at_the_limit_is_read_and_one_byte_more_is_too_large(bucket: B
     assert fetcher(max_bytes=1000).fetch(uri) == bytes(1000)
     with pytest.raises(TooLarge, match="1,000 bytes, and at most 999 are allowed"):
         fetcher(max_bytes=999).fetch(uri)
+
+
+@pytest.mark.usefixtures("s3_env")
+@pytest.mark.parametrize("key", [PLAIN_KEY, ODD_KEY])
+def test_a_large_image_is_read_as_it_is(bucket: Bucket, key: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(LARGE_BODY)
+
+    assert fetcher().fetch(bucket.put(key, LARGE_BODY))[:] == LARGE_BODY
+    assert fetcher(tmp_path.as_uri()).fetch((tmp_path / "a.jpg").as_uri())[:] == LARGE_BODY
 
 
 @pytest.mark.usefixtures("s3_env")
@@ -383,6 +393,15 @@ def stall_in_the_body(connection: Connection) -> None:
     connection.stall()
 
 
+def cut_off_a_large_body(connection: Connection) -> None:
+    connection.answer_with(LARGE_BODY[connection.first : -1], length=len(LARGE_BODY))
+
+
+def stall_in_a_large_body(connection: Connection) -> None:
+    connection.answer_with(LARGE_BODY[connection.first : -1], length=len(LARGE_BODY))
+    connection.stall()
+
+
 def no_http(connection: Connection) -> None:
     connection.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
 
@@ -400,6 +419,8 @@ def another_region(connection: Connection) -> None:
         (cut_off, FetchFailed, "no whole answer"),
         (stall_before_the_answer, FetchTimeout, r"within 0\.3 s"),
         (stall_in_the_body, FetchTimeout, r"within 0\.3 s"),
+        (cut_off_a_large_body, FetchFailed, "no whole answer"),
+        (stall_in_a_large_body, FetchTimeout, r"within 0\.3 s"),
         (no_http, FetchFailed, "no whole answer"),
     ],
 )
@@ -415,18 +436,19 @@ def test_a_server_that_answers_badly_is_one_sentence_without_secrets(
     assert not re.search("the-key|the-secret|Signature|Credential", str(caught.value))
 
 
-def test_a_server_that_errs_once_or_cuts_once_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("body", [BODY, LARGE_BODY], ids=["small", "large"])
+def test_a_server_that_errs_once_or_cuts_once_costs_nothing(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer_at_the_third_try(connection: Connection) -> None:
         match len(connection.server.requests):
             case 1:
                 slow_down(connection)
             case 2:
-                connection.answer_with(BODY[:5], length=len(BODY))
+                connection.answer_with(body[: len(body) // 2], length=len(body))
             case _:
-                connection.answer_with(BODY[connection.first :], length=len(BODY))
+                connection.answer_with(body[connection.first :], length=len(body))
 
     with serving(answer_at_the_third_try, monkeypatch):
-        assert fetcher().fetch(f"s3://photos/{PLAIN_KEY}") == BODY
+        assert fetcher().fetch(f"s3://photos/{PLAIN_KEY}")[:] == body
 
 
 @pytest.mark.parametrize("key", [PLAIN_KEY, ODD_KEY])

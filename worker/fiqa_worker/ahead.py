@@ -31,7 +31,7 @@ def ahead(
         depth: results that are ready or under way at most.
         size: bytes of a result.
         max_bytes: that these results may hold; one larger than that comes alone. One still under way is taken to be
-            as large as the largest yet.
+            as large as the largest yet, and before there is any as a quarter of max_bytes.
         waiting_for: told of each before its result is waited for.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
@@ -39,7 +39,7 @@ def ahead(
     rest = iter(todo)
     lock = Lock()
     under_way = ready_bytes = 0
-    largest = max_bytes // threads
+    largest = 0
 
     def run(one: T) -> R:
         nonlocal under_way, ready_bytes, largest
@@ -47,12 +47,15 @@ def ahead(
         with lock:
             under_way -= 1
             ready_bytes += size(result)
-            largest = max(largest, size(result))
+            largest = max(largest, size(result), 1)
         return result
+
+    def fits() -> bool:
+        return ready_bytes + (under_way + 1) * (largest or max_bytes // 4) <= max_bytes
 
     try:
         while True:
-            while not waiting or (len(waiting) < depth and ready_bytes + (under_way + 1) * largest <= max_bytes):
+            while not waiting or (len(waiting) < depth and fits()):
                 following = next(rest, None)
                 if following is None:
                     break

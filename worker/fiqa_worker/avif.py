@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Final
 
 from fiqa_worker.errors import DecodeFailed
@@ -36,7 +37,7 @@ class AvifSize:
     largest_coded: int
 
 
-def avif_size(data: bytes) -> AvifSize:
+def avif_size(data: bytes | mmap) -> AvifSize:
     """What the boxes and the streams of a file say.
 
     Raises:
@@ -47,7 +48,7 @@ def avif_size(data: bytes) -> AvifSize:
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | mmap) -> None:
         self._data = memoryview(data)
         self._parts = 0
 

@@ -6,10 +6,14 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from mmap import mmap
+from typing import Final, TypeAlias
 
 from fiqa_worker.avif import avif_size
 from fiqa_worker.errors import DecodeFailed, UnsupportedFormat
+
+# A file's contents; large ones are kept off the heap.
+FileBytes: TypeAlias = bytes | mmap
 
 # No file of a camera or a tool has as many parts before its pixels; a file made of nothing else would take seconds.
 _MAX_PARTS: Final = 100_000
@@ -52,7 +56,7 @@ class Header:
         return max(self.width * self.height, self.working_pixels)
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: FileBytes) -> Header:
     """Find out what a file is.
 
     Raises:
@@ -73,7 +77,7 @@ def read_header(data: bytes) -> Header:
     return header
 
 
-def _jpeg(data: bytes) -> Header:
+def _jpeg(data: FileBytes) -> Header:
     position = 2
     for _ in range(_MAX_PARTS):
         marker = data[position + 1]
@@ -94,7 +98,7 @@ def _jpeg(data: bytes) -> Header:
     raise DecodeFailed("the JPEG's segments are damaged")
 
 
-def _png(data: bytes) -> Header:
+def _png(data: FileBytes) -> Header:
     width, height, _, colour_type = struct.unpack_from(">IIBB", data, 16)
     has_alpha = colour_type in {4, 6}
     position = 8
@@ -114,7 +118,7 @@ def _png(data: bytes) -> Header:
     return Header("PNG", width, height, has_alpha)
 
 
-def _webp(data: bytes) -> Header:
+def _webp(data: FileBytes) -> Header:
     kind = data[12:16]
     if kind == b"VP8X":
         flags = data[20]
@@ -131,12 +135,12 @@ def _webp(data: bytes) -> Header:
     raise DecodeFailed("the WebP holds no image")
 
 
-def _gif(data: bytes) -> Header:
+def _gif(data: FileBytes) -> Header:
     width, height = struct.unpack_from("<HH", data, 6)
     return Header("GIF", width, height, transparent=True)
 
 
-def _bmp(data: bytes) -> Header:
+def _bmp(data: FileBytes) -> Header:
     (header_size,) = struct.unpack_from("<I", data, 14)
     if header_size == 12:  # noqa: PLR2004  the oldest form has half the width
         width, height = struct.unpack_from("<HH", data, 18)
@@ -145,7 +149,7 @@ def _bmp(data: bytes) -> Header:
     return Header("BMP", width, abs(height))
 
 
-def _tiff(data: bytes) -> Header:
+def _tiff(data: FileBytes) -> Header:
     order = "<" if data[:2] == b"II" else ">"
     if data[2:4] in {b"+\0", b"\0+"}:  # BigTIFF, with offsets of eight bytes
         count_format, entry_size, value_at, offset = "Q", 20, 12, struct.unpack_from(f"{order}Q", data, 8)[0]
@@ -167,7 +171,7 @@ def _tiff(data: bytes) -> Header:
     return Header("TIFF", width, height, transparent, found.get(_TILE_WIDTH, 0) * found.get(_TILE_HEIGHT, 0))
 
 
-def _avif(data: bytes) -> Header:
+def _avif(data: FileBytes) -> Header:
     size = avif_size(data)
     # Beside the picture's own stream there may be that of its alpha, and tiles that reach over its edge.
     working = max(size.largest_coded, size.coded // 4)
@@ -175,7 +179,7 @@ def _avif(data: bytes) -> Header:
 
 
 # RIFF is looked for as well: without it WebP decoders take the bytes for a bare stream, which has its size elsewhere.
-_FORMATS: Final[tuple[tuple[re.Pattern[bytes], Callable[[bytes], Header]], ...]] = (
+_FORMATS: Final[tuple[tuple[re.Pattern[bytes], Callable[[FileBytes], Header]], ...]] = (
     (re.compile(rb"\xff\xd8\xff"), _jpeg),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), _png),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), _webp),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiqa_worker.errors import DecodeFailed, TooManyPixels
-from fiqa_worker.headers import Header, read_header
+from fiqa_worker.headers import FileBytes, Header, read_header
 
 _OPAQUE: Final = 255
 _WITH_CHANNELS: Final = 3  # axes
@@ -43,7 +43,7 @@ class Picture:
     reduction: int
 
 
-def decode_reduced(data: bytes, *, max_pixels: int, long_side: float, least_reduction: int = 2) -> Picture:
+def decode_reduced(data: FileBytes, *, max_pixels: int, long_side: float, least_reduction: int = 2) -> Picture:
     """Decode the smallest copy that a JPEG yields by itself, and whose long side has at least so many pixels.
 
     Any other format is decoded in full, and so is a JPEG of which no copy has that size at `least_reduction` or more.
@@ -69,7 +69,7 @@ def decode_reduced(data: bytes, *, max_pixels: int, long_side: float, least_redu
     return Picture(pixels, pixels.shape[1], pixels.shape[0], 1)
 
 
-def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+def decode(data: FileBytes, *, max_pixels: int) -> NDArray[np.uint8]:
     """Decode a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file; the first picture of one that holds several.
 
     EXIF orientation is applied, 16 bits become 8, grey and palettes become colours, transparency is laid over white.
@@ -89,7 +89,7 @@ def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
     return _decode_whole(data, _checked_header(data, max_pixels))
 
 
-def _checked_header(data: bytes, max_pixels: int) -> Header:
+def _checked_header(data: FileBytes, max_pixels: int) -> Header:
     header = read_header(data)
     if header.pixels > max_pixels:
         size = f"{header.width} x {header.height}"
@@ -99,7 +99,7 @@ def _checked_header(data: bytes, max_pixels: int) -> Header:
     return header
 
 
-def _decode_whole(data: bytes, header: Header) -> NDArray[np.uint8]:
+def _decode_whole(data: FileBytes, header: Header) -> NDArray[np.uint8]:
     image = _decode_transparent(data) if header.transparent else None
     if image is None:
         image = _decode(data, cv2.IMREAD_COLOR)
@@ -112,7 +112,7 @@ def _damaged(header: Header) -> DecodeFailed:
     return DecodeFailed(f"the {header.format} file is cut off or damaged")
 
 
-def _decode(data: bytes, flags: int) -> NDArray[np.uint8] | None:
+def _decode(data: FileBytes, flags: int) -> NDArray[np.uint8] | None:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
@@ -120,7 +120,7 @@ def _decode(data: bytes, flags: int) -> NDArray[np.uint8] | None:
     return cast("NDArray[np.uint8] | None", image)
 
 
-def _decode_transparent(data: bytes) -> NDArray[np.uint8] | None:
+def _decode_transparent(data: FileBytes) -> NDArray[np.uint8] | None:
     """Lay a picture with an alpha channel over white; None where it turns out to have none."""
     image = _decode(data, cv2.IMREAD_UNCHANGED)
     if image is None or image.ndim != _WITH_CHANNELS or image.shape[2] != _BGRA or image.dtype not in _DEPTHS:

@@ -22,6 +22,7 @@ from fiqa_worker.ahead import ahead
 from fiqa_worker.align import CROP_SIZE, align
 from fiqa_worker.detect import NO_FACES, Detections, Detector
 from fiqa_worker.errors import ImageFailure
+from fiqa_worker.headers import FileBytes
 from fiqa_worker.images import Picture, decode_reduced
 from fiqa_worker.models import ModelFile, default_cache_dir, find
 from fiqa_worker.prepare import prepare
@@ -33,7 +34,7 @@ from fiqa_worker.sources import Fetcher
 _log = logging.getLogger(__name__)
 
 FETCH_THREADS: Final = 16
-_MAX_BYTES_FETCHED: Final = 64 * 1024 * 1024
+_MAX_BYTES_FETCHED: Final = 24 * 1024 * 1024
 _DECODE_THREADS: Final = 8
 _MAX_BYTES_DECODED: Final = 256 * 1024 * 1024
 
@@ -59,7 +60,7 @@ class _Image:
 
     index: int
     item: Item
-    data: bytes = b""
+    data: FileBytes = b""
     picture: Picture | None = None
     found: Detections = NO_FACES
     crops: NDArray[np.uint8] = field(default_factory=_no_crops)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from datetime import timedelta
 from functools import cached_property, lru_cache
+from mmap import ACCESS_COPY, mmap
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -39,10 +40,16 @@ from fiqa_worker.errors import (
     SourceNotAllowed,
     TooLarge,
 )
+from fiqa_worker.headers import FileBytes
 
 TRIES: Final = 3
 # A job may name any number of buckets; each open store holds connections of its own.
 OPEN_STORES: Final = 32
+
+# A large file gets pages of its own, which go with it. On the heap, where the memory of pictures is kept for the next
+# one, it would lie in the next one's way.
+_LARGE_BYTES: Final = 1 << 20
+_PART_BYTES: Final = 1 << 17
 
 # boto3 hands out credentials that are good for at least ten minutes.
 _CREDENTIALS_TTL: Final = timedelta(minutes=10)
@@ -82,7 +89,7 @@ class Fetcher:
         self._max_bytes = max_bytes
         self._s3 = S3Reader(max_bytes=max_bytes, timeout_s=timeout_s)
 
-    def fetch(self, uri: str, version: str | None = None) -> bytes:
+    def fetch(self, uri: str, version: str | None = None) -> FileBytes:
         """Read one image, as it is stored.
 
         Args:
@@ -108,7 +115,7 @@ class Fetcher:
         raise _not_allowed()
 
 
-def read_file(path: str, roots: Sequence[str], *, max_bytes: int) -> bytes:
+def read_file(path: str, roots: Sequence[str], *, max_bytes: int) -> FileBytes:
     """Read a regular file that is, after all symbolic links, below one of the roots.
 
     Raises:
@@ -127,10 +134,15 @@ def read_file(path: str, roots: Sequence[str], *, max_bytes: int) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise NotFound("no such file: a pipe or a device has this name")
             _check_size(status.st_size, max_bytes)
-            data = file.read(max_bytes + 1)
+            if status.st_size >= _LARGE_BYTES:
+                pages = mmap(-1, status.st_size, access=ACCESS_COPY)
+                if file.readinto(pages) < status.st_size:
+                    raise FetchFailed("the file became shorter while it was read")
+                return pages
+            data = file.read(status.st_size or max_bytes + 1)  # there are file systems that tell no size
     except OSError as error:
         raise _file_failure(error) from None
-    _check_size(len(data), max_bytes)  # it may have grown since
+    _check_size(len(data), max_bytes)
     return data
 
 
@@ -143,7 +155,7 @@ class S3Reader:
         self._store = lru_cache(OPEN_STORES)(self._open)
         self._opening = Lock()  # boto3 makes one client at a time of a session
 
-    def read(self, bucket: str, key: str, version: str | None = None) -> bytes:
+    def read(self, bucket: str, key: str, version: str | None = None) -> FileBytes:
         """Read one object, or one version of it.
 
         Raises:
@@ -161,8 +173,14 @@ class S3Reader:
             return self._read_with_boto3(bucket, key, version)
         try:
             result = store.get(key, options={"version": version} if version else None)
-            _check_size(result.meta["size"], self._max_bytes)
-            return bytes(result.bytes())
+            size = result.meta["size"]
+            _check_size(size, self._max_bytes)
+            if size < _LARGE_BYTES:
+                return bytes(result.bytes())
+            pages = mmap(-1, size, access=ACCESS_COPY)
+            for part in result.stream(_PART_BYTES):
+                pages.write(part)
+            return pages
         except ValueError:  # obstore takes no key with an empty segment, '.', '..' or a control character; S3 does
             return self._read_with_boto3(bucket, key, version)
         except (FileNotFoundError, BaseError) as error:
