@@ -117,6 +117,15 @@ class BadLines:
             click.echo(f"fiqa: {self._found:,} bad lines in all, the first {_BAD_LINES_SHOWN} are above", err=True)
 
 
+results_output = click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    callback=lambda _context, _option, path: None if path == Path("-") else path,
+    help="A .jsonl, .csv or .parquet file [default: -, standard output].",
+)
+
+
 for _command in (
     controls.status,
     controls.pause,
@@ -234,7 +243,7 @@ def jobs(limit: int, *, as_json: bool) -> None:
 
 @fiqa.command()
 @click.argument("job")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file [default: stdout].")
+@results_output
 @click.option(
     "--format", "form", type=click.Choice([*map(str, Format)]), help="[default: by the file's ending, else jsonl]."
 )

@@ -25,7 +25,7 @@ from fiqa_producer.contract import (
     Status,
 )
 from fiqa_producer.enqueue import Job, drop, enqueue, refuse_results
-from fiqa_producer.entries import is_uri
+from fiqa_producer.entries import checked_uri, is_uri
 from fiqa_producer.errors import (
     JobStateError,
     RedisUnavailableError,
@@ -370,4 +370,8 @@ def _items(source: Iterable[str | Item]) -> Iterator[Item]:
             raise SourceError(f"entry {number}: {error.errors()[0]['msg']}") from None
         if not is_uri(item.uri):
             raise SourceError(f"entry {number}: {item.uri!r} is no URI: s3://bucket/key or file:///path")
+        try:
+            checked_uri(item.uri)
+        except ValueError as error:
+            raise SourceError(f"entry {number}: {error}") from None
         yield item

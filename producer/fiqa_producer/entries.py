@@ -42,6 +42,18 @@ def is_uri(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
+def checked_uri(uri: str) -> str:
+    """The same.
+
+    Raises:
+        ValueError: workers cannot read what is there.
+    """
+    if not uri.startswith(("s3://", "file://")):
+        scheme = uri.partition("://")[0]
+        raise ValueError(f"workers read s3:// and file:///, and no {scheme[:20]}://")
+    return uri
+
+
 def read_lines(file: IO[bytes], name: str, parse: Parse, on_bad_line: OnBadLine) -> Iterator[Item]:
     """The items of the lines, which are UTF-8 and at most 64 KiB, streamed.
 
@@ -141,7 +153,8 @@ def unzipped(file: IO[bytes]) -> IO[bytes]:
 
 
 def _uri(text: str) -> str:
-    return _without_nul(text) if is_uri(text) else Path(_without_nul(text)).resolve().as_uri()
+    text = _without_nul(text)
+    return checked_uri(text) if is_uri(text) else Path(text).resolve().as_uri()
 
 
 def _without_nul(text: str) -> str:

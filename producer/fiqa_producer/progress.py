@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
 from rich.table import Column
 
+from fiqa_producer.contract import JobState
 from fiqa_producer.status import JobStatus
 
 
@@ -72,6 +73,8 @@ class CountProgress:
 def summary(status: JobStatus) -> str:
     """The counts, the pace and what is left, in one line."""
     parts = [f"{status.scored:,} scored", f"{status.no_face:,} no face", f"{status.failed:,} failed"]
+    if status.state is JobState.RUNNING and status.started is None:
+        parts.append("waiting for a free worker")
     if status.images_per_s:
         parts.append(f"{status.images_per_s:,.0f} images/s")
     if status.eta_s is not None:

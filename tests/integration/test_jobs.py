@@ -93,7 +93,6 @@ def test_what_is_wrong_with_one_image_stays_with_it(
         f"s3://no-such-bucket-{bucket.name}/a.jpg": "not_found",
         "s3://elsewhere/a.jpg": "source_not_allowed",
         "file:///etc/passwd": "source_not_allowed",
-        "https://example.com/a.jpg": "source_not_allowed",
         bucket.put("large.jpg", portrait + bytes(300_000)): "too_large",
         bucket.put("wide.jpg", (photos / "large-0.jpg").read_bytes()[:200_000]): "too_many_pixels",
         bucket.put("empty.jpg", b""): "decode_failed",

@@ -201,7 +201,7 @@ def test_a_worker_and_its_log_tell_no_password_key_or_signature(
     raises.write_bytes(planted.RAISES)
     uris = [
         f"{tmp_path.as_uri()}/{raises.name}",
-        f"https://store/a.jpg?X-Amz-Signature={SIGNATURE}",
+        f"file:///elsewhere/a.jpg?X-Amz-Signature={SIGNATURE}",
         f"s3://bucket/a.jpg?X-Amz-Signature={SIGNATURE}",
         f"{tmp_path.as_uri()}/missing.jpg?X-Amz-Signature={SIGNATURE}",
         *(path.as_uri() for path in photos.iterdir()),

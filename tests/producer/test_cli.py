@@ -292,6 +292,7 @@ def test_results_go_to_standard_output_or_to_a_file(ledger: Ledger, photos: Path
     results = [ImageResult.decode(line) for line in printed.stdout.splitlines()]
     assert [result.uri for result in results] == [path.as_uri() for path in sorted(photos.iterdir())]
     assert printed.stderr == ""
+    assert fiqa("results", job, "-o", "-").stdout == printed.stdout
 
     written = fiqa("results", job, "-o", tmp_path / "out.jsonl")
     assert (written.stdout, written.stderr) == ("", f"20 results in {tmp_path / 'out.jsonl'}\n")

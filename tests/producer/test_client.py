@@ -110,6 +110,7 @@ def test_one_string_is_not_taken_for_many(client: Client, ledger: Ledger) -> Non
     [
         ("photos/a.jpg", "'photos/a.jpg' is no URI: s3://bucket/key or file:///path"),
         (Item(uri="/data/a.jpg"), "'/data/a.jpg' is no URI"),
+        ("https://host/a.jpg?sig=x", "workers read s3:// and file:///, and no https://"),
         ("", "at least 1 character"),
         ("s3://b/" + "x" * 5000, "at most 4096 characters"),
         (None, "valid string"),

@@ -156,6 +156,8 @@ def test_a_bad_line_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: P
         (b'{"uri": %s' % (b"[" * 60_000), "recursion"),
         (b"s3://b/" + b"x" * MAX_URI_CHARS, "uri: "),
         (b"s3://b/" + b"x" * 300_000, "longer than 65536 bytes"),
+        (b"https://host/a.jpg?sig=x", "workers read s3:// and file:///, and no https://"),
+        (b'{"uri": "gs://bucket/a.jpg"}', "and no gs://"),
         (b"s3://b/\xff", "not UTF-8"),
         (b"\xfe\xff\x00s", "not UTF-8"),
         (b"nul\0.jpg", "NUL byte"),

@@ -55,6 +55,8 @@ def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
 
 def test_a_summary_tells_what_is_known() -> None:
     assert summary(STATUS) == "1,234 scored, 5 no face, 0 failed"
+    unclaimed = dataclasses.replace(STATUS, started=None)
+    assert summary(unclaimed) == "1,234 scored, 5 no face, 0 failed, waiting for a free worker"
     running = dataclasses.replace(STATUS, images_per_s=1234.5, eta_s=90, reason="chunk 3: home is down")
     assert summary(running) == "1,234 scored, 5 no face, 0 failed, 1,234 images/s, 2 min left, chunk 3: home is down"
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from fiqa_producer.cli import BadLines, exit_status, write_results
+from fiqa_producer.cli import BadLines, exit_status, results_output, write_results
 from fiqa_producer.contract import ImageResult, Item
 from fiqa_producer.entries import IMAGE_SUFFIXES
 from fiqa_producer.errors import SettingsError
@@ -90,12 +90,7 @@ def worker(concurrency: int | None) -> int:
 
 @click.command()
 @click.argument("source", nargs=-1, required=True)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A .jsonl, .csv or .parquet file [default: stdout].",
-)
+@results_output
 @_concurrency
 def run(source: tuple[str, ...], output: Path | None, concurrency: int | None) -> int:
     """Score photos on this machine: an embedded server and a worker for one command.
