@@ -44,6 +44,7 @@ class SetFigures:
     """One set of photos, all rounds.
 
     Attributes:
+        chunk_size: of the jobs for two processes.
         turns: by competitor, one a round; in each round all of them took their turn.
         systems: the turns of SYSTEM and SYSTEM_2 with what the machine did meanwhile.
     """

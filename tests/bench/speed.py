@@ -35,8 +35,9 @@ from tests.servers import start_redis, start_s3
 
 _DETECTOR: Final = "face_detection_yunet_2023mar.onnx"
 _QUALITIES: Final = ("ediffiqa_tiny_jun2024.onnx", "ediffiqa_tiny_random.onnx")
-_CHUNK_S: Final = 0.5  # of one process's work: the end of a job, where one process waits for the other, stays short
-_CHUNKS: Final = (16, 256)  # fiqa's smallest and largest
+# Of one process's work, where there are two: the end of a job, where one waits for the other, stays short.
+_CHUNK_S: Final = 0.5
+_CHUNKS: Final = (16, 256)  # fiqa's smallest, and its largest, of which a bulk job mostly consists
 _WARM_KEY: Final = "portrait.jpg"
 
 _console = Console(stderr=True)
@@ -158,14 +159,14 @@ def _measure_set(one: PhotoSet, running: Running, rounds: int, seconds: float) -
     chunk_size = max(smallest, min(round(rate * _CHUNK_S), largest))
     figures = SetFigures(one.name, one.about, len(one.files), one.mean_bytes, chunk_size)
     for processes, system in enumerate(running.systems.values(), start=1):
-        system.job(processes * passes(seconds / 12) * uris, chunk_size=chunk_size)
+        system.job(processes * passes(seconds / 12) * uris, chunk_size=largest if processes == 1 else chunk_size)
     running.naive.turn(keys[:2])
     for number in range(rounds):
         _log(f"{one.name}: round {number + 1} of {rounds}")
         figures.add(REFERENCE, running.loops[REFERENCE].turn(one.files, passes(seconds / 12)))
         figures.add(LIMIT, running.loops[LIMIT].turn(one.files, passes(seconds / 3)))
         figures.add(PIPELINE, running.loops[PIPELINE].turn(one.files, passes(seconds / 3)))
-        figures.add(SYSTEM, running.systems[SYSTEM].job(passes(seconds) * uris, chunk_size=chunk_size))
+        figures.add(SYSTEM, running.systems[SYSTEM].job(passes(seconds) * uris, chunk_size=largest))
         figures.add(NAIVE, running.naive.turn(passes(seconds / 6) * keys))
         figures.add(SYSTEM_2, running.systems[SYSTEM_2].job(2 * passes(seconds) * uris, chunk_size=chunk_size))
     _check_same_work(figures)
@@ -221,5 +222,6 @@ def _machine(models: str, servers: str, plan: cores.Plan) -> dict[str, str]:
         "cores": str(plan),
         "notes": "one thread a process; jobs repeat the photos; the reference and the naive worker detect at full "
         "resolution with the demo's threshold, 0.9, and score every face they find; two processes share their cores "
-        "with the servers where the machine has only two; a chunk of a job is half a second of work, 16 to 256 photos",
+        "with the servers where the machine has only two; a chunk is 256 photos, with two processes half a second of "
+        "work",
     }
