@@ -16,7 +16,8 @@ from kombu.exceptions import OperationalError
 
 from fiqa_producer.contract import QUEUE, TASK_NAME
 from fiqa_producer.errors import RedisUnavailableError
-from fiqa_producer.ledger import UNACKED, UNACKED_INDEX, UNACKED_MUTEX, Ledger, connection_options
+from fiqa_producer.ledger import Ledger, connection_options
+from fiqa_producer.scripts import UNACKED, UNACKED_INDEX, UNACKED_MUTEX
 from fiqa_producer.tickets import TicketTransport
 
 _BATCH: Final = 500

@@ -35,8 +35,9 @@ from fiqa_producer.errors import (
 )
 from fiqa_producer.export import Selection
 from fiqa_producer.home import Home, open_home, read_ahead
-from fiqa_producer.ledger import ALL, REDIS_HOME, Control, Ledger, new_job_id
+from fiqa_producer.ledger import ALL, Control, Ledger, new_job_id
 from fiqa_producer.recover import recover
+from fiqa_producer.scripts import REDIS_HOME
 from fiqa_producer.settings import Settings
 from fiqa_producer.status import JobStatus
 

@@ -23,8 +23,9 @@ from typing import Any, Final, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
 from fiqa_producer.errors import HomeError, SettingsError
-from fiqa_producer.ledger import REDIS_HOME, Ledger, job_key
+from fiqa_producer.ledger import Ledger
 from fiqa_producer.s3 import s3_client, s3_code, s3_errors, s3_reason
+from fiqa_producer.scripts import REDIS_HOME, job_key
 
 Part = Literal["manifest", "results"]
 Document = Literal["job", "summary"]

@@ -1,8 +1,4 @@
-"""The job ledger in Redis: every key and every Lua script of fiqa is here and nowhere else.
-
-A chunk is unclaimed (not yet reached by `next`, or in `returned`), leased, or done (its bit is set). Every change of
-that is one Lua call, with Redis's own clock, so workers' clocks do not matter and no state is ever half written.
-"""
+"""The job ledger in Redis, as producers and workers call it; what it keeps there, and how, is in scripts.py."""
 
 from __future__ import annotations
 
@@ -22,44 +18,21 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from fiqa_producer import scripts
 from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, JobSpec, JobState, Priority, Status
 from fiqa_producer.errors import JobStateError, RedisUnavailableError, SettingsError, UnknownJobError
-from fiqa_producer.status import PACE_BUCKET_S, PACE_WINDOW_S, JobStatus, read_status
+from fiqa_producer.scripts import ENDED, JOBS, LEASE_S, Completion, job_key
+from fiqa_producer.status import JobStatus, read_status
 
 if TYPE_CHECKING:
     from redis.commands.core import Script
 
-JOBS: Final = "fiqa:jobs"  # zset: job by creation
-ENDED: Final = "fiqa:ended"  # set: finished jobs whose summary is not written yet
-DUE: Final = "fiqa:due"  # zset: job with unclaimed chunks, by priority and then by how much of it was handed out
-LEASES: Final = "fiqa:leases"  # zset: job:chunk by expiry
-RECONCILER_LOCK: Final = "fiqa:reconciler"
-UNACKED: Final = "fiqa:tickets:unacked"  # kombu's: tickets that a worker holds
-UNACKED_INDEX: Final = "fiqa:tickets:unacked_index"
-UNACKED_MUTEX: Final = "fiqa:tickets:unacked_mutex"
-
-LEASE_S: Final = 10.0
 LEASES_RENEWED_EVERY_S: Final = 1.5
-_LONGEST_LEASE_S: Final = 300.0
-MAX_TICKETS: Final = 2000
 ALL: Final = 1 << 62  # as a limit of jobs
 CAREFUL_FROM_ATTEMPT: Final = 3
-MIN_IMAGES_TO_FAIL: Final = 1000
-REDIS_HOME: Final = "redis"
 
 _JOB_ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 _RANKS: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
-
-
-def job_key(job_id: str, part: str = "") -> str:
-    """The key of a job's hash, or of one of its parts.
-
-    Parts: `done` bitmap by chunk; `attempts` hash chunk -> deliveries; `holders` hash chunk -> token of its claim;
-    `returned` zset of chunks given back; `notes` hash chunk -> the item touched last; `skips` hash chunk -> items not
-    to touch; `pace` hash time -> images; and for a job whose home is Redis `manifest` and `results`, hashes chunk ->
-    gzipped JSONL.
-    """
-    return f"fiqa:job:{job_id}:{part}" if part else f"fiqa:job:{job_id}"
 
 
 def new_job_id() -> str:
@@ -95,15 +68,6 @@ class Claim:
     def careful(self) -> bool:
         """Whether earlier deliveries died, so that each item is noted before it is touched."""
         return self.attempt >= CAREFUL_FROM_ATTEMPT
-
-
-class Completion(StrEnum):
-    """What came of counting a chunk."""
-
-    COUNTED = "counted"
-    COUNTED_BEFORE = "counted_before"
-    JOB_IS_FINISHED = "job_is_finished"  # by this chunk
-    JOB_IS_GONE = "job_is_gone"
 
 
 class Control(StrEnum):
@@ -149,271 +113,6 @@ class Counts:
         )
 
 
-# Shared by the scripts below. `vt` is how many images of a job were handed out, on a scale common to all jobs: the due
-# job with the lowest is served next, and a new job starts at the lowest there is.
-_LUA = f"""
-local JOBS, DUE, LEASES, ENDED = '{JOBS}', '{DUE}', '{LEASES}', '{ENDED}'
-local RANK_SPAN = 1e12
-local function key(job, part) return 'fiqa:job:' .. job .. (part and ':' .. part or '') end
-local function clock() local t = redis.call('TIME'); return tonumber(t[1]) + tonumber(t[2]) / 1e6 end
-local function field(job, name) return tonumber(redis.call('HGET', key(job), name) or '0') end
-local function unclaimed(job)
-  return field(job, 'chunks') - field(job, 'next') + redis.call('ZCARD', key(job, 'returned'))
-end
-local function make_due(job)
-  if redis.call('HGET', key(job), 'state') ~= 'running' or unclaimed(job) == 0 then return end
-  if redis.call('ZSCORE', DUE, job) then return end
-  local floor = field(job, 'rank') * RANK_SPAN
-  local first = redis.call('ZRANGEBYSCORE', DUE, floor, '(' .. (floor + RANK_SPAN), 'WITHSCORES', 'LIMIT', 0, 1)
-  -- Whoever joins, or comes back with a chunk that was given back, has the same place as who was served least.
-  local vt = first[2] and tonumber(first[2]) - floor or field(job, 'vt')
-  redis.call('ZADD', DUE, floor + vt, job)
-end
-local function is_open(job)
-  local state = redis.call('HGET', key(job), 'state')
-  return state == 'running' or state == 'paused'
-end
-local function expire_with_job(job)
-  local seconds = redis.call('TTL', key(job))
-  if seconds < 0 then return end
-  for _, part in ipairs({{'done', 'manifest', 'results'}}) do redis.call('EXPIRE', key(job, part), seconds) end
-end
-local function finish(job, state, reason, now)
-  redis.call('HSET', key(job), 'state', state, 'finished', string.format('%.3f', now))
-  if reason then redis.call('HSET', key(job), 'reason', reason) else redis.call('HDEL', key(job), 'reason') end
-  redis.call('ZREM', DUE, job)
-  for _, lease in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
-    if lease:sub(1, #job + 1) == job .. ':' then redis.call('ZREM', LEASES, lease) end
-  end
-  for _, part in ipairs({{'attempts', 'holders', 'notes', 'skips', 'returned'}}) do
-    redis.call('DEL', key(job, part))
-  end
-  if redis.call('HGET', key(job), 'home') ~= '{REDIS_HOME}' then
-    redis.call('SADD', ENDED, job)
-  else
-    redis.call('EXPIRE', key(job), field(job, 'keep_s'))
-    expire_with_job(job)
-  end
-end
-local function give_back(job, chunk)
-  redis.call('ZREM', LEASES, job .. ':' .. chunk)
-  if not is_open(job) or redis.call('GETBIT', key(job, 'done'), chunk) == 1 then return end
-  redis.call('ZADD', key(job, 'returned'), chunk, chunk)
-  make_due(job)
-end
-local function sweep(now)
-  -- No lease is as long as this: the clock was set back.
-  for _, lease in ipairs(redis.call('ZRANGEBYSCORE', LEASES, now + {_LONGEST_LEASE_S}, '+inf', 'LIMIT', 0, 100)) do
-    redis.call('ZADD', LEASES, now + {LEASE_S}, lease)
-  end
-  for _, lease in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 100)) do
-    local job, chunk = lease:match('^(.*):(%d+)$')
-    give_back(job, chunk)
-  end
-end
-local function holds(job, chunk, token)
-  if not is_open(job) then return false end
-  if redis.call('HGET', key(job, 'holders'), chunk) ~= token then return false end
-  return redis.call('ZSCORE', LEASES, job .. ':' .. chunk)
-end
-"""
-
-# -> 1 created, 0 there is one of this id
-_CREATE = """
-local job = ARGV[1]
-if redis.call('EXISTS', key(job)) == 1 then return 0 end
--- First, since a full Redis refuses the first write only.
-redis.call('HSET', key(job), 'state', 'preparing', unpack(ARGV, 2))
--- Where Redis lost the job's hash alone, what is left of it would be taken for progress of the one that is recovered.
-for _, part in ipairs({'done', 'attempts', 'holders', 'returned', 'notes', 'skips', 'pace'}) do
-  redis.call('DEL', key(job, part))
-end
-redis.call('ZADD', JOBS, redis.call('HGET', key(job), 'created'), job)
-return 1
-"""
-
-# -> the state before; nothing for an unknown job
-_OPEN = """
-local job, chunks, images, ended = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local state = redis.call('HGET', key(job), 'state')
-if state ~= 'preparing' then return state end
-redis.call('HSET', key(job), 'state', 'running', 'chunks', chunks, 'images', images, 'next', 0)
-if field(job, 'done') == tonumber(chunks) then ended = 'succeeded' end
-if ended ~= '' then finish(job, ended, ARGV[5] ~= '' and ARGV[5], clock()) end
-make_due(job)
-return state
-"""
-
-# -> the state before; nothing for an unknown job. What does not fit that state changes nothing.
-_CONTROL = """
-local job, verb = ARGV[1], ARGV[2]
-local state = redis.call('HGET', key(job), 'state')
-if verb == 'pause' and state == 'running' then
-  redis.call('HSET', key(job), 'state', 'paused')
-  redis.call('ZREM', DUE, job)
-elseif verb == 'resume' and state == 'paused' then
-  redis.call('HSET', key(job), 'state', 'running')
-  make_due(job)
-elseif verb == 'cancel' and (is_open(job) or state == 'preparing') then
-  finish(job, 'cancelled', nil, clock())
-elseif verb == 'delete' and state and not is_open(job) then
-  for _, part in ipairs({'', ':done', ':pace', ':manifest', ':results'}) do
-    redis.call('UNLINK', key(job) .. part)
-  end
-  redis.call('ZREM', JOBS, job)
-  redis.call('SREM', ENDED, job)
-end
-return state
-"""
-
-# -> {} or {job, chunk, attempt, token, home, skips}
-_CLAIM = """
-local now = clock()
-sweep(now)
-while true do
-  local job = redis.call('ZRANGE', DUE, 0, 0)[1]
-  if not job then return {} end
-  local next, chunks = field(job, 'next'), field(job, 'chunks')
-  local chunk = tonumber(redis.call('ZPOPMIN', key(job, 'returned'))[1])
-  if not chunk and next < chunks then
-    chunk = next
-    -- Where a job was recovered, thousands may be done already.
-    if redis.call('GETBIT', key(job, 'done'), next) == 1 then
-      chunk = math.max(next, redis.call('BITPOS', key(job, 'done'), 0, math.floor(next / 8)))
-    end
-    redis.call('HSET', key(job), 'next', math.min(chunk + 1, chunks))
-  end
-  if not chunk then
-    redis.call('ZREM', DUE, job)
-  else
-    local vt = tonumber(redis.call('ZSCORE', DUE, job)) + math.ceil(field(job, 'images') / chunks)
-    redis.call('HSET', key(job), 'vt', string.format('%.0f', vt % RANK_SPAN))
-    if unclaimed(job) > 0 then redis.call('ZADD', DUE, vt, job) else redis.call('ZREM', DUE, job) end
-    if redis.call('GETBIT', key(job, 'done'), chunk) == 0 then
-      redis.call('HSETNX', key(job), 'started', string.format('%.3f', now))
-      redis.call('ZADD', LEASES, now + ARGV[1], job .. ':' .. chunk)
-      local attempt = redis.call('HINCRBY', key(job, 'attempts'), chunk, 1)
-      local token = redis.call('HINCRBY', key(job), 'claims', 1)
-      redis.call('HSET', key(job, 'holders'), chunk, token)
-      local note = redis.call('HGET', key(job, 'notes'), chunk)
-      local skips = redis.call('HGET', key(job, 'skips'), chunk) or ''
-      if note then
-        skips = skips .. ' ' .. note .. ':worker_crashed'
-        redis.call('HSET', key(job, 'skips'), chunk, skips)
-        redis.call('HDEL', key(job, 'notes'), chunk)
-      end
-      return {job, chunk, attempt, token, redis.call('HGET', key(job), 'home'), skips}
-    end
-  end
-end
-"""
-
-# -> 1 the lease is ours and runs on, 0 it is lost
-_RENEW = """
-local job, chunk, token = ARGV[1], ARGV[2], ARGV[3]
-if not holds(job, chunk, token) then return 0 end
-redis.call('ZADD', LEASES, clock() + ARGV[4], job .. ':' .. chunk)
-if ARGV[5] ~= '' then redis.call('HSET', key(job, 'notes'), chunk, ARGV[5]) end
-return 1
-"""
-
-# A chunk given back unharmed: the attempt does not count. After a trouble its lease runs on for a while, so that a home
-# that is down is not asked without a pause.
-_RELEASE = """
-local job, chunk, token, delay, trouble, skip = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
-if not holds(job, chunk, token) then return 0 end
-redis.call('HDEL', key(job, 'holders'), chunk)
-redis.call('HINCRBY', key(job, 'attempts'), chunk, -1)
-redis.call('HDEL', key(job, 'notes'), chunk)
-if trouble ~= '' then redis.call('HSET', key(job), 'reason', trouble) end
-if skip ~= '' then
-  redis.call('HSET', key(job, 'skips'), chunk, (redis.call('HGET', key(job, 'skips'), chunk) or '') .. ' ' .. skip)
-end
-if delay > 0 then
-  redis.call('ZADD', LEASES, clock() + delay, job .. ':' .. chunk)
-else
-  give_back(job, chunk)
-end
-return 1
-"""
-
-# -> see Completion
-_COMPLETE = f"""
-local job, chunk = ARGV[1], ARGV[2]
-if redis.call('EXISTS', key(job)) == 0 then return '{Completion.JOB_IS_GONE}' end
-if redis.call('SETBIT', key(job, 'done'), chunk, 1) == 1 then return '{Completion.COUNTED_BEFORE}' end
-redis.call('ZREM', LEASES, job .. ':' .. chunk)
-redis.call('ZREM', key(job, 'returned'), chunk)
-for _, part in ipairs({{'attempts', 'holders', 'notes', 'skips'}}) do redis.call('HDEL', key(job, part), chunk) end
-local images = 0
-for i = 3, #ARGV, 2 do
-  redis.call('HINCRBY', key(job), ARGV[i], ARGV[i + 1])
-  if ARGV[i] == 'scored' or ARGV[i] == 'no_face' or ARGV[i] == 'failed' then images = images + ARGV[i + 1] end
-end
-local now = clock()
-local bucket = math.floor(now / {PACE_BUCKET_S})
-redis.call('HINCRBY', key(job, 'pace'), bucket, images)
-redis.call('EXPIRE', key(job, 'pace'), {2 * PACE_WINDOW_S})
-for _, old in ipairs(redis.call('HKEYS', key(job, 'pace'))) do
-  if tonumber(old) < bucket - {PACE_WINDOW_S // PACE_BUCKET_S} then redis.call('HDEL', key(job, 'pace'), old) end
-end
-redis.call('HINCRBY', key(job), 'done', 1)
-local state = redis.call('HGET', key(job), 'state')
-if not is_open(job) then
-  -- Stored a moment before the job was stopped: its summary, if that is written, lacks this chunk.
-  if state ~= 'preparing' and redis.call('HGET', key(job), 'home') ~= '{REDIS_HOME}' then
-    redis.call('SADD', ENDED, job)
-  end
-  expire_with_job(job)
-  return '{Completion.COUNTED}'
-end
-redis.call('HDEL', key(job), 'reason')
-local failed = field(job, 'failed')
-local images_done = field(job, 'scored') + field(job, 'no_face') + failed
-if images_done >= {MIN_IMAGES_TO_FAIL} and failed > images_done * field(job, 'max_failed') then
-  finish(job, 'failed', string.format('%d of the first %d images failed', failed, images_done), now)
-elseif field(job, 'done') == field(job, 'chunks') then
-  finish(job, 'succeeded', nil, now)
-else
-  return '{Completion.COUNTED}'
-end
-return '{Completion.JOB_IS_FINISHED}'
-"""
-
-# A job that was deleted must not come back as one hash of results.
-_STORE_ONCE = """
-local job, part, chunk, data = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-if redis.call('EXISTS', key(job)) == 0 then return 1 end
-local stored = redis.call('HSETNX', key(job, part), chunk, data)
-expire_with_job(job)
-return stored
-"""
-
-# How many tickets the queue lacks. Tickets that a worker holds are not counted: one too many does nothing, and one
-# that died with its worker must not be waited for.
-_MISSING_TICKETS = f"""
-sweep(clock())
-local wanted = 0
-for _, job in ipairs(redis.call('ZRANGE', DUE, 0, 99)) do
-  wanted = wanted + unclaimed(job)
-  if wanted >= {MAX_TICKETS} then break end
-end
--- With nothing to do, a ticket that is held is worth nothing, and its worker may be dead: kombu would keep it an hour.
-if wanted == 0 and redis.call('ZCARD', LEASES) == 0 then redis.call('DEL', '{UNACKED}', '{UNACKED_INDEX}') end
-return math.max(0, math.min(wanted, {MAX_TICKETS}) - redis.call('LLEN', '{QUEUE}'))
-"""
-
-
-# -> 1 the lock is the caller's, 0 it is another's. One that holds for longer than it can have been asked for is from
-# before the clock was set back.
-_RECONCILER_LOCK = f"""
-local left = redis.call('PTTL', '{RECONCILER_LOCK}')
-if left > 0 and left <= tonumber(ARGV[1]) then return 0 end
-redis.call('SET', '{RECONCILER_LOCK}', 1, 'PX', ARGV[1])
-return 1
-"""
-
-
 class Ledger:
     """What Redis knows of every job. Safe to share between threads.
 
@@ -447,19 +146,19 @@ class Ledger:
                 "FIQA_REDIS_URL is not a Redis URL: redis://user:password@host:port/database, special characters in"
                 " user and password percent-encoded"
             ) from None
-        self._create = self._script(_CREATE)
-        self._open = self._script(_OPEN)
-        self._control = self._script(_CONTROL)
-        self._claim = self._script(_CLAIM)
-        self._renew = self._script(_RENEW)
-        self._release = self._script(_RELEASE)
-        self._complete = self._script(_COMPLETE)
-        self._store_once = self._script(_STORE_ONCE)
-        self._missing_tickets = self._script(_MISSING_TICKETS)
-        self._reconciler_lock = self._script(_RECONCILER_LOCK)
+        self._create = self._script(scripts.CREATE)
+        self._open = self._script(scripts.OPEN)
+        self._control = self._script(scripts.CONTROL)
+        self._claim = self._script(scripts.CLAIM)
+        self._renew = self._script(scripts.RENEW)
+        self._release = self._script(scripts.RELEASE)
+        self._complete = self._script(scripts.COMPLETE)
+        self._store_once = self._script(scripts.STORE_ONCE)
+        self._missing_tickets = self._script(scripts.MISSING_TICKETS)
+        self._reconciler_lock = self._script(scripts.TRY_RECONCILER_LOCK)
 
     def _script(self, body: str) -> Script:
-        script: Script = self.redis.register_script(_LUA + body)
+        script: Script = self.redis.register_script(scripts.SHARED + body)
         return script
 
     def close(self) -> None:

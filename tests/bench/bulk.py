@@ -25,7 +25,8 @@ from rich.table import Table
 from fiqa_producer import Client
 from fiqa_producer.broker import make_app, publish_tickets
 from fiqa_producer.contract import QUEUE, ImageResult, JobSpec
-from fiqa_producer.ledger import MAX_TICKETS, Ledger, new_job_id
+from fiqa_producer.ledger import Ledger, new_job_id
+from fiqa_producer.scripts import MAX_TICKETS
 from tests.servers import start_redis
 
 ROOT: Final = Path(__file__).parents[2]

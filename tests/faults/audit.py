@@ -10,7 +10,7 @@ from typing import Final
 
 from fiqa_producer import Client, ErrorCode, ImageResult, JobState, JobStatus, Status
 from fiqa_producer.contract import QUEUE
-from fiqa_producer.ledger import ENDED, LEASES, UNACKED, job_key
+from fiqa_producer.scripts import ENDED, LEASES, UNACKED, job_key
 from tests.faults.system import BROKEN, WORKERS, StuckError, System, wait_until
 
 _DUE_CODES: Final = {**BROKEN, "kills": "worker_crashed", "hangs": "time_limit"}

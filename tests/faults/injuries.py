@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from fiqa_producer import Client, ErrorCode
 from fiqa_producer.contract import QUEUE
-from fiqa_producer.ledger import LEASE_S, UNACKED, UNACKED_INDEX
+from fiqa_producer.scripts import LEASE_S, UNACKED, UNACKED_INDEX
 from tests.faults.proxy import S3Fault
 from tests.faults.system import System, Worker, wait_until
 

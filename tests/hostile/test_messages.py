@@ -15,7 +15,7 @@ import redis
 from fiqa_producer import Client, JobState
 from fiqa_producer.broker import make_app
 from fiqa_producer.contract import QUEUE, TASK_NAME
-from fiqa_producer.ledger import UNACKED, UNACKED_INDEX
+from fiqa_producer.scripts import UNACKED, UNACKED_INDEX
 from fiqa_producer.tickets import clean_ticket, is_ticket
 from tests.hostile.messages import message, pickled
 from tests.hostile.test_pictures import children_of

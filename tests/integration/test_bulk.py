@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from fiqa_producer import Client, Item, JobState, Status
-from fiqa_producer.ledger import LEASES
+from fiqa_producer.scripts import LEASES
 from tests.conftest import Bucket
 from tests.integration.conftest import StartWorker, Worker
 from tests.integration.test_jobs import WAIT_S, assert_exactly_once, wait_for_lease

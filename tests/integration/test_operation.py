@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from fiqa_producer import Client, JobState
-from fiqa_producer.ledger import LEASES
+from fiqa_producer.scripts import LEASES
 from tests.integration import planted
 from tests.integration.conftest import ROOT, StartWorker, Worker
 from tests.servers import free_ports, start_redis

@@ -15,7 +15,8 @@ from redis.backoff import NoBackoff
 
 from fiqa_producer.contract import QUEUE, ErrorCode, Face, ImageError, ImageResult, JobSpec, JobState, Priority, Status
 from fiqa_producer.errors import JobStateError, RedisUnavailableError, SettingsError, UnknownJobError
-from fiqa_producer.ledger import (
+from fiqa_producer.ledger import Claim, Control, Counts, Ledger, new_job_id
+from fiqa_producer.scripts import (
     DUE,
     ENDED,
     JOBS,
@@ -25,13 +26,8 @@ from fiqa_producer.ledger import (
     RECONCILER_LOCK,
     UNACKED,
     UNACKED_INDEX,
-    Claim,
     Completion,
-    Control,
-    Counts,
-    Ledger,
     job_key,
-    new_job_id,
 )
 
 

@@ -19,7 +19,8 @@ from fiqa_producer.broker import make_app, publish_tickets
 from fiqa_producer.contract import TASK_NAME, ImageResult, Item
 from fiqa_producer.errors import FiqaError, RedisUnavailableError, SettingsError
 from fiqa_producer.home import Home, open_home, pack, unpack
-from fiqa_producer.ledger import Claim, Completion, Counts, Ledger
+from fiqa_producer.ledger import Claim, Counts, Ledger
+from fiqa_producer.scripts import Completion
 from fiqa_producer.summary import write_summaries
 from fiqa_worker.drain import ChildDrain, MainDrain
 from fiqa_worker.health import TICKS_EVERY_S, Health, note_loaded
