@@ -161,7 +161,7 @@ for _command in (
     help="How long the finished job stays where its home is Redis.",
 )
 @click.option("--resume-id", metavar="JOB", help="Submit a job again whose submit was interrupted.")
-@click.option("--wait", is_flag=True, help="Follow the job; exit status 0 if it succeeded, else 1.")
+@click.option("--wait", is_flag=True, help="Follow the job; exit status as of `fiqa watch`.")
 @as_json
 def submit(
     *,
@@ -204,7 +204,10 @@ def submit(
 @click.argument("job")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line whenever something has changed.")
 def watch(job: str, *, as_json: bool) -> int:
-    """Follow a job with a progress bar; exit status 0 if it succeeds, else 1."""
+    """Follow a job with a progress bar.
+
+    Exit status 0 if it succeeds and no larger share of its images failed than --max-failed allowed, else 1.
+    """
     with Client() as client:
         client.status(job)  # before a bar is drawn: a wrong id is one line and nothing else
         return _follow_as_json(client, job) if as_json else _follow(client, job)
@@ -267,10 +270,12 @@ def results(
     chosen = Format(form) if form else Format.of(output)
     selection = Selection(Status(status) if status else None, best, min_quality, max_quality)
     with Client() as client:
-        client.status(job)  # before the output is opened: a wrong id must not empty a file that is there
+        found = client.status(job)  # before the output is opened: a wrong id must not empty a file that is there
         written = write_results(output, client.result_shards(job, follow=follow), chosen, selection)
     if output is not None:
         click.echo(f"{written:,} results in {output}", err=True)
+    if not found.is_finished and not follow:
+        click.echo(f"the job is {found.state}, {found.images_done:,} of {found.images:,} images are done", err=True)
 
 
 def write_results(
@@ -278,6 +283,8 @@ def write_results(
     shards: Iterable[list[bytes]],
     form: Format = Format.JSONL,
     selection: Selection = Selection(),  # noqa: B008  it is frozen
+    *,
+    append: bool = False,
 ) -> int:
     """Write results to a file, or to standard output, as they come; returns of how many images.
 
@@ -289,7 +296,7 @@ def write_results(
         if output is None:
             raise SettingsError("Parquet is not written to standard output: name a file with -o")
     try:
-        with output.open("wb") if output else nullcontext(sys.stdout.buffer) as file:
+        with output.open("ab" if append else "wb") if output else nullcontext(sys.stdout.buffer) as file:
             return write(shards, file, form, selection)
     except BrokenPipeError:
         raise
@@ -301,10 +308,15 @@ def _follow(client: Client, job_id: str) -> int:
     with JobProgress() as progress:
         for found in client.watch(job_id):
             progress.show(found)
-    if found.failed:
-        codes = ", ".join(f"{count:,} {code}" for code, count in found.failed_by_code.items())
-        click.echo(f"failed: {codes}: `fiqa results {job_id} --status failed` says why", err=True)
+    tell_failed(found, f"`fiqa results {job_id} --status failed` says why")
     return exit_status(found)
+
+
+def tell_failed(status: JobStatus, where: str) -> None:
+    """How many images failed of what, and where it is said why."""
+    if status.failed:
+        codes = ", ".join(f"{count:,} {code}" for code, count in status.failed_by_code.items())
+        click.echo(f"failed: {codes}: {where}", err=True)
 
 
 def _follow_as_json(client: Client, job_id: str) -> int:
@@ -319,5 +331,6 @@ def _follow_as_json(client: Client, job_id: str) -> int:
 
 
 def exit_status(status: JobStatus) -> int:
-    """0: the job succeeded; 1: it did not."""
-    return 0 if status.state is JobState.SUCCEEDED else FAILED
+    """0: the job succeeded, and no larger share of its images failed than it was submitted with; 1: it did not."""
+    is_well = status.state is JobState.SUCCEEDED and status.failed <= status.max_failed * status.images
+    return 0 if is_well else FAILED

@@ -178,7 +178,8 @@ class Client:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for status in self.watch(job_id):
             if deadline is not None and not status.is_finished and time.monotonic() >= deadline:
-                raise TimeoutError(f"job {job_id} is {status.state} after {timeout_s:g} s; it goes on")
+                goes_on = "it goes on" if status.workers_run else "no worker runs: start `fiqa worker`"
+                raise TimeoutError(f"job {job_id} is {status.state} after {timeout_s:g} s; {goes_on}")
         return status
 
     def pause(self, job_id: str) -> JobStatus:

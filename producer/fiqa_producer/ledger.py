@@ -21,7 +21,7 @@ from redis.retry import Retry
 from fiqa_producer import scripts
 from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, JobSpec, JobState, Priority, Status
 from fiqa_producer.errors import JobStateError, RedisUnavailableError, SettingsError, UnknownJobError
-from fiqa_producer.scripts import ENDED, JOBS, LEASE_S, Completion, job_key
+from fiqa_producer.scripts import ENDED, JOBS, LEASE_S, WORKERS_RUN, Completion, job_key
 from fiqa_producer.status import JobStatus, read_status
 
 if TYPE_CHECKING:
@@ -290,13 +290,14 @@ class Ledger:
     def _statuses(self, job_ids: list[str]) -> list[JobStatus]:
         with self.errors(), self.redis.pipeline(transaction=False) as pipe:
             pipe.time()
+            pipe.exists(WORKERS_RUN)
             for job_id in job_ids:
                 pipe.hgetall(job_key(job_id))
                 pipe.hgetall(job_key(job_id, "pace"))
-            (seconds, micros), *hashes = pipe.execute()
+            (seconds, micros), workers_run, *hashes = pipe.execute()
         now = seconds + micros / 1e6
         return [
-            read_status(job_id, fields, pace, now)
+            read_status(job_id, fields, pace, now, workers_run=bool(workers_run))
             for job_id, fields, pace in zip(job_ids, hashes[::2], hashes[1::2], strict=True)
             if fields
         ]
@@ -371,6 +372,11 @@ class Ledger:
         """How many tickets to publish so that every unclaimed chunk, up to MAX_TICKETS, has one waiting."""
         with self.errors():
             return int(self._missing_tickets())
+
+    def sign_of_life(self, *, seconds: float) -> None:
+        """A worker runs, and will say so again within so many seconds."""
+        with self.errors():
+            self.redis.set(WORKERS_RUN, 1, px=int(seconds * 1000))
 
     def try_reconciler_lock(self, *, seconds: float) -> bool:
         """Whether this process is the one to reconcile for the next `seconds`."""

@@ -73,9 +73,11 @@ class CountProgress:
 def summary(status: JobStatus) -> str:
     """The counts, the pace and what is left, in one line."""
     parts = [f"{status.scored:,} scored", f"{status.no_face:,} no face", f"{status.failed:,} failed"]
-    if status.state is JobState.RUNNING and status.started is None:
+    if status.state is JobState.RUNNING and not status.workers_run:
+        parts.append("no worker runs: start `fiqa worker`")
+    elif status.state is JobState.RUNNING and status.started is None:
         parts.append("waiting for a free worker")
-    if status.images_per_s:
+    elif status.images_per_s:
         parts.append(f"{status.images_per_s:,.0f} images/s")
     if status.eta_s is not None:
         parts.append(f"{duration(status.eta_s)} left")

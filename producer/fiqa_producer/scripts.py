@@ -17,6 +17,7 @@ ENDED: Final = "fiqa:ended"  # set: finished jobs whose summary is not written y
 DUE: Final = "fiqa:due"  # zset: job with unclaimed chunks, by priority and then by how much of it was handed out
 LEASES: Final = "fiqa:leases"  # zset: job:chunk by expiry
 RECONCILER_LOCK: Final = "fiqa:reconciler"
+WORKERS_RUN: Final = "fiqa:workers"  # there while any worker gives a sign of life
 UNACKED: Final = "fiqa:tickets:unacked"  # kombu's: tickets that a worker holds
 UNACKED_INDEX: Final = "fiqa:tickets:unacked_index"
 UNACKED_MUTEX: Final = "fiqa:tickets:unacked_mutex"

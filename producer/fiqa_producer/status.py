@@ -18,12 +18,13 @@ class JobStatus:
 
     Attributes:
         images_per_s: over the last minute while the job runs, over the whole run once it is finished.
-        eta_s: None unless the job runs and has a pace.
+        eta_s: None unless the job runs, has a pace, and workers run.
         reason: why the job was stopped, or what holds it up at the moment.
         parent: the job whose failed images this one tries again.
         models: images by the names of the detector and the quality model, with a slash between.
         max_failed: the share of failed images beyond which the job is stopped.
         keep_s: how long it stays once it is finished, where its home is Redis.
+        workers_run: whether any worker on this Redis gave a sign of life within the last 15 s.
     """
 
     id: str
@@ -49,6 +50,7 @@ class JobStatus:
     models: dict[str, int]
     max_failed: float
     keep_s: float
+    workers_run: bool
 
     @property
     def images_done(self) -> int:
@@ -59,7 +61,9 @@ class JobStatus:
         return self.state in {JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED}
 
 
-def read_status(job_id: str, fields: Mapping[bytes, bytes], pace: Mapping[bytes, bytes], now: float) -> JobStatus:
+def read_status(
+    job_id: str, fields: Mapping[bytes, bytes], pace: Mapping[bytes, bytes], now: float, *, workers_run: bool
+) -> JobStatus:
     """A job's hash and its `pace` hash, as the ledger keeps them, to what people are shown."""
     text = {name.decode(): value.decode() for name, value in fields.items()}
 
@@ -85,7 +89,7 @@ def read_status(job_id: str, fields: Mapping[bytes, bytes], pace: Mapping[bytes,
         oldest = int(now - PACE_WINDOW_S) // PACE_BUCKET_S
         recent = sum(int(count) for bucket, count in pace.items() if int(bucket) >= oldest)
         rate = recent / max(now - max(oldest * PACE_BUCKET_S, started), 1e-3)
-        eta = (images - done) / rate if rate else None
+        eta = (images - done) / rate if rate and workers_run else None
     return JobStatus(
         id=job_id,
         name=text.get("name") or None,
@@ -110,4 +114,5 @@ def read_status(job_id: str, fields: Mapping[bytes, bytes], pace: Mapping[bytes,
         models=numbers("models:"),
         max_failed=float(text["max_failed"]),
         keep_s=float(text["keep_s"]),
+        workers_run=workers_run,
     )

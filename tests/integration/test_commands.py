@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -16,6 +19,8 @@ import pytest
 
 from fiqa_producer import ImageResult, Status
 from tests.integration.conftest import BUILTIN
+
+WAIT_S = 60
 
 Fiqa = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -103,6 +108,61 @@ def test_run_says_which_built_in_models_stand_in(fiqa: Fiqa, photos: Path) -> No
     assert done.returncode == 0, done.stderr
     assert "using builtin_detector and builtin_quality" in done.stderr
     assert ImageResult.decode(done.stdout).detector == "builtin_detector"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["sigterm", "sigkill"])
+def test_a_run_that_is_ended_leaves_nothing_behind_and_goes_on_where_it_was(
+    fiqa: Fiqa, photos: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    temporary, listed, output = tmp_path / "temporary", tmp_path / "list.txt", tmp_path / "out.jsonl"
+    temporary.mkdir()
+    listed.write_text(f"{photos / 'large-0.jpg'}\n" * 200)
+    with subprocess.Popen(
+        [sys.executable, "-m", "fiqa_producer", "run", listed, "-o", output, "--concurrency", "1"],
+        env={**os.environ, **BUILTIN, "TMPDIR": str(temporary)},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        wait_until(lambda: output.is_file() and output.stat().st_size)
+        run.send_signal(number)
+        _, told = run.communicate(timeout=WAIT_S)
+    assert run.returncode == (-number if number is signal.SIGKILL else 128 + number)
+    wait_until(lambda: not started_in(temporary) and not list(temporary.glob("[!.]*")))
+    so_far = output.read_bytes().count(b"\n")
+    assert 0 < so_far < 200
+    assert "Traceback" not in told
+    if number is signal.SIGTERM:
+        assert told.endswith(f"the results so far are in {output}: the same command with --resume goes on\n")
+
+    refused = fiqa("run", listed, "-o", output)
+    assert refused.returncode == 2
+    assert one_line(refused) == f"fiqa: {output} is there already: go on with it by --resume, or choose another file"
+    resumed = fiqa("run", listed, "-o", output, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    results = [ImageResult.decode(line) for line in output.read_bytes().splitlines()]
+    assert len(results) == 200
+    assert {result.status for result in results} == {Status.SCORED}
+    again = fiqa("run", listed, "-o", output, "--resume")
+    assert (again.returncode, one_line(again)) == (0, f"nothing is left to score: see {output}")
+    assert one_line(fiqa("run", listed, "--resume")).startswith("fiqa: --resume needs a .jsonl file")
+
+
+def started_in(temporary: Path) -> list[str]:
+    """Processes whose temporary folder this is."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str(temporary).encode() in (process / "environ").read_bytes():
+                found.append(process.name)
+    return found
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_run_of_what_holds_no_image_is_one_line(fiqa: Fiqa, tmp_path: Path) -> None:

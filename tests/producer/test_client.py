@@ -228,6 +228,7 @@ def test_wait_returns_the_final_status(client: Client, ledger: Ledger) -> None:
 
 def test_wait_gives_up_and_the_job_goes_on(client: Client) -> None:
     job = client.submit(URIS)
+    client.ledger.sign_of_life(seconds=60)
     with pytest.raises(TimeoutError, match=rf"^job {job.id} is running after 0\.1 s; it goes on$"):
         client.wait(job.id, timeout_s=0.1)
     assert client.status(job.id).state is JobState.RUNNING

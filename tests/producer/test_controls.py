@@ -377,7 +377,7 @@ def test_one_image_is_scored_before_all_others_and_leaves_no_job(client: Client,
 
 @in_redis
 def test_an_image_that_nobody_scores_in_time_is_given_up(client: Client) -> None:
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"; no worker runs: start `fiqa worker`$"):
         client.score("s3://photos/now.jpg", timeout_s=0.2)
     assert client.jobs() == []
     with pytest.raises(SourceError, match="is no URI"):

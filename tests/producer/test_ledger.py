@@ -714,6 +714,7 @@ def test_the_pace_of_a_running_job_is_that_of_the_last_minute(ledger: Ledger) ->
     job_id = opened(ledger, chunks=100, images=10_000)
     complete(ledger, claimed(ledger), scored(600))
     set_times(ledger, job_id, started=3600)
+    ledger.sign_of_life(seconds=60)
     status = ledger.status(job_id)
     assert status.images_per_s is not None
     assert status.eta_s is not None
@@ -797,6 +798,24 @@ def test_no_more_than_so_many_tickets_wait_however_large_the_jobs(ledger: Ledger
     assert ledger.missing_tickets() == MAX_TICKETS
     ledger.redis.rpush(QUEUE, *["ticket"] * 1500)
     assert ledger.missing_tickets() == MAX_TICKETS - 1500
+
+
+def test_a_job_tells_whether_any_worker_runs_and_how_long_it_takes_only_if_one_does(ledger: Ledger) -> None:
+    job_id = opened(ledger, chunks=2, images=20)
+    assert not ledger.status(job_id).workers_run
+    ledger.sign_of_life(seconds=60)
+    claim = claimed(ledger)
+    ledger.complete(job_id, claim.chunk, Counts(10, 0, 10, {}, {}))
+    running = ledger.status(job_id)
+    assert running.workers_run
+    assert running.eta_s is not None
+    ledger.sign_of_life(seconds=0.01)
+    deadline = time.monotonic() + 20
+    while ledger.status(job_id).workers_run:
+        assert time.monotonic() < deadline
+    abandoned = ledger.status(job_id)
+    assert abandoned.images_per_s
+    assert abandoned.eta_s is None
 
 
 def test_one_at_a_time_reconciles(ledger: Ledger, redis_url: str) -> None:

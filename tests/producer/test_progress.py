@@ -32,6 +32,7 @@ STATUS = JobStatus(
     models={},
     max_failed=0.5,
     keep_s=60,
+    workers_run=True,
 )
 
 
@@ -57,6 +58,8 @@ def test_a_summary_tells_what_is_known() -> None:
     assert summary(STATUS) == "1,234 scored, 5 no face, 0 failed"
     unclaimed = dataclasses.replace(STATUS, started=None)
     assert summary(unclaimed) == "1,234 scored, 5 no face, 0 failed, waiting for a free worker"
+    abandoned = dataclasses.replace(STATUS, images_per_s=1234.5, workers_run=False)
+    assert summary(abandoned) == "1,234 scored, 5 no face, 0 failed, no worker runs: start `fiqa worker`"
     running = dataclasses.replace(STATUS, images_per_s=1234.5, eta_s=90, reason="chunk 3: home is down")
     assert summary(running) == "1,234 scored, 5 no face, 0 failed, 1,234 images/s, 2 min left, chunk 3: home is down"
 

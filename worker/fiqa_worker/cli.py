@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from fiqa_producer.cli import BadLines, exit_status, results_output, write_results
+from fiqa_producer.cli import BadLines, exit_status, results_output, tell_failed, write_results
 from fiqa_producer.contract import ImageResult, Item
 from fiqa_producer.entries import IMAGE_SUFFIXES
 from fiqa_producer.errors import SettingsError
@@ -27,6 +30,7 @@ from fiqa_producer.ledger import Ledger
 from fiqa_producer.manifest import read
 from fiqa_producer.progress import JobProgress
 from fiqa_producer.status import JobStatus
+from fiqa_worker.resume import done_in, left_of
 from fiqa_worker.settings import Device, WorkerSettings
 
 # What `run`, `demo` and `score` may read: they run for the person whose files these are.
@@ -92,12 +96,35 @@ def worker(concurrency: int | None) -> int:
 @click.argument("source", nargs=-1, required=True)
 @results_output
 @_concurrency
-def run(source: tuple[str, ...], output: Path | None, concurrency: int | None) -> int:
+@click.option("--resume", is_flag=True, help="Go on: score what has no result in the file yet, and add it there.")
+def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *, resume: bool) -> int:
     """Score photos on this machine: an embedded server and a worker for one command.
 
-    SOURCE: as for `fiqa submit`. Exit status 0 if the job succeeded, else 1.
+    SOURCE: as for `fiqa submit`. Exit status 0 if the job succeeded and at most half of its images failed, else 1.
     """
-    return exit_status(_run_here(source, output, concurrency))
+    form = Format.of(output)
+    if resume and (output is None or form is not Format.JSONL):
+        raise SettingsError("--resume needs a .jsonl file to go on with: name it with -o")
+    if not resume and output is not None and output.is_file() and output.stat().st_size:
+        hint = "go on with it by --resume, or " if form is Format.JSONL else ""
+        raise SettingsError(f"{output} is there already: {hint}choose another file")
+    bad_lines = BadLines()
+    done = done_in(output) if resume and output else Counter[int]()
+    items = left_of(read(source, on_bad_line=bad_lines), done)
+    first = next(items, None)  # what is wrong with the source is said before anything is started
+    if first is None and done:
+        click.echo(f"nothing is left to score: see {output}", err=True)
+        return 0
+    try:
+        status = _run_here(
+            chain([first] if first else [], items), output, concurrency, bad_lines=bad_lines, append=resume
+        )
+    except BaseException:
+        if output is not None and form is Format.JSONL and output.is_file() and output.stat().st_size:
+            click.echo(f"the results so far are in {output}: the same command with --resume goes on", err=True)
+        raise
+    tell_failed(status, "their results say why")
+    return exit_status(status)
 
 
 @click.command()
@@ -119,7 +146,9 @@ def demo(output: Path, concurrency: int | None) -> int:
     except OSError as error:
         raise SettingsError(f"cannot write {error.filename}: {error.strerror}: choose a folder with -o") from error
     click.echo(f"made {len(made)} photos in {photos}", err=True)
-    status = _run_here((str(photos),), results_file, concurrency, name="demo")
+    bad_lines = BadLines()
+    items = read((str(photos),), on_bad_line=bad_lines)
+    status = _run_here(items, results_file, concurrency, bad_lines=bad_lines, name="demo")
     results = best_first([ImageResult.decode(line) for line in results_file.read_bytes().splitlines()])
     write_contact_sheet(sheet, photos, results, max_pixels=WorkerSettings.load().max_image_pixels)
     Console().print(table(results))
@@ -131,23 +160,28 @@ def demo(output: Path, concurrency: int | None) -> int:
 
 
 def _run_here(
-    source: tuple[str, ...], output: Path | None, concurrency: int | None, name: str | None = None
+    items: Iterable[Item],
+    output: Path | None,
+    concurrency: int | None,
+    *,
+    bad_lines: BadLines,
+    append: bool = False,
+    name: str | None = None,
 ) -> JobStatus:
     with _needs("local"):
         from fiqa_worker.local import local_system
 
     with local_system(processes=concurrency, environment=models_or_builtin(WorkerSettings.load())) as system:
-        bad_lines = BadLines()
         with JobProgress() as progress:
 
             def show(status: JobStatus) -> None:
                 system.check()
-                progress.show(status)
+                progress.show(replace(status, workers_run=True))  # its own worker, which may be starting yet
 
-            job = system.client.submit(read(source, on_bad_line=bad_lines), name=name)
+            job = system.client.submit(items, name=name)
             bad_lines.tell_rest()
             shards = system.client.result_shards(job.id, follow=True, on_status=show)
-            write_results(output, shards, Format.of(output))
+            write_results(output, shards, Format.of(output), append=append)
         return system.client.status(job.id)
 
 

