@@ -238,26 +238,35 @@ def list_models() -> None:
 
 
 @models.command()
-def pull() -> None:
-    """Download the official models into FIQA_MODELS_DIR and verify them."""
+def pull() -> int:
+    """Download the official models into FIQA_MODELS_DIR and verify them; exit status 1 if one does not come."""
     with _needs("cpu"):
+        from fiqa_worker.errors import ModelError
         from fiqa_worker.models import REGISTRY, local_dir
         from fiqa_worker.models import pull as pull_one
 
     folder = local_dir(WorkerSettings.load().models_dir)
+    failures = []
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for model in REGISTRY.values():
             if model.urls:
                 task = progress.add_task(model.name, total=model.bytes)
-                found = pull_one(
-                    model,
-                    folder,
-                    timeout_s=60,
-                    progress=lambda done, task=task: progress.update(task, completed=done),  # type: ignore[misc]
-                )
+                try:
+                    found = pull_one(
+                        model,
+                        folder,
+                        timeout_s=60,
+                        progress=lambda done, task=task: progress.update(task, completed=done),  # type: ignore[misc]
+                    )
+                except ModelError as error:
+                    failures.append(error)
+                    continue
                 progress.update(task, completed=model.bytes)
                 click.echo(found.path)
+    for failure in failures:  # below the bars, where nothing draws over them
+        click.echo(f"fiqa: {failure}", err=True)
+    return 1 if failures else 0
 
 
 @models.command()
