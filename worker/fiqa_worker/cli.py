@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import click
+from celery.exceptions import SecurityWarning
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -74,6 +76,8 @@ def worker(concurrency: int | None) -> int:
     Pipeline.load(settings)
     for name, value in _MALLOC.items():
         os.environ.setdefault(name, value)
+    # Celery's warning to root is about pickle, which these workers refuse, and names an option that `fiqa` lacks.
+    warnings.filterwarnings("ignore", "You're running the worker with superuser privileges", SecurityWarning)
     running = app.Worker(
         concurrency=concurrency or "auto",
         pool_cls="prefork",
