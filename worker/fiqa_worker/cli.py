@@ -42,6 +42,8 @@ _MALLOC: Final = {
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
 
+_EXTRAS: Final = {"cpu": "the worker's packages", "local": "the worker's packages and a Redis server of its own"}
+
 _concurrency = click.option(
     "--concurrency",
     type=click.IntRange(1),
@@ -57,7 +59,10 @@ def _needs(extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if str(error.name).startswith("fiqa"):
             raise
-        raise SettingsError(f"this command needs {error.name}: pip install 'fiqa[{extra}]'") from error
+        raise SettingsError(
+            f"this command needs {_EXTRAS[extra]}, which the light client comes without ({error.name} is missing):"
+            f" pip install 'fiqa[{extra}]'"
+        ) from error
 
 
 @click.command()
