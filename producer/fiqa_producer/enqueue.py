@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from fiqa_producer.broker import publish_tickets
 from fiqa_producer.contract import Item, JobSpec, JobState
+from fiqa_producer.entries import IMAGE_SUFFIXES
 from fiqa_producer.errors import (
     FiqaError,
     HomeError,
@@ -63,7 +64,8 @@ def enqueue(
     chunks = chunked(items, size=chunk_size)
     first = next(chunks, None)
     if first is None:
-        raise SourceError("the source holds no images")
+        names = ", ".join(IMAGE_SUFFIXES)
+        raise SourceError(f"the source holds no images: of a folder or prefix, names ending in {names} count")
     if resume:
         _clear(spec.id, ledger=ledger, home=home)
     ledger.create(spec, home=home.url)

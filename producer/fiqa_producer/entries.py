@@ -23,6 +23,9 @@ from fiqa_producer.errors import SourceError
 IMAGE_SUFFIXES: Final = (".avif", ".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _LONGEST_SUFFIX: Final = max(map(len, IMAGE_SUFFIXES))
 _SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+# A slash or two too few. A file that is really called so is ./s3:...
+_HALF_A_SCHEME: Final = re.compile(r"(s3|file):(?!//)", re.IGNORECASE)
+_WHOLE: Final = {"s3": "s3://bucket/key", "file": "file:///path"}
 _BUCKET: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}")
 _MAX_LINE_BYTES: Final = 64 * 1024
 _BATCH_COLUMNS: Final = (2, 3)
@@ -85,8 +88,15 @@ def list_line(text: str) -> Item | None:
     if text.startswith("#"):
         return None
     if not text.startswith("{"):
+        if text.startswith(("[", '"')) and _is_json(text):  # a path may begin with either
+            raise ValueError("a JSON line is an object with `uri` or `source-ref`")
         return Item(uri=_uri(text))
-    fields = json.loads(text)
+    try:
+        fields = json.loads(text)
+    except json.JSONDecodeError as error:
+        # Its own text counts lines too, and always says line 1.
+        what = f"{error.msg[0].lower()}{error.msg[1:].removesuffix(' at')}"
+        raise ValueError(f"not JSON: {what} at character {error.pos + 1}") from None
     where = fields.get("uri", fields.get("source-ref"))
     if not isinstance(where, str) or not where:
         raise ValueError("a JSON line needs `uri` or `source-ref`, a string")
@@ -152,8 +162,18 @@ def unzipped(file: IO[bytes]) -> IO[bytes]:
     return io.BufferedReader(gzip.GzipFile(fileobj=file))
 
 
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
 def _uri(text: str) -> str:
     text = _without_nul(text)
+    if half := _HALF_A_SCHEME.match(text):
+        raise ValueError(f"{half[0]} without // after it: write {_WHOLE[half[1].lower()]}")
     return checked_uri(text) if is_uri(text) else Path(text).resolve().as_uri()
 
 

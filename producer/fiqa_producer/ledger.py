@@ -22,6 +22,7 @@ from fiqa_producer import scripts
 from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, JobSpec, JobState, Priority, Status
 from fiqa_producer.errors import JobStateError, RedisUnavailableError, SettingsError, UnknownJobError
 from fiqa_producer.scripts import ENDED, JOBS, LEASE_S, WORKERS_RUN, Completion, job_key
+from fiqa_producer.settings import NOT_A_REDIS_URL
 from fiqa_producer.status import JobStatus, read_status
 
 if TYPE_CHECKING:
@@ -142,10 +143,7 @@ class Ledger:
                 int(urlsplit(redis_url).path.strip("/") or 0)
         except (TypeError, ValueError):
             # Not in redis-py's words: they quote a password that holds a slash.
-            raise SettingsError(
-                "FIQA_REDIS_URL is not a Redis URL: redis://user:password@host:port/database, special characters in"
-                " user and password percent-encoded"
-            ) from None
+            raise SettingsError(f"FIQA_REDIS_URL: {NOT_A_REDIS_URL}") from None
         self._create = self._script(scripts.CREATE)
         self._open = self._script(scripts.OPEN)
         self._control = self._script(scripts.CONTROL)

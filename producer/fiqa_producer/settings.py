@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+import re
+from typing import Annotated, Final, Self
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fiqa_producer.errors import SettingsError
+
+NOT_A_REDIS_URL: Final = (
+    "not a Redis URL: redis://user:password@host:port/database, special characters in user and password percent-encoded"
+)
+_REDIS_SCHEME: Final = re.compile(r"(redis|rediss|unix)://")
+
+
+def _redis_url(url: str) -> str:
+    if not _REDIS_SCHEME.match(url):
+        # In other words than the pattern's, which nobody can act on; and without the value.
+        raise PydanticCustomError("redis_url", NOT_A_REDIS_URL)
+    return url
 
 
 class Settings(BaseSettings):
@@ -15,7 +29,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FIQA_", frozen=True)
 
-    redis_url: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://")] = "redis://localhost:6379/0"
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = "redis://localhost:6379/0"
     home: Annotated[str, Field(min_length=1)] = "redis"
 
     @classmethod

@@ -221,6 +221,23 @@ def test_models_list_and_verify_tell_what_is_there(fiqa: Fiqa) -> None:
     assert "ediffiqa_tiny_jun2024: missing" in verified.stdout
 
 
+def test_models_pull_without_a_network_says_of_each_model_why_and_where_to_put_its_file(
+    fiqa: Fiqa, tmp_path: Path
+) -> None:
+    # A proxy that refuses, so that the test never leaves this machine.
+    done = fiqa("models", "pull", environment={"https_proxy": "http://127.0.0.1:9"})
+    assert done.returncode == 1
+    assert done.stdout == ""
+    told = [line for line in done.stderr.splitlines() if line.startswith("fiqa: ")]
+    assert len(told) == 2
+    files = ("face_detection_yunet_2023mar.onnx", "ediffiqa_tiny_jun2024.onnx")
+    for line, name, file in zip(told, ("yunet_2023mar", "ediffiqa_tiny_jun2024"), files, strict=True):
+        assert line.startswith(f"fiqa: {name} could not be downloaded (https://")
+        assert f"/{file}: Connection refused)" in line
+        assert f"put {file} into {tmp_path / 'models'} by hand, or set FIQA_MODELS_DIR" in line
+    assert "<" not in done.stderr
+
+
 def test_an_int8_model_is_made_of_photos_and_scores_under_its_own_name(
     fiqa: Fiqa, photos: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections import Counter
@@ -174,6 +175,8 @@ def test_an_image_that_kills_workers_costs_three_deliveries_and_the_others_are_s
     codes = [result.error.code.value if result.error else None for result in results]
     assert codes == [None, "worker_crashed", None, None]
     assert worker.log.count("exited with 'signal 9 (SIGKILL)'") == CAREFUL_FROM_ATTEMPT
+    told = re.findall(rf" WARNING \d+ job {job.id} chunk 0: delivery (\d): one before was lost, since ", worker.log)
+    assert told == [str(number) for number in range(2, CAREFUL_FROM_ATTEMPT + 2)]
 
 
 def test_an_image_that_hangs_ends_as_time_limit_and_the_others_are_scored(

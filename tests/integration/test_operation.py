@@ -195,6 +195,7 @@ def test_json_logs_are_json_line_by_line_and_those_of_a_chunk_name_it(
     assert failure["message"] == f"file://{tmp_path}/odd.jpg: internal error"
     assert "planted" in failure["traceback"]
     assert any(line["logger"].startswith("celery") for line in lines)
+    assert "superuser" not in worker.log  # Celery's warning to root
     assert "secret" not in worker.log
 
 

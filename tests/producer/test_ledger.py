@@ -1003,7 +1003,7 @@ def test_a_redis_that_does_not_answer_in_time_is_one_line(monkeypatch: pytest.Mo
     ],
 )
 def test_a_url_that_is_none_is_one_line_without_it(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"^FIQA_REDIS_URL is not a Redis URL: redis://user:password@host[^\n]+$"):
+    with pytest.raises(SettingsError, match=r"^FIQA_REDIS_URL: not a Redis URL: redis://user:password@host[^\n]+$"):
         Ledger(url)
 
 

@@ -119,11 +119,17 @@ def test_a_list_may_come_from_any_editor(tmp_path: Path) -> None:
 
 def test_paths_of_a_list_are_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "list.txt").write_text('a b.jpg\n/data/c.jpg\n{"uri": "sub/d.jpg"}\n')
+    (tmp_path / "list.txt").write_text(
+        'a b.jpg\n/data/c.jpg\n{"uri": "sub/d.jpg"}\n[old]/e.jpg\n"f".jpg\n./s3:g.jpg\ns3/h.jpg\n'
+    )
     assert uris("list.txt") == [
         (tmp_path / "a b.jpg").as_uri(),
         "file:///data/c.jpg",
         (tmp_path / "sub/d.jpg").as_uri(),
+        (tmp_path / "[old]/e.jpg").as_uri(),
+        (tmp_path / '"f".jpg').as_uri(),
+        (tmp_path / "s3:g.jpg").as_uri(),
+        (tmp_path / "s3/h.jpg").as_uri(),
     ]
 
 
@@ -146,7 +152,18 @@ def test_json_lines_carry_the_callers_id(tmp_path: Path) -> None:
 def test_a_bad_line_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     bad: list[tuple[bytes, str]] = [
-        (b'{"uri": "s3://b/x"', "Expecting"),
+        (b'{"uri": "s3://b/x"', ": not JSON: expecting ',' delimiter at character 19"),
+        (b"{x}", ": not JSON: expecting property name enclosed in double quotes at character 2"),
+        (b'{"uri', ": not JSON: unterminated string starting at character 2"),
+        (b"[]", "a JSON line is an object with `uri` or `source-ref`"),
+        (b'["a.jpg"]', "a JSON line is an object"),
+        (b'"s3://b/x"', "a JSON line is an object"),
+        (b"[" * 60_000, "recursion"),
+        (b"s3:/oops/a.jpg", "write s3://bucket/key"),
+        (b"s3:bucket/a.jpg", "write s3://bucket/key"),
+        (b"S3:/oops/a.jpg", "write s3://bucket/key"),
+        (b"file:/x.jpg", "write file:///path"),
+        (b'{"source-ref": "file:x.jpg"}', "write file:///path"),
         (b"{}", "`uri` or `source-ref`"),
         (b'{"uri": ""}', "`uri` or `source-ref`"),
         (b'{"uri": ["s3://b/x"]}', "`uri` or `source-ref`"),

@@ -47,3 +47,14 @@ def test_a_wrong_setting_is_one_line_with_its_name_and_without_its_value(
         Settings.load()
     assert "secret" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("value", ["foo", "http://:secret@localhost:1", ":secret@redis://localhost"])
+def test_what_is_no_redis_url_is_told_what_one_looks_like(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FIQA_REDIS_URL", value)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert str(caught.value) == (
+        "FIQA_REDIS_URL: not a Redis URL: redis://user:password@host:port/database, special characters in user and"
+        " password percent-encoded"
+    )

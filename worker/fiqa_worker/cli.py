@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from celery.exceptions import SecurityWarning
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -44,6 +46,8 @@ _MALLOC: Final = {
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
 
+_EXTRAS: Final = {"cpu": "the worker's packages", "local": "the worker's packages and a Redis server of its own"}
+
 _concurrency = click.option(
     "--concurrency",
     type=click.IntRange(1),
@@ -59,7 +63,10 @@ def _needs(extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if str(error.name).startswith("fiqa"):
             raise
-        raise SettingsError(f"this command needs {error.name}: pip install 'fiqa[{extra}]'") from error
+        raise SettingsError(
+            f"this command needs {_EXTRAS[extra]}, which the light client comes without ({error.name} is missing):"
+            f" pip install 'fiqa[{extra}]'"
+        ) from error
 
 
 @click.command()
@@ -78,6 +85,8 @@ def worker(concurrency: int | None) -> int:
     Pipeline.load(settings)
     for name, value in _MALLOC.items():
         os.environ.setdefault(name, value)
+    # Celery's warning to root is about pickle, which these workers refuse, and names an option that `fiqa` lacks.
+    warnings.filterwarnings("ignore", "You're running the worker with superuser privileges", SecurityWarning)
     running = app.Worker(
         concurrency=concurrency or "auto",
         pool_cls="prefork",
@@ -272,26 +281,35 @@ def list_models() -> None:
 
 
 @models.command()
-def pull() -> None:
-    """Download the official models into FIQA_MODELS_DIR and verify them."""
+def pull() -> int:
+    """Download the official models into FIQA_MODELS_DIR and verify them; exit status 1 if one does not come."""
     with _needs("cpu"):
+        from fiqa_worker.errors import ModelError
         from fiqa_worker.models import REGISTRY, local_dir
         from fiqa_worker.models import pull as pull_one
 
     folder = local_dir(WorkerSettings.load().models_dir)
+    failures = []
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for model in REGISTRY.values():
             if model.urls:
                 task = progress.add_task(model.name, total=model.bytes)
-                found = pull_one(
-                    model,
-                    folder,
-                    timeout_s=60,
-                    progress=lambda done, task=task: progress.update(task, completed=done),  # type: ignore[misc]
-                )
+                try:
+                    found = pull_one(
+                        model,
+                        folder,
+                        timeout_s=60,
+                        progress=lambda done, task=task: progress.update(task, completed=done),  # type: ignore[misc]
+                    )
+                except ModelError as error:
+                    failures.append(error)
+                    continue
                 progress.update(task, completed=model.bytes)
                 click.echo(found.path)
+    for failure in failures:  # below the bars, where nothing draws over them
+        click.echo(f"fiqa: {failure}", err=True)
+    return 1 if failures else 0
 
 
 @models.command()

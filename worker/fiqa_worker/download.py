@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from http.client import HTTPException
 from typing import Final
+from urllib.error import HTTPError, URLError
 from urllib.request import (
     HTTPDefaultErrorHandler,
     HTTPErrorProcessor,
@@ -53,7 +54,7 @@ def over_https(url: str, *, max_bytes: int, timeout_s: float, progress: Callable
                 if time.monotonic() > deadline:
                     raise DownloadFailed(f"is not through after {timeout_s:g} s")
     except (OSError, HTTPException) as error:  # refusals, TLS failures and time-outs are OSErrors
-        raise DownloadFailed(str(error) or type(error).__name__) from None
+        raise DownloadFailed(_in_plain_words(error)) from None
     return bytes(data)
 
 
@@ -74,6 +75,12 @@ def from_mirror(models_dir: str, file: str, *, max_bytes: int) -> bytes | None:
         raise ModelError(f"s3://{bucket}/{key}: {error}") from None
     except BotoCoreError as error:
         raise ModelError(f"s3://{bucket}/{key}: {error}") from None
+
+
+def _in_plain_words(error: Exception) -> str:
+    """What the network said, without urllib's <urlopen error ...> around it and without an error's number."""
+    reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+    return (isinstance(reason, OSError) and reason.strerror) or str(reason) or type(reason).__name__
 
 
 def _https_only() -> OpenerDirector:

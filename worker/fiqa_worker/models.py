@@ -217,7 +217,7 @@ def pull(
         progress: called with the bytes read so far.
 
     Raises:
-        ModelError: no address gave the pinned file; says which were tried and why each failed.
+        ModelError: no address gave the pinned file; says which were tried, why each failed, and what to do.
     """
     path = models_dir / model.file
     if path.is_file() and _sha256(path.read_bytes()) == model.sha256:
@@ -233,8 +233,11 @@ def pull(
             write_atomically(path, data)
             return _as_file(model, path)
         failures[url] = _unlike(model, data)
-    tried = "; ".join(f"{url}: {reason}" for url, reason in failures.items()) or "it is part of the package"
-    raise ModelError(f"{model.name} could not be downloaded: {tried}")
+    tried = "; ".join(f"{url}: {reason}" for url, reason in failures.items())
+    raise ModelError(
+        f"{model.name} could not be downloaded ({tried}): put {model.file} into {models_dir} by hand, "
+        "or set FIQA_MODELS_DIR to the folder that holds it"
+    )
 
 
 def verify(models_dir: str) -> list[ModelCheck]:

@@ -105,6 +105,8 @@ def _work(claim: Claim) -> None:
         FiqaError: the home or Redis failed.
     """
     started = time.monotonic()
+    if claim.attempt > 1:
+        _log.warning("delivery %d: one before was lost, since its worker died or its lease ran out", claim.attempt)
     with (
         Lease(_ledger(), claim, image_time_limit_s=settings.image_time_limit_s) as lease,
         _drain().holding(partial(_give_back, lease)),
