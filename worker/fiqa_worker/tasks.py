@@ -5,6 +5,7 @@ Imported in the worker's main process and, since pools are spawned, once in ever
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from contextlib import suppress
@@ -198,5 +199,7 @@ app.steps["worker"].add(_Operation)
 def _start_child(**_: Any) -> None:
     _drain().start()
     _pipeline()
+    # What is loaded by now stays to the end: the collector need not go through it again and again.
+    gc.freeze()
     if settings.health_dir:
         note_loaded(settings.health_dir)
