@@ -10,7 +10,7 @@ from typing import Final
 
 from fiqa_producer import Client, ErrorCode, ImageResult, JobState, JobStatus, Status
 from fiqa_producer.contract import QUEUE
-from fiqa_producer.scripts import ENDED, LEASES, UNACKED, job_key
+from fiqa_producer.scripts import ENDED, LEASES, RECONCILER_LOCK, UNACKED, UNACKED_MUTEX, WORKERS_RUN, job_key
 from tests.faults.system import BROKEN, WORKERS, StuckError, System, wait_until
 
 _DUE_CODES: Final = {**BROKEN, "kills": "worker_crashed", "hangs": "time_limit"}
@@ -137,7 +137,7 @@ def _check_memory(system: System, found: Audit) -> None:
         keys = sorted(
             key.decode()
             for key in server.scan_iter(count=1000)
-            if not key.startswith((b"_kombu.", b"fiqa:reconciler", b"fiqa:tickets:unacked_mutex"))
+            if not key.startswith(b"_kombu.") and key.decode() not in {RECONCILER_LOCK, UNACKED_MUTEX, WORKERS_RUN}
         )
         if keys:
             found.left.append(f"{len(keys)} keys of a deleted job: {', '.join(keys[:5])}")
