@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from celery import Celery
 from celery.utils import uuid
 from kombu.entity import Exchange, Queue
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 
 from fiqa_producer.contract import QUEUE, TASK_NAME
 from fiqa_producer.errors import RedisUnavailableError
@@ -105,7 +105,7 @@ def publish_tickets(app: Celery, ledger: Ledger) -> int:
                     retry=False,
                     **{**ticket.properties, "correlation_id": task_id},
                 )
-    except OperationalError as error:
+    except (OperationalError, BatchPublishError) as error:
         raise RedisUnavailableError(f"cannot publish tickets: {error}: start Redis, or set FIQA_REDIS_URL") from error
     return missing
 

@@ -332,5 +332,5 @@ def _follow_as_json(client: Client, job_id: str) -> int:
 
 def exit_status(status: JobStatus) -> int:
     """0: the job succeeded, and no larger share of its images failed than it was submitted with; 1: it did not."""
-    is_well = status.state is JobState.SUCCEEDED and status.failed <= status.max_failed * status.images
+    is_well = status.state is JobState.SUCCEEDED and status.failed / max(status.images, 1) <= status.max_failed
     return 0 if is_well else FAILED

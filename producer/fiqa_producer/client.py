@@ -178,7 +178,8 @@ class Client:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for status in self.watch(job_id):
             if deadline is not None and not status.is_finished and time.monotonic() >= deadline:
-                goes_on = "it goes on" if status.workers_run else "no worker runs: start `fiqa worker`"
+                abandoned = status.state is JobState.RUNNING and not status.workers_run
+                goes_on = "no worker runs: start `fiqa worker`" if abandoned else "it goes on"
                 raise TimeoutError(f"job {job_id} is {status.state} after {timeout_s:g} s; {goes_on}")
         return status
 

@@ -51,7 +51,7 @@ def checked_uri(uri: str) -> str:
     Raises:
         ValueError: workers cannot read what is there.
     """
-    if not uri.startswith(("s3://", "file://")):
+    if not uri.startswith(("s3://", "file:///")):
         scheme = uri.partition("://")[0]
         raise ValueError(f"workers read s3:// and file:///, and no {scheme[:20]}://")
     return uri

@@ -374,7 +374,9 @@ class Ledger:
     def sign_of_life(self, *, seconds: float) -> None:
         """A worker runs, and will say so again within so many seconds."""
         with self.errors():
-            self.redis.set(WORKERS_RUN, 1, px=int(seconds * 1000))
+            # A full Redis takes no SET, and this.
+            if not self.redis.pexpire(WORKERS_RUN, int(seconds * 1000)):
+                self.redis.set(WORKERS_RUN, 1, px=int(seconds * 1000))
 
     def try_reconciler_lock(self, *, seconds: float) -> bool:
         """Whether this process is the one to reconcile for the next `seconds`."""

@@ -32,7 +32,9 @@ def s3_session() -> Session:
     from botocore.session import get_session  # noqa: PLC0415
 
     session = get_session()
-    session.register_component("data_loader", _loader())
+    loader = _loader()
+    loader.search_paths[:] = dict.fromkeys(loader.search_paths)  # each boto3.Session adds its own once more
+    session.register_component("data_loader", loader)
     return session
 
 

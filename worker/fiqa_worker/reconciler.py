@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from typing import Final
 
 from celery import Celery
 
 from fiqa_producer.broker import publish_tickets
-from fiqa_producer.errors import FiqaError
+from fiqa_producer.errors import FiqaError, RedisUnavailableError
 from fiqa_producer.ledger import Ledger
 from fiqa_producer.summary import write_summaries
 
@@ -28,12 +29,11 @@ class Reconciler(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
+        # In a thread of its own: a home that hangs may hold up the rest.
+        threading.Thread(target=self._give_signs, name="sign of life", daemon=True).start()
         troubled = False
-        pause_s = 0.0
-        while not self._ended.wait(pause_s):
-            pause_s = _EVERY_S
+        while not self._ended.wait(_EVERY_S):
             try:
-                self._ledger.sign_of_life(seconds=3 * _EVERY_S)
                 # A little shorter than the pause: who had the lock last time may have it again.
                 if self._ledger.try_reconciler_lock(seconds=0.9 * _EVERY_S):
                     published = publish_tickets(self._app, self._ledger)
@@ -45,6 +45,12 @@ class Reconciler(threading.Thread):
                 if not troubled:
                     _log.warning("reconciler: %s", error)
                 troubled = True
+
+    def _give_signs(self) -> None:
+        while not self._ended.is_set():
+            with suppress(RedisUnavailableError):  # the other thread says so
+                self._ledger.sign_of_life(seconds=3 * _EVERY_S)
+            self._ended.wait(_EVERY_S)
 
     def stop(self) -> None:
         self._ended.set()

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from fiqa_producer.contract import ImageResult, Item
 from fiqa_producer.errors import ContractError, SettingsError
+
+# How every result begins, as ImageResult writes it.
+_BEGINS: Final = b'{"v":1,"uri":"'
 
 
 def done_in(path: Path) -> Counter[int]:
@@ -18,10 +22,12 @@ def done_in(path: Path) -> Counter[int]:
     """
     done: Counter[int] = Counter()
     try:
+        if path.exists() and not path.is_file():
+            raise SettingsError(f"{path} is no file: --resume goes on with one")
         with path.open("r+b") as file:
             end = 0
             for line in file:
-                if not line.endswith(b"\n"):
+                if not line.endswith(b"\n") and line[: len(_BEGINS)] == _BEGINS[: len(line)]:
                     break
                 done[_key(ImageResult.decode(line))] += 1
                 end += len(line)
@@ -47,4 +53,4 @@ def left_of(items: Iterable[Item], done: Counter[int]) -> Iterator[Item]:
 
 def _key(of: Item | ImageResult) -> int:
     # Not the URI itself: there may be millions.
-    return hash((of.uri, of.version))
+    return hash((of.uri, of.id, of.version))

@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from mmap import ACCESS_COPY, mmap
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import boto3
@@ -137,10 +137,11 @@ def read_file(path: str, roots: Sequence[str], *, max_bytes: int) -> FileBytes:
             _check_size(status.st_size, max_bytes)
             if status.st_size >= _LARGE_BYTES:
                 pages = mmap(-1, status.st_size, access=ACCESS_COPY)
-                if file.readinto(pages) < status.st_size:
-                    raise FetchFailed("the file became shorter while it was read")
+                _check_unchanged(file.readinto(pages), status.st_size, file)
                 return pages
             data = file.read(status.st_size or max_bytes + 1)  # there are file systems that tell no size
+            if status.st_size:
+                _check_unchanged(len(data), status.st_size, file)
     except OSError as error:
         raise _file_failure(error) from None
     _check_size(len(data), max_bytes)
@@ -312,6 +313,11 @@ def _not_allowed() -> SourceNotAllowed:
 def _check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise TooLarge(f"{size:,} bytes, and at most {max_bytes:,} are allowed")
+
+
+def _check_unchanged(read: int, size: int, file: IO[bytes]) -> None:
+    if read < size or file.read(1):
+        raise FetchFailed("the file changed while it was read")
 
 
 def _is_below(name: str, prefix: str) -> bool:

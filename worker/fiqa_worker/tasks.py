@@ -200,6 +200,7 @@ def _start_child(**_: Any) -> None:
     _drain().start()
     _pipeline()
     # What is loaded by now stays to the end: the collector need not go through it again and again.
+    gc.collect()
     gc.freeze()
     if settings.health_dir:
         note_loaded(settings.health_dir)
