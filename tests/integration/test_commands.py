@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,7 +17,7 @@ import cv2
 import pytest
 
 from fiqa_producer import ImageResult, Status
-from tests.integration.conftest import BUILTIN
+from tests.integration.conftest import BUILTIN, wait_until
 
 WAIT_S = 60
 
@@ -159,13 +158,6 @@ def started_in(temporary: Path) -> list[str]:
             if os.fsencode(temporary) in where:
                 found.append(process.name)
     return found
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_run_of_what_holds_no_image_is_one_line(fiqa: Fiqa, tmp_path: Path) -> None:

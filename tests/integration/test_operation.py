@@ -19,7 +19,7 @@ import redis
 from fiqa_producer import Client, JobState
 from fiqa_producer.scripts import LEASES
 from tests.integration import planted
-from tests.integration.conftest import ROOT, StartWorker, Worker
+from tests.integration.conftest import ROOT, StartWorker, Worker, wait_until
 from tests.servers import free_ports, start_redis
 
 WAIT_S: Final = 60
@@ -216,13 +216,6 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_worker_outlives_a_full_redis(client: Client, photos: Path, start_worker: StartWorker) -> None:
