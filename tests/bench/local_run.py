@@ -22,7 +22,7 @@ from statistics import median
 
 from fiqa_producer import Item
 from fiqa_producer.manifest import chunked, read
-from fiqa_worker.cli import models_or_builtin
+from fiqa_worker.cli import environment_of, models_or_builtin
 from fiqa_worker.local import local_system
 from fiqa_worker.settings import WorkerSettings
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    os.environ |= models_or_builtin(WorkerSettings.load())
+    os.environ |= environment_of(*models_or_builtin(WorkerSettings.load()))
     items = list(read([str(options.folder)], on_bad_line=print))
     alone, system, first = [], [], []
     for _ in range(options.rounds):

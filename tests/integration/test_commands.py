@@ -17,6 +17,7 @@ import cv2
 import pytest
 
 from fiqa_producer import ImageResult, Status
+from fiqa_producer.contract import ErrorCode, ImageError
 from tests.integration.conftest import BUILTIN, wait_until
 
 WAIT_S = 60
@@ -137,6 +138,10 @@ def test_a_run_that_is_ended_leaves_nothing_behind_and_goes_on_where_it_was(
     refused = fiqa("run", listed, "-o", output)
     assert refused.returncode == 2
     assert one_line(refused) == f"fiqa: {output} is there already: go on with it by --resume, or choose another file"
+    failed = ImageResult.decode(output.read_bytes().splitlines()[0]).model_copy(
+        update={"status": Status.FAILED, "faces": (), "error": ImageError(code=ErrorCode.FETCH_FAILED, message="")}
+    )
+    output.write_bytes(output.read_bytes() + failed.encode() + b"\n")
     resumed = fiqa("run", listed, "-o", output, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     results = [ImageResult.decode(line) for line in output.read_bytes().splitlines()]
@@ -146,6 +151,12 @@ def test_a_run_that_is_ended_leaves_nothing_behind_and_goes_on_where_it_was(
     assert again.returncode == 0
     assert again.stderr == f"200 results are in {output} already\nnothing is left to score: see {output}\n"
     assert one_line(fiqa("run", listed, "--resume")).startswith("fiqa: --resume needs a .jsonl file")
+
+
+def test_a_run_that_cannot_write_its_results_says_so_before_it_scores(fiqa: Fiqa, photos: Path) -> None:
+    done = fiqa("run", photos, "-o", "nowhere/out.csv")
+    assert done.returncode == 2
+    assert one_line(done) == ("fiqa: cannot write nowhere/out.csv: No such file or directory: choose another file")
 
 
 def started_in(temporary: Path) -> list[str]:

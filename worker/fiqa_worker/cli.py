@@ -11,11 +11,11 @@ import shutil
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 from celery.exceptions import SecurityWarning
@@ -30,10 +30,13 @@ from fiqa_producer.errors import SettingsError
 from fiqa_producer.export import Format
 from fiqa_producer.ledger import Ledger
 from fiqa_producer.manifest import read
-from fiqa_producer.progress import JobProgress
+from fiqa_producer.progress import CountProgress, JobProgress
 from fiqa_producer.status import JobStatus
-from fiqa_worker.resume import done_in, left_of
+from fiqa_worker.resume import Models, held, left_of, taken_up
 from fiqa_worker.settings import Device, WorkerSettings
+
+if TYPE_CHECKING:
+    from fiqa_worker.models import ModelFile
 
 # What `run`, `demo` and `score` may read: they run for the person whose files these are.
 _OWN_SOURCES = "file:///,s3://"
@@ -118,24 +121,38 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
         or_resume = "go on with it by --resume, or " if form is Format.JSONL else ""
         raise SettingsError(f"{output} is there already: {or_resume}choose another file")
     bad_lines = BadLines()
-    done = done_in(output) if resume and output else Counter[int]()
-    found = done.total()
-    if found:
-        click.echo(f"{found:,} results are in {output} already", err=True)
-    items = left_of(read(source, on_bad_line=bad_lines), done)
+    items = read(source, on_bad_line=bad_lines)
     first = next(items, None)  # what is wrong with the source is said before anything is started
-    if first is None and done.total() < found:
-        click.echo(f"nothing is left to score: see {output}", err=True)
-        return 0
-    hint = f"the results so far are in {output}: the same command with --resume goes on"
-    try:
-        status = _run_here(
-            chain([first] if first else [], items), output, concurrency, bad_lines=bad_lines, append=resume
-        )
-    except BaseException:
-        if output is not None and form is Format.JSONL and output.is_file() and output.stat().st_size:
-            click.echo(hint, err=True)
-        raise
+    detector, quality_model = models_or_builtin(WorkerSettings.load())
+    with ExitStack() as stack:
+        done = Counter[int]()
+        if resume and output:
+            with CountProgress(f"results of {output}") as progress:
+                models = Models(detector.name, quality_model.name)
+                done = stack.enter_context(taken_up(output, models, progress=progress.show))
+            if done:
+                click.echo(f"{done.total():,} results are in {output} already", err=True)
+        elif output and (output.is_file() or not output.exists()):
+            stack.enter_context(held(output))
+        left = left_of(chain([first] if first else [], items), done)
+        first_left = next(left, None)
+        if first and first_left is None:
+            click.echo(f"nothing is left to score: see {output}", err=True)
+            return 0
+        hint = f"the results so far are in {output}: the same command with --resume goes on"
+        try:
+            status = _run_here(
+                chain([first_left] if first_left else [], left),
+                output,
+                concurrency,
+                environment=environment_of(detector, quality_model),
+                bad_lines=bad_lines,
+                append=resume,
+            )
+        except BaseException:
+            if output is not None and form is Format.JSONL and output.is_file() and output.stat().st_size:
+                click.echo(hint, err=True)
+            raise
     tell_failed(status, "their results say why")
     if status.state is not JobState.SUCCEEDED and output is not None and form is Format.JSONL:
         click.echo(hint, err=True)
@@ -163,7 +180,8 @@ def demo(output: Path, concurrency: int | None) -> int:
     click.echo(f"made {len(made)} photos in {photos}", err=True)
     bad_lines = BadLines()
     items = read((str(photos),), on_bad_line=bad_lines)
-    status = _run_here(items, results_file, concurrency, bad_lines=bad_lines, name="demo")
+    environment = environment_of(*models_or_builtin(WorkerSettings.load()))
+    status = _run_here(items, results_file, concurrency, environment=environment, bad_lines=bad_lines, name="demo")
     results = best_first([ImageResult.decode(line) for line in results_file.read_bytes().splitlines()])
     write_contact_sheet(sheet, photos, results, max_pixels=WorkerSettings.load().max_image_pixels)
     Console().print(table(results))
@@ -179,6 +197,7 @@ def _run_here(
     output: Path | None,
     concurrency: int | None,
     *,
+    environment: dict[str, str],
     bad_lines: BadLines,
     append: bool = False,
     name: str | None = None,
@@ -186,7 +205,7 @@ def _run_here(
     with _needs("local"):
         from fiqa_worker.local import local_system
 
-    with local_system(processes=concurrency, environment=models_or_builtin(WorkerSettings.load())) as system:
+    with local_system(processes=concurrency, environment=environment) as system:
         with JobProgress() as progress:
 
             def show(status: JobStatus) -> None:
@@ -200,8 +219,8 @@ def _run_here(
         return system.client.status(job.id)
 
 
-def models_or_builtin(settings: WorkerSettings) -> dict[str, str]:
-    """The environment of a worker for this person alone; says so where built-in models stand in."""
+def models_or_builtin(settings: WorkerSettings) -> tuple[ModelFile, ModelFile]:
+    """The detector and the quality model; says so where built-in models stand in."""
     with _needs("cpu"):
         from fiqa_worker.models import fetch_or_builtin
 
@@ -210,6 +229,11 @@ def models_or_builtin(settings: WorkerSettings) -> dict[str, str]:
     )
     if note:
         click.echo(f"fiqa: {note}", err=True)
+    return detector, quality_model
+
+
+def environment_of(detector: ModelFile, quality_model: ModelFile) -> dict[str, str]:
+    """The environment of a worker for this person alone."""
     # A model that was given by path keeps its path: its name is no name of the registry.
     return {
         "FIQA_DETECTOR": str(detector.path) if "@" in detector.name else detector.name,
@@ -231,7 +255,7 @@ def score(image: Path, output: Path | None) -> int:
         from fiqa_worker.pipeline import Pipeline
 
     settings = WorkerSettings.load()
-    chosen = models_or_builtin(settings)
+    chosen = environment_of(*models_or_builtin(settings))
     pipeline = Pipeline.load(
         settings.model_copy(
             update={
@@ -334,16 +358,14 @@ def quantise(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
     with _needs("cpu"):
         from fiqa_worker import quantise as int8
         from fiqa_worker.detect import Detector
-        from fiqa_worker.models import default_cache_dir, find
+        from fiqa_worker.models import default_cache_dir
         from fiqa_worker.prepare import prepare
         from fiqa_worker.sessions import open_session
 
     if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
         raise SettingsError(f"cannot write {output}: choose a folder that exists and a name like quality-int8.onnx")
     settings = WorkerSettings.load()
-    chosen = models_or_builtin(settings)
-    detector = find(chosen["FIQA_DETECTOR"], "detector", settings.models_dir)
-    quality_model = find(chosen["FIQA_QUALITY_MODEL"], "quality", settings.models_dir)
+    detector, quality_model = models_or_builtin(settings)
     limits = int8.Limits(max_mean, max_p99, min_rank)
     photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     with Progress(
