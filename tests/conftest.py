@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 import redis
 
+from fiqa_producer.ledger import Ledger
 from tests.servers import RedisServer, S3Server, start_redis, start_s3
 
 SERVERS = pytest.StashKey[dict[str, str]]()
@@ -55,6 +56,13 @@ def redis_url(redis_server: RedisServer) -> str:
     with closing(redis.Redis.from_url(redis_server.url)) as client:
         client.flushall()
     return redis_server.url
+
+
+@pytest.fixture
+def ledger(redis_url: str) -> Iterator[Ledger]:
+    """What Redis knows of jobs, as workers and clients see it; empty."""
+    with closing(Ledger(redis_url)) as ledger:
+        yield ledger
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 _WRITERS: Final = 8
 
 
+class _ContestedError(JobStateError):
+    """Two submits write the manifest of one job, and of different images."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job that was submitted."""
@@ -59,7 +63,7 @@ def enqueue(
 
     Raises:
         SourceError: there is no image in it.
-        JobStateError: a job to be resumed is not `preparing`; or the job was cancelled meanwhile.
+        JobStateError: a job to be resumed is not `preparing`; or the job was cancelled or submitted again meanwhile.
     """
     chunks = chunked(items, size=chunk_size)
     first = next(chunks, None)
@@ -68,7 +72,7 @@ def enqueue(
         raise SourceError(f"the source holds no images: of a folder or prefix, names ending in {names} count")
     if resume:
         _clear(spec.id, ledger=ledger, home=home)
-    ledger.create(spec, home=home.url)
+    entry = ledger.create(spec, home=home.url)
     images = written = 0
     try:
         for size in _write_behind(home, spec.id, chain([first], chunks)):
@@ -77,16 +81,17 @@ def enqueue(
             if progress:
                 progress(images)
         whole = spec.model_copy(update={"images": images, "chunks": written})
+        ledger.check_entry(spec.id, entry)
         home.write_document(spec.id, "job", whole.encode() + b"\n")
-        _open(spec.id, ledger=ledger, chunks=written, images=images)
-    except KeyboardInterrupt as interrupt:
-        interrupt.add_note(
+        _open(spec.id, entry, ledger=ledger, chunks=written, images=images)
+    except (KeyboardInterrupt, _ContestedError) as error:
+        error.add_note(
             f"job {spec.id} is left `preparing`: submit it again with --resume-id {spec.id}, or `fiqa delete {spec.id}`"
         )
         raise
     except Exception as error:  # whatever a source may raise
         try:
-            _take_out(spec.id, ledger=ledger, home=home, is_written=images > 0)
+            _take_out(spec.id, entry, ledger=ledger, home=home, is_written=images > 0)
         except FiqaError:
             error.add_note(f"what was written of job {spec.id} is still there: `fiqa delete {spec.id}`")
         raise
@@ -102,7 +107,10 @@ def _write_behind(home: Home, job_id: str, chunks: Iterable[list[Item]]) -> Iter
     """
 
     def write(number: int, lines: list[bytes]) -> int:
-        home.write(job_id, "manifest", number, pack(lines))
+        data = pack(lines)
+        # The same is there where the answer to a first try was lost, and where another submit reads the same source.
+        if not home.write_once(job_id, "manifest", number, data) and home.read(job_id, "manifest", number) != data:
+            raise _ContestedError(f"another process submits job {job_id} too, with other images: stop one of the two")
         return len(lines)
 
     pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="write")
@@ -131,9 +139,9 @@ def drop(job_id: str, *, ledger: Ledger, home: Home) -> None:
     ledger.control(job_id, Control.DELETE)
 
 
-def _open(job_id: str, *, ledger: Ledger, chunks: int, images: int) -> None:
+def _open(job_id: str, entry: int, *, ledger: Ledger, chunks: int, images: int) -> None:
     try:
-        ledger.open(job_id, chunks=chunks, images=images)
+        ledger.open(job_id, entry, chunks=chunks, images=images)
     except JobStateError:
         # Asked twice, since the first answer was lost? Then it is as it should be.
         status = ledger.status(job_id)
@@ -141,11 +149,16 @@ def _open(job_id: str, *, ledger: Ledger, chunks: int, images: int) -> None:
             raise
 
 
-def _take_out(job_id: str, *, ledger: Ledger, home: Home, is_written: bool) -> None:
-    """Leave nothing of a job that did not come about; one that runs after all, or ran, is somebody else's by now."""
-    with suppress(UnknownJobError):
+def _take_out(job_id: str, entry: int, *, ledger: Ledger, home: Home, is_written: bool) -> None:
+    """Leave nothing of a job that did not come about; one that was entered anew, or runs after all, stays."""
+    try:
+        ledger.check_entry(job_id, entry)
         if ledger.status(job_id).state not in {JobState.PREPARING, JobState.CANCELLED}:
             return
+    except JobStateError:
+        return
+    except UnknownJobError:
+        pass  # deleted meanwhile
     try:
         home.delete(job_id)
     except HomeError:

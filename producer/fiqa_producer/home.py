@@ -1,12 +1,13 @@
 """Where manifests and result shards live: in Redis, in S3 or in a folder.
 
 A job has one gzipped JSONL of items and one of results a chunk, and, outside of Redis, two documents: job.json, from
-which its ledger can be rebuilt, and summary.json at the end. A result shard is written once: who comes second finds the
-first one's and leaves it, so a worker that was late changes nothing.
+which its ledger can be rebuilt, and summary.json at the end. A shard is written once: who comes second finds the first
+one's and leaves it, so a worker or a client that was late changes nothing.
 """
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
@@ -34,6 +35,8 @@ _MAX_SHARD_BYTES: Final = 256 * 1024 * 1024
 _MAX_SHARD_LINES: Final = 1_000_000
 _SHARD_NAME: Final = re.compile(r"[0-9]{8}\.jsonl\.gz")
 _READ_AHEAD: Final = 8
+# Of a folder that a submit still writes to.
+_DELETE_TRIES: Final = 5
 
 
 def pack(lines: Iterable[bytes]) -> bytes:
@@ -63,9 +66,6 @@ class Home(Protocol):
     """Every method raises HomeError where the store does not answer or refuses."""
 
     url: str
-
-    def write(self, job_id: str, part: Part, chunk: int, data: bytes) -> None:
-        """Store, over what was there."""
 
     def write_once(self, job_id: str, part: Part, chunk: int, data: bytes) -> bool:
         """Store unless it is there; False: it was."""
@@ -135,10 +135,6 @@ class RedisHome:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def write(self, job_id: str, part: Part, chunk: int, data: bytes) -> None:
-        with self._ledger.errors():
-            self._ledger.redis.hset(job_key(job_id, part), chunk, data)
-
     def write_once(self, job_id: str, part: Part, chunk: int, data: bytes) -> bool:
         return self._ledger.store_once(job_id, part, chunk, data)
 
@@ -175,20 +171,18 @@ class DirectoryHome:
         self._folder = folder
         self.url = str(folder)
 
-    def write(self, job_id: str, part: Part, chunk: int, data: bytes) -> None:
-        self._store(self._folder / _name(job_id, part, chunk), data, once=False)
-
     def write_once(self, job_id: str, part: Part, chunk: int, data: bytes) -> bool:
-        return self._store(self._folder / _name(job_id, part, chunk), data, once=True)
+        # Results count as done from here on, even if the machine loses power.
+        return self._store(self._folder / _name(job_id, part, chunk), data, once=True, sync=part == "results")
 
-    def _store(self, path: Path, data: bytes, *, once: bool) -> bool:
+    def _store(self, path: Path, data: bytes, *, once: bool, sync: bool = False) -> bool:
         temporary = ""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
                 temporary = file.name
                 file.write(data)
-                if once:  # results, which count as done from here on, even if the machine loses power
+                if sync:
                     file.flush()
                     os.fsync(file.fileno())
             Path(temporary).chmod(0o644)
@@ -229,12 +223,20 @@ class DirectoryHome:
             raise HomeError(f"cannot read {path}: {error.strerror}") from error
 
     def delete(self, job_id: str) -> None:
-        try:
-            shutil.rmtree(self._folder / "jobs" / job_id)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise HomeError(f"cannot delete {error.filename}: {error.strerror}: free it, and try again") from error
+        folder = self._folder / "jobs" / job_id
+        tries = _DELETE_TRIES
+        while True:
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                if not folder.exists():
+                    return
+            except OSError as error:
+                tries -= 1
+                if error.errno != errno.ENOTEMPTY or not tries:
+                    raise HomeError(
+                        f"cannot delete {error.filename}: {error.strerror}: free it, and try again"
+                    ) from error
 
     def jobs(self) -> list[str]:
         return sorted(self._names(self._folder / "jobs"))
@@ -259,9 +261,6 @@ class S3Home:
         self._prefix = f"{prefix}/" if prefix else ""
         self.url = f"s3://{self._bucket}/{prefix}".rstrip("/")
         self._client = s3_client()
-
-    def write(self, job_id: str, part: Part, chunk: int, data: bytes) -> None:
-        self._put(_name(job_id, part, chunk), data)
 
     def write_document(self, job_id: str, name: Document, data: bytes) -> None:
         self._put(f"jobs/{job_id}/{name}.json", data, content_type="application/json")

@@ -196,12 +196,17 @@ class Ledger:
             seconds, micros = self.redis.time()
         return float(seconds) + float(micros) / 1e6
 
-    def create(self, spec: JobSpec, *, home: str) -> None:
+    def create(self, spec: JobSpec, *, home: str) -> int:
         """Enter a job in state `preparing`; nobody works on it before `open`.
+
+        Returns:
+            What tells this entry from a later one of the same id.
 
         Raises:
             JobStateError: there is a job of this id.
         """
+        # Where the first token of a claim is drawn from: after a recovery, none of before is given out again.
+        entry = secrets.randbits(40)
         fields: dict[str, str | int | float] = {
             "name": spec.name or "",
             "priority": spec.priority,
@@ -211,27 +216,58 @@ class Ledger:
             "parent": spec.parent or "",
             "max_failed": spec.max_failed,
             "keep_s": int(spec.keep_s),
-            # Where the first token is drawn from: after a recovery, none of before is given out again.
-            "claims": secrets.randbits(40),
+            "claims": entry,
         }
         with self.errors():
             created = self._create(args=[spec.id, *chain.from_iterable(fields.items())])
         if not created:
             raise JobStateError(f"job {spec.id} is in Redis already: `fiqa status {spec.id}` shows it")
+        return entry
 
-    def open(
-        self, job_id: str, *, chunks: int, images: int, ended: JobState | None = None, reason: str | None = None
-    ) -> None:
-        """Let workers at a job whose manifest is complete; or enter one that had ended before it was recovered.
+    def check_entry(self, job_id: str, entry: int) -> None:
+        """Whether a job that is not open yet is still the one that was entered.
 
         Raises:
             UnknownJobError: no such job.
-            JobStateError: it is not `preparing`.
+            JobStateError: it was entered anew.
         """
         with self.errors():
-            state = self._open(args=[job_id, chunks, images, ended or "", reason or ""])
+            found = self.redis.hget(job_key(job_id), "claims")
+        if found is None:
+            raise _no_job(job_id)
+        if int(found) != entry:
+            raise _replaced(job_id)
+
+    def open(
+        self,
+        job_id: str,
+        entry: int,
+        *,
+        chunks: int,
+        images: int,
+        ended: JobState | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Let workers at a job whose manifest is complete; or enter one that had ended before it was recovered.
+
+        Args:
+            job_id: the job.
+            entry: as `create` returned it.
+            chunks: of the manifest.
+            images: in all of them.
+            ended: how the job had ended; None: it goes on.
+            reason: why it had.
+
+        Raises:
+            UnknownJobError: no such job.
+            JobStateError: it is not `preparing`, or was entered anew.
+        """
+        with self.errors():
+            state = self._open(args=[job_id, entry, chunks, images, ended or "", reason or ""])
         if state is None:
             raise _no_job(job_id)
+        if state == b"replaced":
+            raise _replaced(job_id)
         if state.decode() != JobState.PREPARING:
             raise JobStateError(f"job {job_id} is {state.decode()}: only one that is `preparing` can be opened")
 
@@ -390,6 +426,10 @@ def _held(claim: Claim) -> tuple[str, int, int]:
 
 def _no_job(job_id: str) -> UnknownJobError:
     return UnknownJobError(f"no job {job_id}: `fiqa jobs` lists those there are")
+
+
+def _replaced(job_id: str) -> JobStateError:
+    return JobStateError(f"job {job_id} was submitted again by another process meanwhile: this one leaves it alone")
 
 
 def check_job_id(job_id: str) -> str:

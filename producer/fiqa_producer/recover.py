@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 
 from fiqa_producer.contract import ImageResult, JobSpec, JobState
 from fiqa_producer.errors import HomeError, JobStateError, UnknownJobError
@@ -30,7 +31,7 @@ def recover(job_id: str, *, ledger: Ledger, home: Home, progress: Callable[[int,
             f"no job.json of job {job_id} in {home.url}: its submit was interrupted, or it has another FIQA_HOME"
         )
     spec = JobSpec.decode(document)
-    _enter(spec, ledger=ledger, home=home)
+    entry = _enter(spec, ledger=ledger, home=home)
     try:
         chunks = [chunk for chunk in home.chunks(job_id, "results") if chunk < spec.chunks]
         for number, (chunk, lines) in enumerate(read_ahead(home, job_id, "results", chunks), 1):
@@ -38,21 +39,23 @@ def recover(job_id: str, *, ledger: Ledger, home: Home, progress: Callable[[int,
             if progress:
                 progress(number, len(chunks))
         ended, reason = _ending(home.read_document(job_id, "summary"))
-        ledger.open(job_id, chunks=spec.chunks, images=spec.images, ended=ended, reason=reason)
+        ledger.open(job_id, entry, chunks=spec.chunks, images=spec.images, ended=ended, reason=reason)
     except BaseException:
-        ledger.control(job_id, Control.DELETE)  # its entry in Redis; its home stays
+        with suppress(UnknownJobError, JobStateError):
+            ledger.check_entry(job_id, entry)
+            ledger.control(job_id, Control.DELETE)  # its entry in Redis; its home stays
         raise
 
 
-def _enter(spec: JobSpec, *, ledger: Ledger, home: Home) -> None:
+def _enter(spec: JobSpec, *, ledger: Ledger, home: Home) -> int:
     try:
-        ledger.create(spec, home=home.url)
+        return ledger.create(spec, home=home.url)
     except JobStateError:
         # With a job.json and yet `preparing`: a recovery that was killed.
         if ledger.status(spec.id).state is not JobState.PREPARING:
             raise
         ledger.control(spec.id, Control.DELETE)
-        ledger.create(spec, home=home.url)
+        return ledger.create(spec, home=home.url)
 
 
 def _ending(document: bytes | None) -> tuple[JobState | None, str | None]:

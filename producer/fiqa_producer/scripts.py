@@ -132,14 +132,15 @@ redis.call('ZADD', JOBS, redis.call('HGET', key(job), 'created'), job)
 return 1
 """
 
-# -> the state before; nothing for an unknown job
+# -> the state before; nothing for an unknown job, 'replaced' for one that was entered anew since
 OPEN: Final = """
-local job, chunks, images, ended = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local job, entry, chunks, images, ended = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local state = redis.call('HGET', key(job), 'state')
 if state ~= 'preparing' then return state end
+if redis.call('HGET', key(job), 'claims') ~= entry then return 'replaced' end
 redis.call('HSET', key(job), 'state', 'running', 'chunks', chunks, 'images', images, 'next', 0)
 if field(job, 'done') == tonumber(chunks) then ended = 'succeeded' end
-if ended ~= '' then finish(job, ended, ARGV[5] ~= '' and ARGV[5], clock()) end
+if ended ~= '' then finish(job, ended, ARGV[6] ~= '' and ARGV[6], clock()) end
 make_due(job)
 return state
 """

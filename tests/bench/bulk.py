@@ -134,8 +134,8 @@ def _measure_tickets(table: Table, url: str) -> None:
     with closing(redis.Redis.from_url(url)) as server, closing(Ledger(url)) as ledger, make_app(url) as app:
         server.flushall()
         job_id = new_job_id()
-        ledger.create(JobSpec(id=job_id, created=ledger.now()), home="/nowhere")
-        ledger.open(job_id, chunks=100_000, images=25_600_000)
+        entry = ledger.create(JobSpec(id=job_id, created=ledger.now()), home="/nowhere")
+        ledger.open(job_id, entry, chunks=100_000, images=25_600_000)
         publish_tickets(app, ledger)  # the connection is there
         rates = []
         for _ in range(5):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import pickle
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -20,10 +19,10 @@ from fiqa_producer.tickets import clean_ticket, is_ticket
 from tests.hostile.messages import message, pickled
 from tests.hostile.test_pictures import children_of
 from tests.integration.conftest import StartWorker
+from tests.waiting import WAIT_S, wait_until
 
 SEED = 1
 MESSAGES = 10_000
-WAIT_S = 90
 
 
 @pytest.fixture
@@ -112,7 +111,4 @@ def test_a_ticket_that_comes_a_hundred_times_is_taken_a_hundred_times(
 
 
 def wait_until_taken(server: redis.Redis) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while server.llen(QUEUE) or server.hlen(UNACKED):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not (server.llen(QUEUE) or server.hlen(UNACKED)))

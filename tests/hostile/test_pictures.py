@@ -16,9 +16,9 @@ from tests.hostile.bombs import bombs
 from tests.hostile.corpus import mutation, originals
 from tests.hostile.feed import MAX_PIXELS, decode_outcome, feed
 from tests.integration.conftest import StartWorker
+from tests.waiting import WAIT_S
 
 SEED = 1
-WAIT_S = 90
 
 
 def test_mutations_are_the_same_each_time() -> None:

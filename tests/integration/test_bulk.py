@@ -14,14 +14,12 @@ from fiqa_producer import Client, Item, JobState, Status
 from fiqa_producer.scripts import LEASES
 from tests.conftest import Bucket
 from tests.integration.conftest import StartWorker, Worker
-from tests.integration.test_jobs import WAIT_S, assert_exactly_once, wait_for_lease
+from tests.integration.test_jobs import assert_exactly_once, wait_for_lease
+from tests.waiting import WAIT_S, wait_until
 
 
 def wait_for_log(worker: Worker, text: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while text not in worker.log:
-        assert time.monotonic() < deadline, worker.log
-        time.sleep(0.05)
+    wait_until(lambda: text in worker.log, lambda: worker.log)
 
 
 def test_a_paused_job_finishes_what_is_under_way_and_goes_on_when_asked(
@@ -147,10 +145,7 @@ def test_a_finished_job_can_be_read_with_other_tools(
     assert rows[2][2] == pytest.approx(best)
 
     summary_file = tmp_path / "home" / "jobs" / job.id / "summary.json"
-    deadline = time.monotonic() + WAIT_S
-    while not summary_file.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(summary_file.exists)
     summary = json.loads(summary_file.read_text())
     assert (summary["state"], summary["images"], summary["scored"]) == ("succeeded", len(uris), status.scored)
     assert summary["models"] == {"builtin_detector/builtin_quality": len(uris)}

@@ -18,9 +18,8 @@ import pytest
 
 from fiqa_producer import ImageResult, Status
 from fiqa_producer.contract import ErrorCode, ImageError
-from tests.integration.conftest import BUILTIN, wait_until
-
-WAIT_S = 60
+from tests.integration.conftest import BUILTIN
+from tests.waiting import WAIT_S, wait_until
 
 Fiqa = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -22,8 +22,7 @@ from fiqa_producer.scripts import LEASES, UNACKED, job_key
 from tests.conftest import Bucket
 from tests.integration import planted
 from tests.integration.conftest import StartWorker
-
-WAIT_S = 60
+from tests.waiting import WAIT_S, wait_until
 
 
 def assert_exactly_once(client: Client, job_id: str, uris: list[str]) -> list[ImageResult]:
@@ -49,10 +48,7 @@ def assert_exactly_once(client: Client, job_id: str, uris: list[str]) -> list[Im
 
 def wait_until_quiet(client: Client) -> None:
     """No ticket waits or is held; those too many end by themselves."""
-    deadline = time.monotonic() + WAIT_S
-    while client.ledger.redis.llen(QUEUE) or client.ledger.redis.hlen(UNACKED):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not (client.ledger.redis.llen(QUEUE) or client.ledger.redis.hlen(UNACKED)))
 
 
 @pytest.mark.usefixtures("s3_env")
@@ -240,7 +236,4 @@ def test_tickets_that_the_broker_lost_are_topped_up(client: Client, photos: Path
 
 
 def wait_for_lease(client: Client) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not client.ledger.redis.zcard(LEASES):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: client.ledger.redis.zcard(LEASES))

@@ -19,10 +19,10 @@ import redis
 from fiqa_producer import Client, JobState
 from fiqa_producer.scripts import LEASES
 from tests.integration import planted
-from tests.integration.conftest import ROOT, StartWorker, Worker, wait_until
+from tests.integration.conftest import ROOT, StartWorker, Worker
 from tests.servers import free_ports, start_redis
+from tests.waiting import WAIT_S, wait_until
 
-WAIT_S: Final = 60
 SOON_S: Final = 15  # shorter than what hangs in these tests
 REDIS_AWAY_S: Final = 20
 HEALTHCHECK: Final = re.search(

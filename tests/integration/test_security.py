@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,10 +27,11 @@ from tests.conftest import Bucket
 from tests.integration import planted
 from tests.integration.conftest import BUILTIN, StartWorker
 from tests.servers import RedisServer, S3Server, start_redis
+from tests.waiting import WAIT_S, wait_until
 
 PASSWORD = "p@ss/w%rd-5f1c"  # noqa: S105  a test's own
 SIGNATURE = "5f1c0ffee5f1c0ffee"
-WAIT_S = 60
+
 # What README tells.
 ACL = (
     *("on", "resetchannels", "resetkeys", "~fiqa*", "~_kombu.*"),
@@ -147,7 +147,7 @@ def test_a_jobs_whole_life_goes_over_tls_as_a_user_with_few_rights(
             secure.admin.flushall()
             client.recover(job.id)
             assert client.wait(job.id, WAIT_S).images_done == len(uris)
-    wait_for(lambda: not secure.admin.llen(QUEUE))
+    wait_until(lambda: not secure.admin.llen(QUEUE))
     worker.process.terminate()
     assert worker.process.wait(WAIT_S) == 0
     assert secure.admin.execute_command("ACL", "LOG") == []
@@ -226,7 +226,7 @@ def test_a_worker_and_its_log_tell_no_password_key_or_signature(
     secure.admin.execute_command("ACL", "SETUSER", "fiqa", "resetpass", ">another")
     secure.admin.execute_command("CLIENT", "KILL", "USER", "fiqa")
     try:
-        wait_for(lambda: "refuses the login" in worker.log or "invalid username-password" in worker.log.lower())
+        wait_until(lambda: "refuses the login" in worker.log or "invalid username-password" in worker.log.lower())
     finally:
         secure.admin.execute_command("ACL", "SETUSER", "fiqa", "resetpass", f">{PASSWORD}")
     worker.process.kill()
@@ -249,7 +249,7 @@ def test_a_worker_whose_s3_refuses_it_tells_no_key(
         assert codes == ["access_denied", "access_denied"]
     with Client(redis_url, f"s3://{bucket.name}/home") as client:
         client.submit([uri])
-        wait_for(lambda: "put back for" in worker.log)
+        wait_until(lambda: "put back for" in worker.log)
     assert_tells_nothing(worker.log)
     assert s3.access_key not in worker.log
 
@@ -286,11 +286,3 @@ def test_a_home_that_is_none_is_told_without_its_password(redis_url: str) -> Non
         assert done.returncode == 2
         assert "FIQA_HOME: 'https://store/x' is neither" in done.stderr
         assert_tells_nothing(done.stdout + done.stderr)
-
-
-def wait_for(condition: object) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

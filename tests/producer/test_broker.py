@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,10 @@ from tests.servers import start_redis
 PASSWORD = "p@s/s w%rd?"  # noqa: S105  a test's own
 
 
-@pytest.fixture
-def ledger(redis_url: str) -> Iterator[Ledger]:
-    with closing(Ledger(redis_url)) as ledger:
-        yield ledger
-
-
 def open_job(ledger: Ledger, chunks: int) -> None:
     job_id = new_job_id()
-    ledger.create(JobSpec(id=job_id, created=ledger.now()), home="redis")
-    ledger.open(job_id, chunks=chunks, images=chunks)
+    entry = ledger.create(JobSpec(id=job_id, created=ledger.now()), home="redis")
+    ledger.open(job_id, entry, chunks=chunks, images=chunks)
 
 
 def published(redis_url: str) -> int:

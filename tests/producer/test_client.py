@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from fiqa_producer.home import open_home, unpack
 from fiqa_producer.ledger import Ledger, new_job_id
 from tests.conftest import Bucket
 from tests.producer.faceless import failed, no_face, work
+from tests.waiting import wait_until
 
 URIS = [f"s3://photos/{number}.jpg" for number in range(100)]
 
@@ -25,13 +24,6 @@ URIS = [f"s3://photos/{number}.jpg" for number in range(100)]
 def client(redis_url: str) -> Iterator[Client]:
     with Client(redis_url, home="redis") as client:
         yield client
-
-
-@pytest.fixture
-def ledger(redis_url: str) -> Iterator[Ledger]:
-    """Redis as a worker sees it."""
-    with closing(Ledger(redis_url)) as ledger:
-        yield ledger
 
 
 # Submit
@@ -176,10 +168,7 @@ def test_a_closed_client_holds_no_connection(redis_url: str, ledger: Ledger) -> 
     with Client(redis_url, home="redis") as client:
         client.submit(URIS)
         assert len(ledger.redis.client_list()) > before
-    deadline = time.monotonic() + 10
-    while len(ledger.redis.client_list()) > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(ledger.redis.client_list()) == before
+    wait_until(lambda: len(ledger.redis.client_list()) == before)
 
 
 def test_a_client_connects_at_first_use() -> None:

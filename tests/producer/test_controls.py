@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -19,10 +19,11 @@ from fiqa_producer.errors import (
     SourceError,
     UnknownJobError,
 )
-from fiqa_producer.home import open_home
+from fiqa_producer.home import open_home, pack
 from fiqa_producer.ledger import Counts, Ledger, new_job_id
 from fiqa_producer.summary import write_summaries
 from tests.producer.faceless import failed, no_face, work
+from tests.waiting import wait_until
 
 URIS = [f"s3://photos/{number}.jpg" for number in range(100)]
 
@@ -41,12 +42,6 @@ def home(request: pytest.FixtureRequest) -> str:
 def client(redis_url: str, home: str) -> Iterator[Client]:
     with Client(redis_url, home) as client:
         yield client
-
-
-@pytest.fixture
-def ledger(redis_url: str) -> Iterator[Ledger]:
-    with closing(Ledger(redis_url)) as ledger:
-        yield ledger
 
 
 in_a_folder = pytest.mark.parametrize("home", ["folder"], indirect=True)
@@ -161,6 +156,7 @@ def test_a_job_deleted_while_it_is_submitted_does_not_come_back(client: Client, 
     def source() -> Iterator[str]:
         for number, uri in enumerate(URIS):
             if number == 50:
+                wait_until_written(client, 3)
                 client.delete(client.jobs()[0].id)
             yield uri
 
@@ -177,15 +173,78 @@ def test_a_late_submit_takes_nothing_from_the_job_that_was_submitted_again_meanw
     def source() -> Iterator[str]:
         for number, uri in enumerate(URIS):
             if number == 50:
+                wait_until_written(client, 3)
                 client.submit(URIS[:30], resume_id=client.jobs()[0].id)
                 work(ledger)
             yield uri
 
-    with pytest.raises(JobStateError, match="is succeeded"):
+    with pytest.raises(JobStateError, match="was submitted again by another process meanwhile"):
         client.submit(source())
     (status,) = client.jobs()
     assert (status.state, status.images) == (JobState.SUCCEEDED, 30)
     assert len(list(client.results(status.id))) == 30
+
+
+def test_a_late_submit_leaves_the_job_that_is_submitted_again_to_the_one_that_took_it_over(
+    client: Client, ledger: Ledger
+) -> None:
+    def interrupted() -> Iterator[str]:
+        yield from URIS[:40]
+        raise KeyboardInterrupt
+
+    def source() -> Iterator[str]:
+        for number, uri in enumerate(URIS):
+            if number == 50:
+                wait_until_written(client, 3)
+                with pytest.raises(KeyboardInterrupt):
+                    client.submit(interrupted(), resume_id=client.jobs()[0].id)
+            yield uri
+
+    with pytest.raises(JobStateError, match="was submitted again by another process meanwhile"):
+        client.submit(source())
+    (status,) = client.jobs()
+    assert status.state is JobState.PREPARING
+    job = client.submit(URIS[:40], resume_id=status.id)
+    work(ledger)
+    assert [result.uri for result in client.results(job.id)] == URIS[:40]
+
+
+def test_two_submits_of_one_job_at_once_never_mix_their_images(client: Client, ledger: Ledger, home: str) -> None:
+    def source() -> Iterator[str]:
+        for number, uri in enumerate(URIS):
+            if number == 50:  # what another submit had under way when this one began
+                open_home(home, ledger).write_once(client.jobs()[0].id, "manifest", 5, pack([b"other"]))
+            yield uri
+
+    with pytest.raises(JobStateError, match=r"too, with other images: stop one of the two\n") as caught:
+        client.submit(source())
+    (status,) = client.jobs()
+    assert status.state is JobState.PREPARING
+    (note,) = caught.value.__notes__
+    assert f"--resume-id {status.id}" in note
+    job = client.submit(URIS, resume_id=status.id)
+    work(ledger)
+    assert [result.uri for result in client.results(job.id)] == URIS
+
+
+def test_two_submits_of_one_job_that_read_the_same_source_are_one(client: Client, ledger: Ledger, home: str) -> None:
+    def source() -> Iterator[str]:
+        for number, uri in enumerate(URIS):
+            if number == 50:
+                lines = [Item(uri=uri).encode() for uri in URIS[80:96]]
+                open_home(home, ledger).write_once(client.jobs()[0].id, "manifest", 5, pack(lines))
+            yield uri
+
+    job = client.submit(source())
+    work(ledger)
+    assert [result.uri for result in client.results(job.id)] == URIS
+
+
+def wait_until_written(client: Client, chunks: int) -> None:
+    """Of the only job's manifest."""
+    (status,) = client.jobs()
+    home = open_home(status.home, client.ledger)
+    wait_until(lambda: len(home.chunks(status.id, "manifest")) == chunks)
 
 
 # Retry
@@ -327,7 +386,7 @@ def test_a_damaged_shard_stops_a_recovery_and_leaves_no_half_of_it(client: Clien
     job = client.submit(URIS)
     work(ledger)
     ledger.redis.flushall()
-    open_home(home, ledger).write(job.id, "results", 3, b"garbage")
+    (Path(home) / "jobs" / job.id / "results" / "00000003.jsonl.gz").write_bytes(b"garbage")
     with pytest.raises(HomeError, match="damaged"):
         client.recover(job.id)
     assert client.jobs() == []

@@ -7,7 +7,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -94,18 +94,12 @@ def test_a_shard_that_would_fill_the_memory_is_refused(monkeypatch: pytest.Monke
 
 def test_what_was_written_is_read(home: Home) -> None:
     data = os.urandom(100_000)
-    home.write(JOB, "manifest", 0, data)
-    home.write(JOB, "results", 0, b"")
-    home.write(JOB, "manifest", 99_999_999, b"last")
+    home.write_once(JOB, "manifest", 0, data)
+    home.write_once(JOB, "results", 0, b"")
+    home.write_once(JOB, "manifest", 99_999_999, b"last")
     assert home.read(JOB, "manifest", 0) == data
     assert home.read(JOB, "results", 0) == b""
     assert home.read(JOB, "manifest", 99_999_999) == b"last"
-
-
-def test_write_replaces_what_was_there(home: Home) -> None:
-    home.write(JOB, "manifest", 0, b"a longer first one")
-    home.write(JOB, "manifest", 0, b"second")
-    assert home.read(JOB, "manifest", 0) == b"second"
 
 
 def test_write_once_keeps_the_first_and_says_so(home: Home) -> None:
@@ -120,15 +114,15 @@ def test_chunks_are_listed_in_order_and_read_ahead_in_the_order_asked_for(home: 
     numbers = [*range(25), 1000, 99_999_999]
     for number in reversed(numbers):
         home.write_once(JOB, "results", number, pack([b"%d" % number, b"end"]))
-    home.write(JOB, "manifest", 77, b"")
-    home.write(OTHER_JOB, "results", 78, b"")
+    home.write_once(JOB, "manifest", 77, b"")
+    home.write_once(OTHER_JOB, "results", 78, b"")
     assert home.chunks(JOB, "results") == numbers
     asked = [1000, *range(24, -1, -1)]
     assert list(read_ahead(home, JOB, "results", asked)) == [(number, [b"%d" % number, b"end"]) for number in asked]
 
 
 def test_read_ahead_stops_at_a_shard_that_is_not_there(home: Home) -> None:
-    home.write(JOB, "manifest", 0, pack([b"0"]))
+    home.write_once(JOB, "manifest", 0, pack([b"0"]))
     shards = read_ahead(home, JOB, "manifest", [0, 1])
     assert next(shards) == (0, [b"0"])
     with pytest.raises(HomeError, match=r"^[^\n]+$"):
@@ -137,7 +131,7 @@ def test_read_ahead_stops_at_a_shard_that_is_not_there(home: Home) -> None:
 
 def test_a_deleted_job_leaves_nothing_and_others_stay(home: Home) -> None:
     for job_id in (JOB, OTHER_JOB):
-        home.write(job_id, "manifest", 0, b"m")
+        home.write_once(job_id, "manifest", 0, b"m")
         home.write_once(job_id, "results", 0, b"r")
         home.write_document(job_id, "job", b"{}")
     home.delete(JOB)
@@ -170,15 +164,14 @@ def test_of_many_that_write_once_at_the_same_time_one_does(home: Home) -> None:
 
 
 def test_jobs_and_chunks_do_not_mix(home: Home) -> None:
-    other = new_job_id()
-    for job, chunk in [(JOB, 0), (JOB, 1), (other, 0)]:
-        home.write(job, "results", chunk, f"{job} {chunk}".encode())
-    for job, chunk in [(JOB, 0), (JOB, 1), (other, 0)]:
+    for job, chunk in [(JOB, 0), (JOB, 1), (OTHER_JOB, 0)]:
+        home.write_once(job, "results", chunk, f"{job} {chunk}".encode())
+    for job, chunk in [(JOB, 0), (JOB, 1), (OTHER_JOB, 0)]:
         assert home.read(job, "results", chunk) == f"{job} {chunk}".encode()
 
 
 def test_reading_what_is_not_there_is_one_line(home: Home) -> None:
-    home.write(JOB, "manifest", 0, b"x")
+    home.write_once(JOB, "manifest", 0, b"x")
     for job, chunk in [(JOB, 1), (new_job_id(), 0)]:
         with pytest.raises(HomeError, match=r"^[^\n]+$") as caught:
             home.read(job, "manifest", chunk)
@@ -186,7 +179,7 @@ def test_reading_what_is_not_there_is_one_line(home: Home) -> None:
 
 
 def test_a_homes_url_opens_the_same_home(home: Home) -> None:
-    home.write(JOB, "manifest", 0, b"x")
+    home.write_once(JOB, "manifest", 0, b"x")
     # A job's worker knows the home by this URL alone; only that of Redis needs the ledger's connection.
     ledger = home._ledger if home.url == "redis" else Ledger(NOWHERE)  # type: ignore[attr-defined]  # noqa: SLF001
     assert open_home(home.url, ledger).read(JOB, "manifest", 0) == b"x"
@@ -216,18 +209,36 @@ def test_a_write_that_fails_leaves_no_file_behind(tmp_path: Path, nowhere: Ledge
     home = open_home(str(tmp_path), nowhere)
     home.write_once(JOB, "results", 0, b"first")
     home.write_once(JOB, "results", 0, b"second")
-    target = tmp_path / "jobs" / JOB / "results" / "00000001.jsonl.gz"
+    target = tmp_path / "jobs" / JOB / "job.json"
     target.mkdir()
     with pytest.raises(HomeError, match=rf"^cannot write {re.escape(str(target))}: Is a directory"):
-        home.write(JOB, "results", 1, b"x")
-    assert sorted(path.name for path in target.parent.iterdir()) == ["00000000.jsonl.gz", "00000001.jsonl.gz"]
+        home.write_document(JOB, "job", b"x")
+    left = {path.relative_to(target.parent).as_posix() for path in target.parent.rglob("*")}
+    assert left == {"job.json", "results", "results/00000000.jsonl.gz"}
+
+
+def test_a_job_that_is_still_written_to_is_deleted_all_the_same(tmp_path: Path, nowhere: Ledger) -> None:
+    home = open_home(str(tmp_path), nowhere)
+    for chunk in range(300):
+        home.write_once(JOB, "manifest", chunk, b"x")
+
+    def write(chunk: int) -> None:
+        with suppress(HomeError):  # its folder went while it wrote
+            home.write_once(JOB, "manifest", chunk, b"x")
+
+    with ThreadPoolExecutor(1) as pool:
+        writes = pool.map(write, range(300, 600))
+        home.delete(JOB)
+        list(writes)
+    home.delete(JOB)
+    assert not (tmp_path / "jobs" / JOB).exists()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, nowhere: Ledger) -> None:
     (tmp_path / "file").touch()
     home = open_home(str(tmp_path / "file"), nowhere)
     with pytest.raises(HomeError, match=r"^cannot write [^\n]+/file/jobs/[^\n]+: Not a directory: [^\n]*FIQA_HOME$"):
-        home.write(JOB, "manifest", 0, b"x")
+        home.write_once(JOB, "manifest", 0, b"x")
     with pytest.raises(HomeError, match=r"^cannot read [^\n]+: Not a directory$"):
         home.read(JOB, "manifest", 0)
 
@@ -266,7 +277,7 @@ def test_wrong_keys_are_one_line_that_says_which(
     monkeypatch.setenv(name, "WRONG")
     home = open_home(bucket.uri(""), nowhere)
     with pytest.raises(HomeError, match=rf"^cannot write s3://{bucket.name}/jobs/[^\n]+: {why}$"):
-        home.write(JOB, "manifest", 0, b"x")
+        home.write_once(JOB, "manifest", 0, b"x")
     with pytest.raises(HomeError, match=rf"^cannot read s3://{bucket.name}/jobs/[^\n]+: {why}$"):
         home.read(JOB, "manifest", 0)
 
@@ -279,7 +290,7 @@ def test_no_keys_at_all_is_one_line_that_says_what_to_set(
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(HomeError, match=r"no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID"):
-        open_home(bucket.uri(""), nowhere).write(JOB, "manifest", 0, b"x")
+        open_home(bucket.uri(""), nowhere).write_once(JOB, "manifest", 0, b"x")
 
 
 @pytest.mark.usefixtures("s3_env")
@@ -307,7 +318,7 @@ def test_wrong_settings_of_boto3_are_one_line(
 def test_an_s3_that_does_not_answer_is_one_line(nowhere: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(HomeError, match=r"^cannot write [^\n]+Could not connect[^\n]+127\.0\.0\.1:1[^\n]+$"):
-        open_home("s3://bucket", nowhere).write(JOB, "manifest", 0, b"x")
+        open_home("s3://bucket", nowhere).write_once(JOB, "manifest", 0, b"x")
 
 
 # Homes that are none

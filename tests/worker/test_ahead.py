@@ -6,8 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from fiqa_worker.ahead import ahead
-
-WAIT_S = 20
+from tests.waiting import WAIT_S
 
 
 def test_results_come_in_order_however_long_each_takes() -> None:

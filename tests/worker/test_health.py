@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,14 +15,7 @@ from fiqa_producer.ledger import Ledger
 from fiqa_worker import health
 from fiqa_worker.health import Health, note_loaded
 from tests.servers import start_redis
-
-WAIT_S = 20
-
-
-@pytest.fixture
-def ledger(redis_url: str) -> Iterator[Ledger]:
-    with closing(Ledger(redis_url)) as ledger:
-        yield ledger
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -128,10 +120,3 @@ def tick_until(watched: Health, condition: Callable[[], object]) -> None:
         return condition()
 
     wait_until(ticked)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

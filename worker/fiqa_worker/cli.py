@@ -114,6 +114,9 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
 
     SOURCE: as for `fiqa submit`. Exit status 0 if the job succeeded and at most half of its images failed, else 1.
     """
+    with _needs("local"):
+        import fiqa_worker.local  # noqa: F401  where it is missing, that is said before all else
+
     form = Format.of(output)
     if resume and (output is None or form is not Format.JSONL):
         raise SettingsError("--resume needs a .jsonl file to go on with: name it with -o")

@@ -1,0 +1,59 @@
+"""Jobs and chunks of a ledger, in few words, for its tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from fiqa_producer.contract import JobSpec, Priority
+from fiqa_producer.ledger import Claim, Counts, Ledger, new_job_id
+from fiqa_producer.scripts import (
+    LEASES,
+    Completion,
+)
+
+
+def create(
+    ledger: Ledger,
+    *,
+    name: str | None = None,
+    priority: Priority = Priority.NORMAL,
+    home: str = "redis",
+    **options: Any,
+) -> tuple[str, int]:
+    """A job that is `preparing`: its id, and what `open` wants of it."""
+    job_id = new_job_id()
+    spec = JobSpec(id=job_id, name=name, priority=priority, created=ledger.now(), **options)
+    return job_id, ledger.create(spec, home=home)
+
+
+def opened(ledger: Ledger, chunks: int = 1, images: int | None = None, priority: Priority = Priority.NORMAL) -> str:
+    """A running job; of ten images a chunk."""
+    job_id, entry = create(ledger, priority=priority)
+    ledger.open(job_id, entry, chunks=chunks, images=10 * chunks if images is None else images)
+    return job_id
+
+
+def claimed(ledger: Ledger) -> Claim:
+    claim = ledger.claim()
+    assert claim is not None
+    return claim
+
+
+def scored(images: int = 10) -> Counts:
+    return Counts(scored=images, no_face=0, faces=images, failed={}, models={"d/q": images})
+
+
+def complete(ledger: Ledger, claim: Claim, counts: Counts | None = None) -> Completion:
+    return ledger.complete(claim.job_id, claim.chunk, counts or scored())
+
+
+def expire_leases(ledger: Ledger) -> None:
+    """As if the time of every lease had passed."""
+    for member in ledger.redis.zrange(LEASES, 0, -1):
+        ledger.redis.zadd(LEASES, {member: 1})
+
+
+def turns(ledger: Ledger, number: int) -> Counter[str]:
+    """Which jobs the next so many claims serve."""
+    return Counter(claimed(ledger).job_id for _ in range(number))

@@ -1,0 +1,122 @@
+"""A Redis that is full, away, slow, refuses or forgets: one line, and nothing lost."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+
+from fiqa_producer.contract import JobState
+from fiqa_producer.errors import RedisUnavailableError, SettingsError
+from fiqa_producer.ledger import Ledger
+from fiqa_producer.scripts import (
+    Completion,
+)
+from tests.producer.ledger_jobs import claimed, complete, create, expire_leases, opened
+
+# A Redis that does not answer or refuses
+
+
+@contextmanager
+def config(ledger: Ledger, name: str, value: str) -> Iterator[None]:
+    before = ledger.redis.config_get(name)[name]
+    ledger.redis.config_set(name, value)
+    try:
+        yield
+    finally:
+        ledger.redis.config_set(name, before)
+
+
+def test_a_full_redis_is_one_line_and_loses_no_chunk(ledger: Ledger) -> None:
+    job_id = opened(ledger, chunks=2)
+    claim = claimed(ledger)
+    expire_leases(ledger)
+    refused = r"^Redis at redis://[^\n]+ is full: [^\n]+$"
+    with config(ledger, "maxmemory", "1"):
+        with pytest.raises(RedisUnavailableError, match=refused):
+            create(ledger)
+        with pytest.raises(RedisUnavailableError, match=refused):
+            complete(ledger, claim)
+        for _ in range(3):
+            # It may hand chunks out or refuse; what is half done in between would be lost.
+            with suppress(RedisUnavailableError):
+                ledger.claim()
+    expire_leases(ledger)
+    while again := ledger.claim():
+        complete(ledger, again)
+    status = ledger.status(job_id)
+    assert (status.state, status.scored) == (JobState.SUCCEEDED, 20)
+
+
+def failure(url: str) -> str:
+    """What is said of a Redis that cannot be used."""
+    with closing(Ledger(url)) as ledger, pytest.raises(RedisUnavailableError, match=r"^[^\n]+$") as caught:
+        ledger.ping()
+    return str(caught.value)
+
+
+def test_a_redis_that_is_not_there_is_one_line_without_the_password() -> None:
+    text = failure("redis://me:se%40cret@127.0.0.1:1/2?socket_timeout=3")
+    assert text.startswith("cannot reach Redis at redis://127.0.0.1:1/2 (")
+    assert text.endswith("): start it, or set FIQA_REDIS_URL")
+
+
+def test_a_socket_that_is_not_there_is_one_line_without_the_password() -> None:
+    text = failure("unix:///nowhere/redis.sock?db=1&password=se%40cret")
+    assert text.startswith("cannot reach Redis at unix:///nowhere/redis.sock (")
+
+
+def test_a_wrong_password_is_one_line_without_it(ledger: Ledger, redis_url: str) -> None:
+    ledger.redis.execute_command("ACL", "SETUSER", "guarded", "on", ">right", "~*", "+@all")
+    host = redis_url.removeprefix("redis://")
+    try:
+        with closing(Ledger(f"redis://guarded:right@{host}")) as right:
+            right.ping()
+        text = failure(f"redis://guarded:wrong@{host}")
+    finally:
+        ledger.redis.execute_command("ACL", "DELUSER", "guarded")
+    assert text == f"Redis at {redis_url} refuses the login: check user and password in FIQA_REDIS_URL"
+
+
+def test_a_redis_that_does_not_answer_in_time_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fiqa_producer.ledger.ExponentialBackoff", lambda **_: NoBackoff())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        assert failure(f"{url}?socket_timeout=0.05") == f"Redis at {url} does not answer in time: try again"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost:port/0",
+        "redis://localhost:99999/0",
+        "redis://localhost/zero",
+        "redis://me:se/cret@localhost/0",
+        "redis://[half/0",
+        "redis://localhost/0?unknown=1",
+        "redis://localhost/0?socket_timeout=secret",
+    ],
+)
+def test_a_url_that_is_none_is_one_line_without_it(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^FIQA_REDIS_URL: not a Redis URL: redis://user:password@host[^\n]+$"):
+        Ledger(url)
+
+
+def test_the_scripts_survive_a_redis_that_forgot_them(ledger: Ledger) -> None:
+    job_id = opened(ledger)
+    ledger.redis.script_flush()
+    claim = claimed(ledger)
+    ledger.redis.script_flush()
+    assert complete(ledger, claim) is Completion.JOB_IS_FINISHED
+    assert ledger.status(job_id).state is JobState.SUCCEEDED
+
+
+def test_connections_that_were_cut_are_made_anew(ledger: Ledger, redis_url: str) -> None:
+    job_id = opened(ledger)
+    with closing(redis.Redis.from_url(redis_url)) as admin:
+        admin.client_kill_filter(_type="normal", skipme=True)
+    assert claimed(ledger).job_id == job_id
