@@ -367,10 +367,10 @@ def test_a_job_tells_whether_any_worker_runs_and_how_long_it_takes_only_if_one_d
 
 def test_one_at_a_time_reconciles(ledger: Ledger, redis_url: str) -> None:
     with closing(Ledger(redis_url)) as other:
-        assert ledger.try_reconciler_lock(seconds=1)
+        assert ledger.try_reconciler_lock(seconds=60)
         assert not other.try_reconciler_lock(seconds=60)
-        time.sleep(1.1)
-        assert other.try_reconciler_lock(seconds=60)
+        ledger.redis.pexpire(RECONCILER_LOCK, 1)
+        wait_until(lambda: other.try_reconciler_lock(seconds=60))
         assert not ledger.try_reconciler_lock(seconds=60)
 
 
