@@ -79,7 +79,8 @@ def times() -> dict[int, tuple[float, float]]:
 def idle(before: dict[int, tuple[float, float]], after: dict[int, tuple[float, float]]) -> dict[int, float]:
     """The share of the time between two answers of `times` in which each core did nothing."""
     return {
-        core: (after[core][0] - before[core][0]) / max(after[core][1] - before[core][1], 1e-9)
+        # Within 0 and 1: iowait may go back, and floats are not exact.
+        core: min(1.0, max(0.0, (after[core][0] - before[core][0]) / max(after[core][1] - before[core][1], 1e-9)))
         for core in sorted(before.keys() & after.keys())
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -25,16 +24,15 @@ def wait_for_log(worker: Worker, text: str) -> None:
 def test_a_paused_job_finishes_what_is_under_way_and_goes_on_when_asked(
     client: Client, photos: Path, start_worker: StartWorker
 ) -> None:
-    uris = [(photos / "large-0.jpg").as_uri() for _ in range(64)]
+    uris = [(photos / "large-0.jpg").as_uri() for _ in range(160)]
     start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     job = client.submit(uris, chunk_size=16)
     wait_for_lease(client)
     client.pause(job.id)
-    while client.ledger.redis.zcard(LEASES):
-        time.sleep(0.05)
+    wait_until(lambda: not client.ledger.redis.zcard(LEASES))
     paused = client.status(job.id)
     assert (paused.state, paused.images_done) == (JobState.PAUSED, 16 * paused.chunks_done)
-    assert 1 <= paused.chunks_done < 4
+    assert 1 <= paused.chunks_done < 10
     other = client.submit(uris[:1])  # the worker is free, and takes nothing of the paused job
     client.wait(other.id, WAIT_S)
     assert client.status(job.id).chunks_done == paused.chunks_done
@@ -71,7 +69,8 @@ def test_a_job_whose_images_are_mostly_missing_is_stopped_and_can_be_retried(
         missing = status.failed
 
         portrait = (photos / "original-0.jpg").read_bytes()
-        found = {bucket.put(f"{number}.jpg", portrait) for number in range(20)}
+        # Spread out: any chunk may have been cut off when the job was stopped.
+        found = {bucket.put(f"{number}.jpg", portrait) for number in range(0, 3000, 150)}
         again = client.retry(job.id, all_failed=True)
         assert client.status(again.id).images >= missing
         client.wait(again.id, WAIT_S)
@@ -154,8 +153,8 @@ def test_a_finished_job_can_be_read_with_other_tools(
 def test_a_job_deleted_while_its_chunk_is_stored_does_not_come_back(
     client: Client, photos: Path, tmp_path: Path, start_worker: StartWorker
 ) -> None:
-    uris = [(photos / "original-0.jpg").as_uri()] * 40
-    job = client.submit(uris, chunk_size=40)
+    uris = [(photos / "large-0.jpg").as_uri()] * 400
+    job = client.submit(uris, chunk_size=400)
     worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     wait_for_lease(client)
     client.cancel(job.id)

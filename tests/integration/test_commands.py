@@ -140,7 +140,8 @@ def test_a_run_that_is_ended_leaves_nothing_behind_and_goes_on_where_it_was(
     failed = ImageResult.decode(output.read_bytes().splitlines()[0]).model_copy(
         update={"status": Status.FAILED, "faces": (), "error": ImageError(code=ErrorCode.FETCH_FAILED, message="")}
     )
-    output.write_bytes(output.read_bytes() + failed.encode() + b"\n")
+    # In front: where the run was killed in the midst of a line, that one stays the last.
+    output.write_bytes(failed.encode() + b"\n" + output.read_bytes())
     resumed = fiqa("run", listed, "-o", output, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     results = [ImageResult.decode(line) for line in output.read_bytes().splitlines()]

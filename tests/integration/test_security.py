@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from fiqa_producer.contract import QUEUE
 from tests.conftest import Bucket
 from tests.integration import planted
 from tests.integration.conftest import BUILTIN, StartWorker
-from tests.servers import RedisServer, S3Server, start_redis
+from tests.servers import RedisServer, S3Server, free_ports, start_redis
 from tests.waiting import WAIT_S, wait_until
 
 PASSWORD = "p@ss/w%rd-5f1c"  # noqa: S105  a test's own
@@ -64,9 +63,7 @@ def secure(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) 
     make_certificate(folder / "other-ca.pem")
     for name in ("server", "client"):
         make_certificate(folder / f"{name}.pem", authority)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_ports(2)
     settings = {
         "tls-port": str(port),
         "tls-cert-file": str(folder / "server.pem"),
@@ -74,7 +71,7 @@ def secure(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) 
         "tls-ca-cert-file": str(folder / "ca.pem"),
         "tls-auth-clients": "yes",
     }
-    with start_redis(folder, settings) as server:
+    with start_redis(folder, settings, port + 1) as server:
         admin: Any = redis.Redis.from_url(server.url)
         admin.execute_command("ACL", "SETUSER", "fiqa", f">{PASSWORD}", *ACL)
         yield Secure(port, folder, admin)
@@ -137,7 +134,7 @@ def test_a_jobs_whole_life_goes_over_tls_as_a_user_with_few_rights(
         assert len(list(client.results(job.id))) == len(uris)
         again = client.retry(job.id, all_failed=True)
         assert client.wait(again.id, WAIT_S).state is JobState.SUCCEEDED
-        stopped = client.submit(uris * 20)
+        stopped = client.submit(uris * 200)
         client.pause(stopped.id)
         client.resume(stopped.id)
         client.cancel(stopped.id)

@@ -20,7 +20,7 @@ from fiqa_producer.errors import (
     UnknownJobError,
 )
 from fiqa_producer.home import open_home, pack
-from fiqa_producer.ledger import Counts, Ledger, new_job_id
+from fiqa_producer.ledger import Control, Counts, Ledger, new_job_id
 from fiqa_producer.summary import write_summaries
 from tests.producer.faceless import failed, no_face, work
 from tests.waiting import wait_until
@@ -317,6 +317,19 @@ def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledg
     assert open_home(home, ledger).read_document(other.id, "summary") is not None
     ledger.redis.hset(f"fiqa:job:{job.id}", "home", home)
     assert write_summaries(ledger) == 1
+
+
+@pytest.mark.parametrize("home", ["folder", "s3"], indirect=True)
+def test_a_summary_that_comes_after_its_job_was_deleted_does_not_stay(
+    client: Client, ledger: Ledger, home: str
+) -> None:
+    job = client.submit(URIS)
+    client.cancel(job.id)
+    open_home(home, ledger).delete(job.id)  # the first half of `delete`, and before the second the reconciler comes
+    write_summaries(ledger)
+    ledger.control(job.id, Control.DELETE)
+    assert open_home(home, ledger).read_document(job.id, "summary") is None
+    assert client.recoverable() == []
 
 
 # Recover

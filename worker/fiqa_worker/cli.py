@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -78,6 +79,7 @@ def worker(concurrency: int | None) -> int:
     """Run a worker in the foreground, on FIQA_REDIS_URL."""
     settings = WorkerSettings.load()
     with _needs("cpu"):
+        from fiqa_worker.drain import SIGNALS
         from fiqa_worker.pipeline import Pipeline
         from fiqa_worker.tasks import app
 
@@ -101,6 +103,8 @@ def worker(concurrency: int | None) -> int:
         quiet=True,
     )
     running.start()
+    for number in SIGNALS:  # one that comes while the interpreter ends must not change its status
+        signal.signal(number, signal.SIG_IGN)
     return int(running.exitcode or 0)
 
 

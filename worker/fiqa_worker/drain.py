@@ -25,7 +25,7 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 # From the end of a child's task to its exit: the main process takes note of the task, and closes the pool.
 _CHILD_LINGERS_S: Final = 2.0
 # From the time when the last child has ended to the end of the main process: tickets go back to the queue.
-_MAIN_LINGERS_S: Final = 3.0
+_MAIN_LINGERS_S: Final = 5.0
 
 
 class MainDrain:
