@@ -50,7 +50,7 @@ class Completion(StrEnum):
 
 
 # Shared by the scripts below. `vt` is how many images of a job were handed out, on a scale common to all jobs: the due
-# job with the lowest is served next, and a new job starts at the lowest there is.
+# job with the lowest is served next. That is start-time fair queueing (Goyal, Vin, Cheng 1997).
 SHARED: Final = f"""
 local JOBS, DUE, LEASES, ENDED = '{JOBS}', '{DUE}', '{LEASES}', '{ENDED}'
 local RANK_SPAN = 1e12
@@ -60,13 +60,16 @@ local function field(job, name) return tonumber(redis.call('HGET', key(job), nam
 local function unclaimed(job)
   return field(job, 'chunks') - field(job, 'next') + redis.call('ZCARD', key(job, 'returned'))
 end
+local function chunk_images(job) return math.ceil(field(job, 'images') / field(job, 'chunks')) end
 local function make_due(job)
   if redis.call('HGET', key(job), 'state') ~= 'running' or unclaimed(job) == 0 then return end
   if redis.call('ZSCORE', DUE, job) then return end
   local floor = field(job, 'rank') * RANK_SPAN
   local first = redis.call('ZRANGEBYSCORE', DUE, floor, '(' .. (floor + RANK_SPAN), 'WITHSCORES', 'LIMIT', 0, 1)
-  -- Whoever joins, or comes back with a chunk that was given back, has the same place as who was served least.
   local vt = first[2] and tonumber(first[2]) - floor or field(job, 'vt')
+  -- Whoever joins, or comes back with a chunk that was given back, has the place that who was served least had before
+  -- its last chunk, which is under way: else a small job would wait for one more chunk of a large one.
+  if first[1] and field(first[1], 'vt') == vt then vt = math.max(0, vt - chunk_images(first[1])) end
   redis.call('ZADD', DUE, floor + vt, job)
 end
 local function is_open(job)
@@ -187,7 +190,7 @@ while true do
   if not chunk then
     redis.call('ZREM', DUE, job)
   else
-    local vt = tonumber(redis.call('ZSCORE', DUE, job)) + math.ceil(field(job, 'images') / chunks)
+    local vt = tonumber(redis.call('ZSCORE', DUE, job)) + chunk_images(job)
     redis.call('HSET', key(job), 'vt', string.format('%.0f', vt % RANK_SPAN))
     if unclaimed(job) > 0 then redis.call('ZADD', DUE, vt, job) else redis.call('ZREM', DUE, job) end
     if redis.call('GETBIT', key(job, 'done'), chunk) == 0 then

@@ -65,14 +65,23 @@ def test_a_small_job_gets_its_turn_at_once_while_a_large_one_runs(ledger: Ledger
     large = opened(ledger, chunks=40_000, images=10_000_000)
     assert turns(ledger, 20) == {large: 20}
     small = opened(ledger, chunks=7, images=100)
-    assert turns(ledger, 9)[small] == 7
+    assert turns(ledger, 7) == {small: 7}
 
 
 def test_a_new_job_has_no_claim_to_what_others_got_before_it(ledger: Ledger) -> None:
     old = opened(ledger, chunks=100)
     assert turns(ledger, 50) == {old: 50}
     new = opened(ledger, chunks=100)
+    # The old one's last chunk is under way: that one is made good for.
+    assert turns(ledger, 1) == {new: 1}
     assert turns(ledger, 20) == {old: 10, new: 10}
+
+
+def test_new_jobs_that_wait_have_one_place_and_the_older_goes_first(ledger: Ledger) -> None:
+    old = opened(ledger, chunks=100)
+    assert turns(ledger, 50) == {old: 50}
+    waiting = sorted(opened(ledger, chunks=2) for _ in range(5))
+    assert [claimed(ledger).job_id for _ in range(5)] == waiting
 
 
 def test_a_job_that_gets_a_chunk_back_has_no_claim_to_what_it_missed(ledger: Ledger) -> None:
