@@ -10,7 +10,16 @@ from typing import Final
 
 from fiqa_producer import Client, ErrorCode, ImageResult, JobState, JobStatus, Status
 from fiqa_producer.contract import QUEUE
-from fiqa_producer.scripts import ENDED, LEASES, RECONCILER_LOCK, UNACKED, UNACKED_MUTEX, WORKERS_RUN, job_key
+from fiqa_producer.scripts import (
+    ENDED,
+    LEASES,
+    RECONCILER_LOCK,
+    UNACKED,
+    UNACKED_INDEX,
+    UNACKED_MUTEX,
+    WORKERS_RUN,
+    job_key,
+)
 from tests.faults.system import BROKEN, WORKERS, StuckError, System, wait_until
 
 _DUE_CODES: Final = {**BROKEN, "kills": "worker_crashed", "hangs": "time_limit"}
@@ -117,6 +126,7 @@ def _check_rest(system: System, found: Audit) -> None:
             counts = {
                 "tickets": server.llen(QUEUE),
                 "tickets held": server.hlen(UNACKED),
+                "tickets held, by time": server.zcard(UNACKED_INDEX),
                 "leases": server.zcard(LEASES),
                 "jobs without a summary": server.scard(ENDED),
                 "orphans": len(system.running_orphans()),

@@ -23,7 +23,7 @@ Details: TypeAlias = dict[str, Any]
 
 _LONGER_THAN_A_LEASE_S: Final = LEASE_S + 2
 _HOUR_S: Final = 3600
-_PATIENCE_S: Final = 30.0
+_PATIENCE_S: Final = 90.0
 _NOT_REDIS: Final = frozenset({"s3", "folder"})
 _ANY_HOME: Final = frozenset({"redis", "s3", "folder"})
 _FETCH_CODES: Final = frozenset({ErrorCode.FETCH_FAILED, ErrorCode.FETCH_TIMEOUT})
@@ -69,8 +69,14 @@ class Injury:
 
 def _kill_child(scene: Scene) -> Details:
     worker = scene.worker
-    wait_until("the worker has a pool", worker.pool, _PATIENCE_S)
-    pid = scene.random.choice(worker.pool())
+    found: list[list[int]] = [[]]
+
+    def has_pool() -> list[int]:
+        found[0] = worker.pool()
+        return found[0]
+
+    wait_until("the worker has a pool", has_pool, _PATIENCE_S)
+    pid = scene.random.choice(found[0])
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     return {"pid": pid}
@@ -219,8 +225,10 @@ def _hold_tickets(scene: Scene) -> Details:
     with closing(scene.system.server) as server:
         while ticket := server.rpop(QUEUE):
             tag = str(uuid4())
-            server.hset(UNACKED, tag, json.dumps([json.loads(ticket), "", QUEUE]))
-            server.zadd(UNACKED_INDEX, {tag: time.time()})
+            with server.pipeline() as both:  # as kombu does it
+                both.hset(UNACKED, tag, json.dumps([json.loads(ticket), "", QUEUE]))
+                both.zadd(UNACKED_INDEX, {tag: time.time()})
+                both.execute()
             held += 1
     return {"tickets": held}
 

@@ -66,7 +66,8 @@ class BreakableRedis:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        settings = f"--port {self._port} --bind 127.0.0.1 --appendonly yes --appendfsync everysec"
+        # With everysec a write may wait 2 s for an fsync on a busy disk, and a kill then forgets a job just submitted.
+        settings = f"--port {self._port} --bind 127.0.0.1 --appendonly yes --appendfsync no"
         with (self._folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
                 ["redis-server", *settings.split(), "--save", "", "--dir", self._folder],
@@ -78,6 +79,8 @@ class BreakableRedis:
             )
         with closing(redis.Redis(port=self._port)) as client:
             wait_until("Redis answers", lambda: _answers(client), START_S)
+        if self._process.poll() is not None:
+            raise StuckError(f"redis-server ended: is port {self._port} taken? {self._folder / 'redis.log'}")
 
     def kill(self) -> None:
         assert self._process
@@ -118,7 +121,7 @@ class Worker:
     def pool(self) -> list[int]:
         """The processes that score."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, ProcessLookupError):
             return [int(pid) for pid in path.read_text().split() if b"spawn_main" in command_line(int(pid))]
         return []
 
@@ -218,6 +221,7 @@ class System:
                     "FIQA_QUALITY_MODEL": "builtin_quality",
                     "FIQA_ALLOWED_SOURCES": f"s3://{BUCKET}/",
                     "FIQA_HEALTH_DIR": str(health_dir),
+                    "FIQA_DRAIN_S": "60",  # it is not how long that is asked for here
                     "FIQA_IMAGE_TIME_LIMIT_S": str(IMAGE_TIME_LIMIT_S),
                 },
                 cwd=ROOT,

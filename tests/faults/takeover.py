@@ -13,8 +13,8 @@ from tests.faults.audit import Audit, audit
 from tests.faults.system import S3_DELAY_S, System, wait_until
 
 _IMAGES: Final = 1200
-_SLOW_S: Final = 0.2  # a request: the chunk lasts for half a minute
-_WAIT_S: Final = 90.0
+_SLOW_S: Final = 2.0  # a request, 16 at once: the chunk lasts for longer than any worker may take to start
+_WAIT_S: Final = 150.0
 
 
 def measure_takeover(system: System, number: signal.Signals) -> tuple[float, Audit]:

@@ -92,6 +92,7 @@ def _wait_for_moment(client: Client, job_id: str, random: Random, *, left: int) 
 
 def _explained(injuries: Sequence[Injury]) -> set[ErrorCode]:
     codes = {code for injury in injuries for code in injury.may_end_as}
-    if sum(injury.kills for injury in injuries) >= _KILLS_THAT_BLAME:
+    # Poison takes two of the deliveries by itself.
+    if sum(2 if injury.poison else 1 for injury in injuries if injury.kills) >= _KILLS_THAT_BLAME:
         codes.add(ErrorCode.WORKER_CRASHED)
     return codes

@@ -18,7 +18,7 @@ from fiqa_worker.photos import make_photos
 
 BUILTIN: Final = {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
 ROOT: Final = Path(__file__).parents[2]
-STOP_S: Final = 30
+STOP_S: Final = 60
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def start_worker(redis_url: str, tmp_path: Path) -> Iterator[StartWorker]:
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, "worker", "--concurrency", str(concurrency)],
-                env={**os.environ, **BUILTIN, "FIQA_REDIS_URL": redis_url, **environment},
+                env={**os.environ, **BUILTIN, "FIQA_REDIS_URL": redis_url, "FIQA_DRAIN_S": "30", **environment},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=file,

@@ -99,7 +99,8 @@ class ChildDrain(threading.Thread):
                 _log.warning("still busy after %g s: this process ends without waiting", self._limit_s)
                 os._exit(0)
             time.sleep(0.05)
-        time.sleep(_CHILD_LINGERS_S)
+        # Longer while there is time: a main process that was held up takes the end for a loss and starts another.
+        time.sleep(max(_CHILD_LINGERS_S, min(3 * _CHILD_LINGERS_S, deadline - time.monotonic())))
         os._exit(0)
 
     def _try(self, give_back: Callable[[], None]) -> None:
