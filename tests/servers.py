@@ -173,6 +173,10 @@ def _process(command: Sequence[str], port: int) -> Iterator[None]:
                     log.seek(0)
                     raise RuntimeError(f"{command[0]} did not start:\n{log.read()}")
                 time.sleep(0.02)
+            time.sleep(0.1)
+            if process.poll() is not None:  # what listens there is another's
+                log.seek(0)
+                raise RuntimeError(f"{command[0]} did not start:\n{log.read()}")
             yield
         finally:
             process.kill()

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import IO, Final, NoReturn
 
 import click
 from rich.console import Console
@@ -284,9 +284,16 @@ def write_results(
     form: Format = Format.JSONL,
     selection: Selection = Selection(),  # noqa: B008  it is frozen
     *,
-    append: bool = False,
+    file: IO[bytes] | None = None,
 ) -> int:
     """Write results to a file, or to standard output, as they come; returns of how many images.
+
+    Args:
+        output: the file's name; None: standard output.
+        shards: JSON lines of results, a shard at a time.
+        form: what to write.
+        selection: what of the results.
+        file: that of the name, if it is open already.
 
     Raises:
         SettingsError: the file cannot be written, or Parquet is wanted on standard output or without pyarrow.
@@ -296,8 +303,12 @@ def write_results(
         if output is None:
             raise SettingsError("Parquet is not written to standard output: name a file with -o")
     try:
-        with output.open("ab" if append else "wb") if output else nullcontext(sys.stdout.buffer) as file:
-            return write(shards, file, form, selection)
+        with ExitStack() as stack:
+            if file is None:
+                file = stack.enter_context(output.open("wb")) if output else sys.stdout.buffer
+            written = write(shards, file, form, selection)
+            file.flush()
+            return written
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -330,7 +341,13 @@ def _follow_as_json(client: Client, job_id: str) -> int:
     return exit_status(found)
 
 
-def exit_status(status: JobStatus) -> int:
-    """0: the job succeeded, and no larger share of its images failed than it was submitted with; 1: it did not."""
-    is_well = status.state is JobState.SUCCEEDED and status.failed / max(status.images, 1) <= status.max_failed
-    return 0 if is_well else FAILED
+def exit_status(status: JobStatus, *, images: int = 0, failed: int = 0) -> int:
+    """0: the job succeeded, and no larger share of its images failed than it was submitted with; 1: it did not.
+
+    Args:
+        status: of the job.
+        images: that were done before it, and count as well.
+        failed: how many of those failed.
+    """
+    share = (status.failed + failed) / max(status.images + images, 1)
+    return 0 if status.state is JobState.SUCCEEDED and share <= status.max_failed else FAILED

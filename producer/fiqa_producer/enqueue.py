@@ -71,11 +71,14 @@ def enqueue(
         names = ", ".join(IMAGE_SUFFIXES)
         raise SourceError(f"the source holds no images: of a folder or prefix, names ending in {names} count")
     if resume:
-        _clear(spec.id, ledger=ledger, home=home)
-    entry = ledger.create(spec, home=home.url)
+        _check_can_be_submitted_again(spec.id, ledger=ledger, home=home)
+    entry = ledger.create(spec, home=home.url, anew=resume)
     images = written = 0
     try:
-        for size in _write_behind(home, spec.id, chain([first], chunks)):
+        if resume:
+            home.delete(spec.id)
+        write = _writer(spec.id, entry, ledger=ledger, home=home)
+        for size in _write_behind(write, chain([first], chunks)):
             written += 1
             images += size
             if progress:
@@ -90,29 +93,32 @@ def enqueue(
         )
         raise
     except Exception as error:  # whatever a source may raise
-        try:
-            _take_out(spec.id, entry, ledger=ledger, home=home, is_written=images > 0)
-        except FiqaError:
-            error.add_note(f"what was written of job {spec.id} is still there: `fiqa delete {spec.id}`")
+        _take_out(error, spec.id, entry, ledger=ledger, home=home, is_written=images > 0)
         raise
     with suppress(RedisUnavailableError):  # the job is open all the same: the workers' reconciler tops tickets up
         publish_tickets(app, ledger)
     return Job(spec.id, spec.name, images, written)
 
 
-def _write_behind(home: Home, job_id: str, chunks: Iterable[list[Item]]) -> Iterator[int]:
-    """Write a manifest, a few chunks at a time while the source is read on; yields the size of each that is written.
-
-    One PUT after the other would take an hour for a hundred million images.
-    """
+def _writer(job_id: str, entry: int, *, ledger: Ledger, home: Home) -> Callable[[int, list[bytes]], int]:
+    """Stores a chunk of a manifest, and returns its size."""
 
     def write(number: int, lines: list[bytes]) -> int:
         data = pack(lines)
         # The same is there where the answer to a first try was lost, and where another submit reads the same source.
         if not home.write_once(job_id, "manifest", number, data) and home.read(job_id, "manifest", number) != data:
-            raise _ContestedError(f"another process submits job {job_id} too, with other images: stop one of the two")
+            ledger.check_entry(job_id, entry)
+            raise _ContestedError(f"another process submits job {job_id} too, with other images: stop that one")
         return len(lines)
 
+    return write
+
+
+def _write_behind(write: Callable[[int, list[bytes]], int], chunks: Iterable[list[Item]]) -> Iterator[int]:
+    """Write a manifest, a few chunks at a time while the source is read on; yields what each `write` returns.
+
+    One PUT after the other would take an hour for a hundred million images.
+    """
     pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="write")
     waiting: deque[Future[int]] = deque()
     try:
@@ -127,16 +133,18 @@ def _write_behind(home: Home, job_id: str, chunks: Iterable[list[Item]]) -> Iter
 
 
 def drop(job_id: str, *, ledger: Ledger, home: Home) -> None:
-    """Delete a finished job: its files first, so that it is listed until nothing of it is left.
+    """Delete a finished job, or one left `preparing`: its files first, so that it is listed until nothing is left.
 
     Raises:
         UnknownJobError: no such job.
-        JobStateError: it is not finished.
+        JobStateError: it runs or is paused.
     """
+    ledger.abandon(job_id)  # who still submits it would open what has holes
     state = ledger.status(job_id).state
     if state not in {JobState.RUNNING, JobState.PAUSED}:
         home.delete(job_id)
-    ledger.control(job_id, Control.DELETE)
+    with suppress(UnknownJobError):  # who submitted it has done the same
+        ledger.control(job_id, Control.DELETE)
 
 
 def _open(job_id: str, entry: int, *, ledger: Ledger, chunks: int, images: int) -> None:
@@ -149,33 +157,36 @@ def _open(job_id: str, entry: int, *, ledger: Ledger, chunks: int, images: int) 
             raise
 
 
-def _take_out(job_id: str, entry: int, *, ledger: Ledger, home: Home, is_written: bool) -> None:
-    """Leave nothing of a job that did not come about; one that was entered anew, or runs after all, stays."""
+def _take_out(error: Exception, job_id: str, entry: int, *, ledger: Ledger, home: Home, is_written: bool) -> None:
+    """Leave nothing of a job that did not come about because of the error.
+
+    Raises:
+        JobStateError: it runs after all, or another process has taken it over: it stays.
+    """
     try:
-        ledger.check_entry(job_id, entry)
-        if ledger.status(job_id).state not in {JobState.PREPARING, JobState.CANCELLED}:
-            return
-    except JobStateError:
-        return
-    except UnknownJobError:
-        pass  # deleted meanwhile
-    try:
-        home.delete(job_id)
-    except HomeError:
-        if is_written:  # else it is the home that never took anything
-            raise
-    with suppress(UnknownJobError):
-        ledger.control(job_id, Control.DELETE)
+        with suppress(UnknownJobError):  # deleted meanwhile; what was written after that is still to go
+            if not ledger.abandon(job_id, entry):
+                ledger.check_entry(job_id, entry)  # raises: it runs
+        try:
+            home.delete(job_id)
+        except HomeError:
+            if is_written:  # else it is the home that never took anything
+                raise
+        with suppress(UnknownJobError):
+            ledger.control(job_id, Control.DELETE)
+    except JobStateError as taken_over:
+        raise taken_over from error
+    except FiqaError:
+        error.add_note(f"what was written of job {job_id} is still there: `fiqa delete {job_id}`")
 
 
-def _clear(job_id: str, *, ledger: Ledger, home: Home) -> None:
+def _check_can_be_submitted_again(job_id: str, *, ledger: Ledger, home: Home) -> None:
     status = ledger.status(job_id)
     if status.state is not JobState.PREPARING:
         raise JobStateError(f"job {job_id} is {status.state}: only one that is `preparing` can be submitted again")
     if status.home != home.url:
         raise JobStateError(f"the home of job {job_id} is {status.home}: set FIQA_HOME to that")
     refuse_results(job_id, home)
-    drop(job_id, ledger=ledger, home=home)
 
 
 def refuse_results(job_id: str, home: Home) -> None:

@@ -2,7 +2,7 @@
 
 A job has one gzipped JSONL of items and one of results a chunk, and, outside of Redis, two documents: job.json, from
 which its ledger can be rebuilt, and summary.json at the end. A shard is written once: who comes second finds the first
-one's and leaves it, so a worker or a client that was late changes nothing.
+one's and leaves it, so a worker that was late changes nothing, and two submits never mix.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ _MAX_SHARD_BYTES: Final = 256 * 1024 * 1024
 _MAX_SHARD_LINES: Final = 1_000_000
 _SHARD_NAME: Final = re.compile(r"[0-9]{8}\.jsonl\.gz")
 _READ_AHEAD: Final = 8
-# Of a folder that a submit still writes to.
-_DELETE_TRIES: Final = 5
+# Of a folder that a submit still writes to, and soon finds that it has no job any more.
+_DELETE_TRIES: Final = 20
+_DELETE_PAUSE_S: Final = 0.05
 
 
 def pack(lines: Iterable[bytes]) -> bytes:
@@ -224,19 +225,19 @@ class DirectoryHome:
 
     def delete(self, job_id: str) -> None:
         folder = self._folder / "jobs" / job_id
-        tries = _DELETE_TRIES
-        while True:
+        for _ in range(_DELETE_TRIES):
             try:
                 shutil.rmtree(folder)
-            except FileNotFoundError:
-                if not folder.exists():
-                    return
             except OSError as error:
-                tries -= 1
-                if error.errno != errno.ENOTEMPTY or not tries:
+                # A file came, or went, meanwhile.
+                if error.errno not in {errno.ENOTEMPTY, errno.ENOENT}:
                     raise HomeError(
                         f"cannot delete {error.filename}: {error.strerror}: free it, and try again"
                     ) from error
+            if not folder.exists():
+                return
+            time.sleep(_DELETE_PAUSE_S)
+        raise HomeError(f"cannot delete {folder}: something still writes there: stop that, and try again")
 
     def jobs(self) -> list[str]:
         return sorted(self._names(self._folder / "jobs"))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LEASES_RENEWED_EVERY_S: Final = 1.5
 ALL: Final = 1 << 62  # as a limit of jobs
+_REPLACED: Final = b"replaced"  # what scripts say of a job that was entered anew
 CAREFUL_FROM_ATTEMPT: Final = 3
 
 _JOB_ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
@@ -146,6 +147,7 @@ class Ledger:
             raise SettingsError(f"FIQA_REDIS_URL: {NOT_A_REDIS_URL}") from None
         self._create = self._script(scripts.CREATE)
         self._open = self._script(scripts.OPEN)
+        self._abandon = self._script(scripts.ABANDON)
         self._control = self._script(scripts.CONTROL)
         self._claim = self._script(scripts.CLAIM)
         self._renew = self._script(scripts.RENEW)
@@ -196,11 +198,16 @@ class Ledger:
             seconds, micros = self.redis.time()
         return float(seconds) + float(micros) / 1e6
 
-    def create(self, spec: JobSpec, *, home: str) -> int:
+    def create(self, spec: JobSpec, *, home: str, anew: bool = False) -> int:
         """Enter a job in state `preparing`; nobody works on it before `open`.
 
+        Args:
+            spec: the job.
+            home: the URL of its home.
+            anew: in place of one of this id that is `preparing`, which who entered that can no longer open.
+
         Returns:
-            What tells this entry from a later one of the same id.
+            What tells this entry from an earlier or later one of the same id.
 
         Raises:
             JobStateError: there is a job of this id.
@@ -219,24 +226,45 @@ class Ledger:
             "claims": entry,
         }
         with self.errors():
-            created = self._create(args=[spec.id, *chain.from_iterable(fields.items())])
+            created = self._create(args=[spec.id, int(anew), *chain.from_iterable(fields.items())])
         if not created:
             raise JobStateError(f"job {spec.id} is in Redis already: `fiqa status {spec.id}` shows it")
         return entry
 
     def check_entry(self, job_id: str, entry: int) -> None:
-        """Whether a job that is not open yet is still the one that was entered.
+        """Return if `open` would let workers at this job.
+
+        Raises:
+            UnknownJobError: no such job.
+            JobStateError: it is not `preparing`, or was entered anew.
+        """
+        with self.errors():
+            state, found = self.redis.hmget(job_key(job_id), "state", "claims")
+        if state == b"preparing" and int(found) != entry:
+            state = _REPLACED
+        _check_opened(job_id, state)
+
+    def abandon(self, job_id: str, entry: int | None = None) -> bool:
+        """Cancel a job that is `preparing`, so that nobody opens it or submits it again while it is deleted.
+
+        Args:
+            job_id: the job.
+            entry: as `create` returned it; None: whoever entered it.
+
+        Returns:
+            Whether it is cancelled now.
 
         Raises:
             UnknownJobError: no such job.
             JobStateError: it was entered anew.
         """
         with self.errors():
-            found = self.redis.hget(job_key(job_id), "claims")
-        if found is None:
+            answer = self._abandon(args=[check_job_id(job_id), "" if entry is None else entry])
+        if answer is None:
             raise _no_job(job_id)
-        if int(found) != entry:
+        if answer == _REPLACED:
             raise _replaced(job_id)
+        return bool(answer)
 
     def open(
         self,
@@ -264,25 +292,27 @@ class Ledger:
         """
         with self.errors():
             state = self._open(args=[job_id, entry, chunks, images, ended or "", reason or ""])
-        if state is None:
-            raise _no_job(job_id)
-        if state == b"replaced":
-            raise _replaced(job_id)
-        if state.decode() != JobState.PREPARING:
-            raise JobStateError(f"job {job_id} is {state.decode()}: only one that is `preparing` can be opened")
+        _check_opened(job_id, state)
 
-    def control(self, job_id: str, control: Control) -> None:
+    def control(self, job_id: str, control: Control, *, entry: int | None = None) -> None:
         """Pause, resume, cancel or delete a job; a second time does nothing. In force when it returns.
+
+        Args:
+            job_id: the job.
+            control: what to do.
+            entry: as `create` returned it, of a job that is not open; None: whoever entered it.
 
         Raises:
             UnknownJobError: no such job.
-            JobStateError: its state does not allow it.
+            JobStateError: its state does not allow it, or it was entered anew.
         """
         check_job_id(job_id)
         with self.errors():
-            answer = self._control(args=[job_id, control])
+            answer = self._control(args=[job_id, control, "" if entry is None else entry])
         if answer is None:
             raise _no_job(job_id)
+        if answer == _REPLACED:
+            raise _replaced(job_id)
         state = JobState(answer.decode())
         if state not in _ALLOWED_IN[control]:
             first = f": `fiqa cancel {job_id}` first" if control is Control.DELETE else ""
@@ -429,7 +459,19 @@ def _no_job(job_id: str) -> UnknownJobError:
 
 
 def _replaced(job_id: str) -> JobStateError:
-    return JobStateError(f"job {job_id} was submitted again by another process meanwhile: this one leaves it alone")
+    return JobStateError(
+        f"job {job_id} was taken over meanwhile by another `submit --resume-id` or `recover`: this one leaves it alone"
+    )
+
+
+def _check_opened(job_id: str, state: bytes | None) -> None:
+    """What the state that OPEN found means."""
+    if state is None:
+        raise _no_job(job_id)
+    if state == _REPLACED:
+        raise _replaced(job_id)
+    if state.decode() != JobState.PREPARING:
+        raise JobStateError(f"job {job_id} is {state.decode()}: only one that is `preparing` can be opened")
 
 
 def check_job_id(job_id: str) -> str:

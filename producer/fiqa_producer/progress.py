@@ -54,7 +54,7 @@ class CountProgress:
     """A number that grows, on standard error, where that is a terminal; it goes away at the end."""
 
     def __init__(self, what: str) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} {task.description}"))
+        columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} {task.description}", markup=False))
         self._progress = transient_progress(*columns)
         self._task = self._progress.add_task(what, total=None)
 

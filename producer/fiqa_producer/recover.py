@@ -42,8 +42,7 @@ def recover(job_id: str, *, ledger: Ledger, home: Home, progress: Callable[[int,
         ledger.open(job_id, entry, chunks=spec.chunks, images=spec.images, ended=ended, reason=reason)
     except BaseException:
         with suppress(UnknownJobError, JobStateError):
-            ledger.check_entry(job_id, entry)
-            ledger.control(job_id, Control.DELETE)  # its entry in Redis; its home stays
+            ledger.control(job_id, Control.DELETE, entry=entry)  # in Redis; its home stays
         raise
 
 
@@ -54,8 +53,7 @@ def _enter(spec: JobSpec, *, ledger: Ledger, home: Home) -> int:
         # With a job.json and yet `preparing`: a recovery that was killed.
         if ledger.status(spec.id).state is not JobState.PREPARING:
             raise
-        ledger.control(spec.id, Control.DELETE)
-        return ledger.create(spec, home=home.url)
+        return ledger.create(spec, home=home.url, anew=True)
 
 
 def _ending(document: bytes | None) -> tuple[JobState | None, str | None]:

@@ -91,11 +91,11 @@ local function finish(job, state, reason, now)
   for _, part in ipairs({{'attempts', 'holders', 'notes', 'skips', 'returned'}}) do
     redis.call('DEL', key(job, part))
   end
-  if redis.call('HGET', key(job), 'home') ~= '{REDIS_HOME}' then
-    redis.call('SADD', ENDED, job)
-  else
+  if redis.call('HGET', key(job), 'home') == '{REDIS_HOME}' then
     redis.call('EXPIRE', key(job), field(job, 'keep_s'))
     expire_with_job(job)
+  elseif field(job, 'chunks') > 0 then  -- one that was never opened has nothing to sum up
+    redis.call('SADD', ENDED, job)
   end
 end
 local function give_back(job, chunk)
@@ -121,18 +121,40 @@ local function holds(job, chunk, token)
 end
 """
 
-# -> 1 created, 0 there is one of this id
+# -> 1 created, or entered anew where that is wanted; 0 there is one of this id
 CREATE: Final = """
-local job = ARGV[1]
-if redis.call('EXISTS', key(job)) == 1 then return 0 end
+local job, anew = ARGV[1], ARGV[2]
+local state = redis.call('HGET', key(job), 'state')
+if state and not (anew == '1' and state == 'preparing') then return 0 end
 -- First, since a full Redis refuses the first write only.
-redis.call('HSET', key(job), 'state', 'preparing', unpack(ARGV, 2))
+redis.call('HSET', key(job), 'state', 'preparing', unpack(ARGV, 3))
+if state then
+  local given = {state = true}
+  for i = 3, #ARGV, 2 do given[ARGV[i]] = true end
+  for _, name in ipairs(redis.call('HKEYS', key(job))) do
+    if not given[name] then redis.call('HDEL', key(job), name) end
+  end
+end
 -- Where Redis lost the job's hash alone, what is left of it would be taken for progress of the one that is recovered.
 for _, part in ipairs({'done', 'attempts', 'holders', 'returned', 'notes', 'skips', 'pace'}) do
   redis.call('DEL', key(job, part))
 end
 redis.call('ZADD', JOBS, redis.call('HGET', key(job), 'created'), job)
 return 1
+"""
+
+# -> 1 a job that was `preparing` is cancelled, so that nobody opens it or submits it again, or it was cancelled before;
+# 0 it is neither; nothing for an unknown job, 'replaced' for one that was entered anew since
+ABANDON: Final = """
+local job, entry = ARGV[1], ARGV[2]
+local state = redis.call('HGET', key(job), 'state')
+if not state then return nil end
+if state == 'preparing' then
+  if entry ~= '' and redis.call('HGET', key(job), 'claims') ~= entry then return 'replaced' end
+  finish(job, 'cancelled', nil, clock())
+  return 1
+end
+return state == 'cancelled' and 1 or 0
 """
 
 # -> the state before; nothing for an unknown job, 'replaced' for one that was entered anew since
@@ -148,10 +170,12 @@ make_due(job)
 return state
 """
 
-# -> the state before; nothing for an unknown job. What does not fit that state changes nothing.
+# -> the state before; nothing for an unknown job, 'replaced' for one that was entered anew since. What does not fit the
+# state changes nothing.
 CONTROL: Final = """
-local job, verb = ARGV[1], ARGV[2]
+local job, verb, entry = ARGV[1], ARGV[2], ARGV[3]
 local state = redis.call('HGET', key(job), 'state')
+if state and entry ~= '' and redis.call('HGET', key(job), 'claims') ~= entry then return 'replaced' end
 if verb == 'pause' and state == 'running' then
   redis.call('HSET', key(job), 'state', 'paused')
   redis.call('ZREM', DUE, job)

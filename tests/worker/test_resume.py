@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import stat
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from fiqa_producer.contract import ErrorCode, ImageError, ImageResult, Item, Status
 from fiqa_producer.errors import SettingsError
-from fiqa_worker.resume import Models, held, left_of, taken_up
-
-MODELS = Models("d", "q")
+from fiqa_worker.resume import Earlier, held
 
 
 def line(uri: str, version: str | None = None, failed: ErrorCode | None = None, quality_model: str = "q") -> bytes:
@@ -27,14 +28,18 @@ def line(uri: str, version: str | None = None, failed: ErrorCode | None = None, 
     )
 
 
-def done_in(path: Path, progress: Callable[[int], None] = lambda _: None) -> Counter[int]:
-    with taken_up(path, MODELS, progress=progress) as done:
-        return done
+def earlier_in(path: Path) -> Earlier:
+    with held(path, read=True) as file:
+        return Earlier.read(file, path, detector="d", quality_model="q", progress=lambda _: None)
+
+
+def numbers(items: Iterable[Item]) -> list[str]:
+    return [item.uri[-1] for item in items]
 
 
 def test_what_has_a_result_is_not_done_again_and_a_line_that_was_cut_off_is(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    whole = line("s3://b/1") + line("s3://b/2", "old") + line("s3://b/3")
+    whole = line("s3://b/1") + line("s3://b/2", "old") + line("s3://b/3", failed=ErrorCode.NOT_FOUND)
     path.write_bytes(whole + line("s3://b/4")[:-1])
     items = [
         *(Item(uri=f"s3://b/{number}") for number in (1, 2, 3, 3, 4, 5)),
@@ -42,46 +47,89 @@ def test_what_has_a_result_is_not_done_again_and_a_line_that_was_cut_off_is(tmp_
         Item(uri="s3://b/1", id="another"),
     ]
 
-    left = list(left_of(items, done_in(path)))
+    earlier = earlier_in(path)
 
+    assert (earlier.done.total(), earlier.failed, earlier.passing) == (3, 1, {})
     # Another version, the second of two, the one cut off, a new one, and another id.
-    assert [item.uri[-1] for item in left] == ["2", "3", "4", "5", "1"]
+    assert numbers(earlier.left_of(items)) == ["2", "3", "4", "5", "1"]
     assert path.read_bytes() == whole
 
 
-def test_failures_that_may_not_happen_again_are_taken_out_and_left_to_do(tmp_path: Path) -> None:
+def test_failures_that_may_not_happen_again_are_left_to_do_and_taken_out_when_that_is_done(tmp_path: Path) -> None:
     path, link = tmp_path / "results.jsonl", tmp_path / "link.jsonl"
     kept = [line("s3://b/1"), line("s3://b/2", failed=ErrorCode.NOT_FOUND), line("s3://b/3")]
     again = [line("s3://b/4", failed=ErrorCode.FETCH_FAILED), line("s3://b/5", failed=ErrorCode.INTERNAL_ERROR)]
-    path.write_bytes(again[0] + kept[0] + kept[1] + again[1] + kept[2] + line("s3://b/6")[:30])
+    of_another_source = line("s3://b/9", failed=ErrorCode.FETCH_TIMEOUT)
+    before = again[0] + of_another_source + kept[0] + kept[1] + again[1] + kept[2]
+    path.write_bytes(before)
     path.chmod(0o640)
     link.symlink_to(path)
 
-    with taken_up(link, MODELS, progress=lambda _: None) as done:
-        left = list(left_of([Item(uri=f"s3://b/{number}") for number in range(1, 7)], done))
-        # The file that took its place is held too.
-        with pytest.raises(SettingsError, match=r"^another `fiqa run` writes "), held(path):
-            pass
+    earlier = earlier_in(link)
+    left = list(earlier.left_of(Item(uri=f"s3://b/{number}") for number in range(1, 7)))
+    assert path.read_bytes() == before  # until there is something in their place
+    new = b"".join(line(item.uri) for item in left)
+    path.write_bytes(before + new)
+    earlier.take_out_tried(link)
 
-    assert [item.uri[-1] for item in left] == ["4", "5", "6"]
-    assert path.read_bytes() == b"".join(kept)
+    assert numbers(left) == ["4", "5", "6"]
+    assert path.read_bytes() == of_another_source + b"".join(kept) + new
     assert link.is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert set(tmp_path.iterdir()) == {link, path}
 
 
+def test_failures_that_were_tried_again_by_a_run_that_was_killed_go_with_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(line("s3://b/1", failed=ErrorCode.FETCH_FAILED) + line("s3://b/1"))
+    earlier = earlier_in(path)
+    assert not list(earlier.left_of([Item(uri="s3://b/1")]))
+    earlier.take_out_tried(path)
+    assert path.read_bytes() == line("s3://b/1")
+
+
+def test_a_file_that_cannot_be_written_anew_stays_as_it_is_and_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.jsonl"
+    content = line("s3://b/1", failed=ErrorCode.FETCH_FAILED) + line("s3://b/1")
+    path.write_bytes(content)
+    earlier = earlier_in(path)
+    list(earlier.left_of([Item(uri="s3://b/1")]))
+
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(SettingsError, match=r"still holds 1 failures that have a later result .*: No space left"):
+        earlier.take_out_tried(path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == content
+
+
 def test_where_there_is_no_file_all_is_left_and_none_stays_that_is_empty(tmp_path: Path) -> None:
     items = [Item(uri="s3://b/1")]
-    assert list(left_of(items, done_in(tmp_path / "results.jsonl"))) == items
-    assert not list(tmp_path.iterdir())
+    assert list(earlier_in(tmp_path / "results.jsonl").left_of(items)) == items
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with held(tmp_path / "link"):
+        pass
+    assert list(tmp_path.iterdir()) == [tmp_path / "link"]
+
+
+def test_a_file_that_is_there_and_empty_stays(tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").touch()
+    with held(tmp_path / "results.jsonl"):
+        pass
+    assert (tmp_path / "results.jsonl").exists()
 
 
 def test_scores_of_other_models_are_not_added_to(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    content = line("s3://b/1", quality_model="builtin_quality")
+    content = line("s3://b/1", quality_model="mine@01234567")
     path.write_bytes(content)
-    with pytest.raises(SettingsError, match=r"holds scores of d and builtin_quality, not comparable .* of d and q: "):
-        done_in(path)
+    told = r"holds scores of d and the file mine.onnx of SHA-256 01234567…, not comparable with those of d and q: "
+    with pytest.raises(SettingsError, match=told):
+        earlier_in(path)
     assert path.read_bytes() == content
 
 
@@ -89,9 +137,38 @@ def test_a_file_is_held_by_one_run_alone(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     with held(path):
         with pytest.raises(SettingsError, match=r"^another `fiqa run` writes [^\n]+: wait for its end, or choose"):
-            done_in(path)
+            earlier_in(path)
         path.write_bytes(line("s3://b/1"))
-    assert done_in(path).total() == 1
+    assert earlier_in(path).done.total() == 1
+
+
+def test_what_was_put_in_its_place_is_held_and_not_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, another = tmp_path / "results.jsonl", tmp_path / "another"
+    path.touch()
+    another.write_bytes(b"newer")
+    flock = fcntl.flock
+
+    def late(file: IO[bytes], how: int) -> None:
+        if another.exists():
+            another.replace(path)  # as another run does at its end, between our open and our lock
+        flock(file, how)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    with held(path, read=True) as file:
+        file.seek(0)
+        assert file.read() == b"newer"
+
+
+def test_a_file_system_without_locks_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(_: IO[bytes], __: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with held(tmp_path / "results.jsonl") as file:
+        file.write(b"x")
+    assert (tmp_path / "results.jsonl").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("content", [b"uri,status\n", b'{"uri": "s3://b/1"}\n', b"\n", b"\xff\xd8\xff\n", b'{"theme":'])
@@ -99,10 +176,11 @@ def test_a_file_of_something_else_is_left_as_it_is(tmp_path: Path, content: byte
     path = tmp_path / "results.jsonl"
     path.write_bytes(line("s3://b/1") + content)
     with pytest.raises(SettingsError, match=r"holds something else than results: choose another file$"):
-        done_in(path)
+        earlier_in(path)
     assert path.read_bytes() == line("s3://b/1") + content
 
 
-def test_what_cannot_be_gone_on_with_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"^[^\n]+ is no file: --resume goes on with one$"):
-        done_in(tmp_path)
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    told = r"^cannot write [^\n]+: Is a directory: choose another file$"
+    with pytest.raises(SettingsError, match=told), held(tmp_path):
+        pass

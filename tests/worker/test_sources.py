@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeAlias
 
@@ -323,7 +324,9 @@ class Connection(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         self.request_line = self.rfile.readline().decode()
-        headers = iter(self.rfile.readline, b"\r\n")
+        if not self.request_line:
+            return  # the client gave up before it asked
+        headers = takewhile(b"\r\n".__ne__, self.rfile)  # ends where the connection does, too
         ranges = [line for line in headers if line.lower().startswith(b"range: bytes=")]
         self.first = int(re.findall(rb"\d+", ranges[0])[0]) if ranges else 0
         self.server.requests.append(self.request_line)
@@ -345,6 +348,7 @@ class Connection(socketserver.StreamRequestHandler):
 
 class BadServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
+    daemon_threads = True  # not waited for: a client may keep a connection on which it asks nothing
 
     def __init__(self, handler: Handler, tls: ssl.SSLContext | None) -> None:
         super().__init__(("127.0.0.1", 0), Connection)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
@@ -20,118 +20,158 @@ _BEGINS: Final = b'{"v":1,"uri":"'
 _TOLD_EVERY: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Models:
-    """What scores now, as results name it."""
-
-    detector: str
-    quality_model: str
-
-
 @contextmanager
-def held(path: Path) -> Iterator[IO[bytes]]:
-    """A file open to be read and added to, by this process alone; one that is new and stays empty is gone at the end.
-
-    Raises:
-        SettingsError: it cannot be written, or another process holds it.
-    """
-    is_new = not path.exists()
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(path.open("a+b"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(f"another `fiqa run` writes {path}: wait for its end, or choose another file") from None
-        except OSError as error:
-            raise SettingsError(f"cannot write {path}: {error.strerror}: choose another file") from error
-        try:
-            yield file
-        finally:
-            if is_new and path.is_file() and path.stat().st_size == 0:
-                path.unlink()
-
-
-@contextmanager
-def taken_up(path: Path, models: Models, *, progress: Callable[[int], None]) -> Iterator[Counter[int]]:
-    """How often each image has a result in a JSONL file, which is held meanwhile; to be given to `left_of`.
-
-    A last line that was cut off is taken out of the file, and so are failures that may well not happen again.
+def held(path: Path, *, read: bool = False) -> Iterator[IO[bytes]]:
+    """A file open to be added to, by this process alone; one that is new and stays empty is gone at the end.
 
     Args:
-        path: it may be missing.
-        models: those that will score what is left.
-        progress: is told now and then how many results were read.
+        path: of a file, or of none yet.
+        read: open it to be read, too.
 
     Raises:
-        SettingsError: the file cannot be read and written, is held by another process, holds anything else, or scores
-            of other models.
+        SettingsError: it cannot be opened, or another process holds it.
     """
-    if path.exists() and not path.is_file():
-        raise SettingsError(f"{path} is no file: --resume goes on with one")
-    with ExitStack() as stack:
-        file = stack.enter_context(held(path))
+    try:
+        target = path.resolve()
+        is_new = not target.exists()
+        file = _locked(target, "a+b" if read else "ab")
+    except BlockingIOError:
+        raise SettingsError(f"another `fiqa run` writes {path}: wait for its end, or choose another file") from None
+    except OSError as error:
+        raise SettingsError(f"cannot write {path}: {error.strerror}: choose another file") from error
+    try:
+        yield file
+    finally:
+        with suppress(OSError):  # who wrote what cannot be stored was told so
+            file.close()
+        if is_new and target.is_file() and target.stat().st_size == 0:
+            target.unlink()
+
+
+def _locked(path: Path, mode: str) -> IO[bytes]:
+    while True:
+        file: IO[bytes] = path.open(mode)
         try:
-            done, again, end = _read(file, path, models, progress)
-            file.truncate(end)
-            if again:
-                # A new file in its place: should this process be killed meanwhile, the old one is whole.
-                part = path.resolve().with_name(f".{path.name}.part")
-                part.unlink(missing_ok=True)
-                _copy_without(file, stack.enter_context(held(part)), again)
-                shutil.copymode(path, part)
-                part.replace(path.resolve())
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise SettingsError(f"cannot go on with {path}: {error.strerror}") from error
-        yield done
+            # Not every network file system knows of locks: it is written without.
+            if error.errno not in {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}:
+                file.close()
+                raise
+        # Who held it before may have put another in its place, or taken it away.
+        if path.exists() and path.samefile(f"/dev/fd/{file.fileno()}"):
+            return file
+        file.close()
 
 
-def _read(
-    file: IO[bytes], path: Path, models: Models, progress: Callable[[int], None]
-) -> tuple[Counter[int], set[int], int]:
-    """What is done, the numbers of the lines to try again, and where the last whole line ends."""
-    done: Counter[int] = Counter()
-    again: set[int] = set()
-    end = 0
-    file.seek(0)
-    for number, line in enumerate(file):
-        if not line.endswith(b"\n") and line[: len(_BEGINS)] == _BEGINS[: len(line)]:
-            break
+@dataclass(slots=True)
+class Earlier:
+    """What `fiqa run` has left in a file of results, and what of it is to be done again.
+
+    Attributes:
+        done: how often each image has a result that stays.
+        failed: how many of those are failures.
+        passing: the failures that may well not happen again, by line, and whose each is.
+    """
+
+    done: Counter[int] = field(default_factory=Counter)
+    failed: int = 0
+    passing: dict[int, int] = field(default_factory=dict)
+    _tried: set[int] = field(default_factory=set)
+
+    @classmethod
+    def read(
+        cls, file: IO[bytes], path: Path, *, detector: str, quality_model: str, progress: Callable[[int], None]
+    ) -> Earlier:
+        """Read a JSONL file from its beginning; a last line that was cut off is taken out of it.
+
+        Args:
+            file: open to be read and written.
+            path: its name.
+            detector: the name of the one that is to find faces in what is left.
+            quality_model: the name of the one that is to score them.
+            progress: is told now and then how many results were read.
+
+        Raises:
+            SettingsError: it cannot be read, or holds anything else than results, or scores of other models.
+        """
+        earlier, end = cls(), 0
         try:
-            result = ImageResult.decode(line)
+            file.seek(0)
+            for number, line in enumerate(file):
+                if not line.endswith(b"\n") and line[: len(_BEGINS)] == _BEGINS[: len(line)]:
+                    break
+                result = ImageResult.decode(line)
+                if (result.detector, result.quality_model) != (detector, quality_model):
+                    raise SettingsError(
+                        f"{path} holds scores of {_named(result.detector)} and {_named(result.quality_model)}, not"
+                        f" comparable with those of {_named(detector)} and {_named(quality_model)}: choose another"
+                        " file, or set FIQA_DETECTOR and FIQA_QUALITY_MODEL to the former"
+                    )
+                end += len(line)
+                earlier._take(number, result)
+                if number % _TOLD_EVERY == 0:
+                    progress(number)
+            file.truncate(end)
         except ContractError:
             raise SettingsError(f"{path} holds something else than results: choose another file") from None
-        before = Models(result.detector, result.quality_model)
-        if before != models:
-            raise SettingsError(
-                f"{path} holds scores of {before.detector} and {before.quality_model}, not comparable with those of"
-                f" {models.detector} and {models.quality_model}: choose another file, or name the former in"
-                " FIQA_DETECTOR and FIQA_QUALITY_MODEL"
-            )
-        end += len(line)
+        except OSError as error:
+            raise SettingsError(f"cannot go on with {path}: {error.strerror}") from error
+        return earlier
+
+    def _take(self, number: int, result: ImageResult) -> None:
         if result.error and result.error.code in RETRYABLE:
-            again.add(number)
+            self.passing[number] = _key(result)
         else:
-            done[_key(result)] += 1
-        if number % _TOLD_EVERY == 0:
-            progress(number)
-    return done, again, end
+            self.done[_key(result)] += 1
+            self.failed += result.error is not None
+
+    def left_of(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items that have no result that stays; of one that is listed twice as many as are missing."""
+        left, passing = self.done.copy(), set(self.passing.values())
+        for item in items:
+            key = _key(item)
+            if key in passing:
+                self._tried.add(key)
+            if left[key]:
+                left[key] -= 1
+            else:
+                yield item
+
+    def take_out_tried(self, path: Path) -> None:
+        """Once all that was left has a result, take the failures that were tried again out of the file.
+
+        Raises:
+            SettingsError: there is no room for the new file that takes its place, or no leave to make it.
+        """
+        gone = {number for number, key in self.passing.items() if key in self._tried}
+        if not gone:
+            return
+        path = path.resolve()
+        part = path.with_name(f".{path.name}.part")
+        try:
+            with path.open("rb") as source, part.open("wb") as target:
+                found = os.fstat(source.fileno())
+                os.fchmod(target.fileno(), found.st_mode)
+                with suppress(PermissionError):
+                    os.fchown(target.fileno(), found.st_uid, found.st_gid)
+                target.writelines(line for number, line in enumerate(source) if number not in gone)
+                target.flush()
+                os.fsync(target.fileno())
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            raise SettingsError(
+                f"{path} still holds {len(gone):,} failures that have a later result now, since it cannot be written"
+                f" anew: {error.strerror}"
+            ) from error
 
 
-def _copy_without(source: IO[bytes], target: IO[bytes], numbers: set[int]) -> None:
-    source.seek(0)
-    target.writelines(line for number, line in enumerate(source) if number not in numbers)
-    target.flush()
-    os.fsync(target.fileno())
-
-
-def left_of(items: Iterable[Item], done: Counter[int]) -> Iterator[Item]:
-    """The items that have no result yet; of one that is listed twice as many as are missing."""
-    for item in items:
-        key = _key(item)
-        if done[key]:
-            done[key] -= 1
-        else:
-            yield item
+def _named(model: str) -> str:
+    """A model as people know it: one that is no official one has a part of its SHA-256 in its name."""
+    name, separator, digest = model.partition("@")
+    return f"the file {name}.onnx of SHA-256 {digest}…" if separator else name
 
 
 def _key(of: Item | ImageResult) -> int:

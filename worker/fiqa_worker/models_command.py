@@ -1,0 +1,142 @@
+"""`fiqa models`: list, download, verify and quantise the models."""
+# ruff: noqa: PLC0415  imports at the top would break the base install; see cli.py
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from fiqa_producer.entries import IMAGE_SUFFIXES
+from fiqa_producer.errors import SettingsError
+from fiqa_worker.cli import models_or_builtin, needs
+from fiqa_worker.settings import Device, WorkerSettings
+
+
+@click.group()
+def models() -> None:
+    """List, download, verify and quantise the models."""
+
+
+@models.command("list")
+def list_models() -> None:
+    """Show the models there are, their licences, and whether they are here."""
+    with needs("cpu"):
+        from fiqa_worker.models import verify
+
+    settings = WorkerSettings.load()
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("model", "kind", "licence", "state"):
+        grid.add_column(column, no_wrap=True)
+    grid.add_column("file", overflow="fold")
+    for check in verify(settings.models_dir):
+        model = check.model
+        grid.add_row(model.name, model.kind, model.licence, check.state, model.file)
+    Console().print(grid)
+    click.echo(f"models folder: {settings.models_dir}")
+
+
+@models.command()
+def pull() -> int:
+    """Download the official models into FIQA_MODELS_DIR and verify them; exit status 1 if one does not come."""
+    with needs("cpu"):
+        from fiqa_worker.errors import ModelError
+        from fiqa_worker.models import REGISTRY, local_dir
+        from fiqa_worker.models import pull as pull_one
+
+    folder = local_dir(WorkerSettings.load().models_dir)
+    failures = []
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        for model in REGISTRY.values():
+            if model.urls:
+                task = progress.add_task(model.name, total=model.bytes)
+                try:
+                    found = pull_one(
+                        model,
+                        folder,
+                        timeout_s=60,
+                        progress=lambda done, task=task: progress.update(task, completed=done),  # type: ignore[misc]
+                    )
+                except ModelError as error:
+                    failures.append(error)
+                    continue
+                progress.update(task, completed=model.bytes)
+                click.echo(found.path)
+    for failure in failures:  # below the bars, where nothing draws over them
+        click.echo(f"fiqa: {failure}", err=True)
+    return 1 if failures else 0
+
+
+@models.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("quality-int8.onnx"), show_default=True)
+@click.option("--faces", type=click.IntRange(200), default=400, show_default=True, help="Half calibrate, half compare.")
+@click.option("--max-mean", type=float, default=0.01, show_default=True, help="Limit of the mean score difference.")
+@click.option("--max-p99", type=float, default=0.05, show_default=True, help="Limit of its 99th percentile.")
+@click.option("--min-rank", type=float, default=0.98, show_default=True, help="Least rank correlation of the scores.")
+def quantise(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99: float, min_rank: float) -> int:
+    """Make an int8 form of the quality model, calibrated on the photos of FOLDER, and compare its scores.
+
+    Nothing is written, and the exit status is 1, where they differ by more than the limits. It is used only where
+    FIQA_QUALITY_MODEL names the file.
+    """
+    with needs("cpu"):
+        from fiqa_worker import quantise as int8
+        from fiqa_worker.detect import Detector
+        from fiqa_worker.models import default_cache_dir
+        from fiqa_worker.prepare import prepare
+        from fiqa_worker.sessions import open_session
+
+    if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
+        raise SettingsError(f"cannot write {output}: choose a folder that exists and a name like quality-int8.onnx")
+    settings = WorkerSettings.load()
+    detector, quality_model = models_or_builtin(settings)
+    limits = int8.Limits(max_mean, max_p99, min_rank)
+    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
+    ) as progress:
+        task = progress.add_task("finding faces", total=faces)
+        calibration, held_out = int8.collect_faces(
+            photos,
+            Detector(
+                open_session(prepare(detector, default_cache_dir()), Device.CPU),
+                threshold=settings.detect_threshold or detector.threshold,
+                size=settings.detect_size,
+            ),
+            faces=faces,
+            max_pixels=settings.max_image_pixels,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+        running = progress.add_task("quantising", total=len(calibration) + len(held_out))
+        agreement, written = int8.quantise(
+            quality_model,
+            calibration,
+            held_out,
+            output,
+            limits=limits,
+            progress=lambda done: progress.update(running, completed=done),
+        )
+    click.echo(f"{quality_model.name} and its int8 form, on {len(held_out)} faces that were not calibrated on:")
+    click.echo(agreement.report(limits))
+    if written is None:
+        click.echo(f"fiqa: refused, nothing was written: {'; '.join(agreement.beyond(limits))}", err=True)
+        return 1
+    click.echo(f"results will name it {written.name}; to use it, set\nFIQA_QUALITY_MODEL={written.path.absolute()}")
+    return 0
+
+
+@models.command("verify")
+def verify_models() -> int:
+    """Check every official model file by its SHA-256; exit status 1 if one is missing or not the pinned one."""
+    with needs("cpu"):
+        from fiqa_worker.models import verify
+
+    checks = [check for check in verify(WorkerSettings.load().models_dir) if check.model.urls]
+    for check in checks:
+        click.echo(f"{check.model.name}: {check.state}: {check.path}")
+    return 0 if all(check.state == "verified" for check in checks) else 1
