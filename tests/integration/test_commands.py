@@ -159,6 +159,25 @@ def test_a_run_that_cannot_write_its_results_says_so_before_it_scores(fiqa: Fiqa
     assert one_line(done) == ("fiqa: cannot write nowhere/out.csv: No such file or directory: choose another file")
 
 
+def test_a_run_that_waited_for_its_source_leaves_the_results_that_another_wrote_meanwhile(
+    fiqa: Fiqa, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.jsonl"
+    with subprocess.Popen(
+        [sys.executable, "-m", "fiqa_producer", "run", "-", "-o", output],
+        env={**os.environ, **BUILTIN},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as late:
+        assert fiqa("run", photos / "original-0.jpg", "-o", output).returncode == 0
+        written = output.read_bytes()
+        _, told = late.communicate(f"{photos / 'blur-1.jpg'}\n", timeout=WAIT_S)
+    assert late.returncode == 2
+    assert told == f"fiqa: {output} is there already: go on with it by --resume, or choose another file\n"
+    assert output.read_bytes() == written
+
+
 def started_in(temporary: Path) -> list[str]:
     """Processes whose temporary folder this is."""
     found = []

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from fiqa_producer.cli import exit_status
 from fiqa_producer.contract import JobState, Priority
 from fiqa_producer.progress import JobProgress, duration, summary
 from fiqa_producer.status import JobStatus
@@ -34,6 +35,23 @@ STATUS = JobStatus(
     keep_s=60,
     workers_run=True,
 )
+
+
+@pytest.mark.parametrize(
+    ("state", "failed", "before", "expected"),
+    [
+        (JobState.SUCCEEDED, 6_000, {}, 0),
+        (JobState.SUCCEEDED, 6_001, {}, 1),
+        (JobState.CANCELLED, 0, {}, 1),
+        # Of a file that is gone on with, all that is in it counts.
+        (JobState.SUCCEEDED, 12_000, {"images": 20_000, "failed": 4_000}, 0),
+        (JobState.SUCCEEDED, 12_000, {"images": 20_000, "failed": 4_001}, 1),
+    ],
+)
+def test_the_exit_status_tells_whether_too_many_failed(
+    state: JobState, failed: int, before: dict[str, int], expected: int
+) -> None:
+    assert exit_status(dataclasses.replace(STATUS, state=state, failed=failed), **before) == expected
 
 
 @pytest.mark.parametrize(
