@@ -18,6 +18,7 @@ from fiqa_producer.errors import ContractError, SettingsError
 # How every result begins, as ImageResult writes it.
 _BEGINS: Final = b'{"v":1,"uri":"'
 _TOLD_EVERY: Final = 10_000
+_LOCK_TRIES: Final = 5
 
 
 @contextmanager
@@ -49,7 +50,9 @@ def held(path: Path, *, read: bool = False) -> Iterator[IO[bytes]]:
 
 
 def _locked(path: Path, mode: str) -> IO[bytes]:
+    tries = _LOCK_TRIES
     while True:
+        tries -= 1
         file: IO[bytes] = path.open(mode)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,8 +61,8 @@ def _locked(path: Path, mode: str) -> IO[bytes]:
             if error.errno not in {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}:
                 file.close()
                 raise
-        # Who held it before may have put another in its place, or taken it away.
-        if path.exists() and path.samefile(f"/dev/fd/{file.fileno()}"):
+        # Who held it before may have put another in its place, or taken it away. Not every file system tells.
+        if not tries or (path.exists() and path.samefile(f"/dev/fd/{file.fileno()}")):
             return file
         file.close()
 
