@@ -27,7 +27,7 @@ def write_summaries(ledger: Ledger) -> int:
             status = ledger.status(job_id)
             home = open_home(status.home, ledger)
             home.write_document(job_id, "summary", _encode(status))
-            if status.images and home.read_document(job_id, "job") is None and not home.chunks(job_id, "results"):
+            if home.read_document(job_id, "job") is None and not home.chunks(job_id, "results"):
                 home.delete(job_id)  # all else was deleted meanwhile, and this came after it
             written += 1
         except UnknownJobError:  # deleted meanwhile
