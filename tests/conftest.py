@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from fiqa_producer.ledger import Ledger
+from fiqa.ledger.ledger import Ledger
 from tests.servers import RedisServer, S3Server, start_redis, start_s3
 
 SERVERS = pytest.StashKey[dict[str, str]]()

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from fiqa_worker.pipeline import Pipeline
+from fiqa_worker.pipeline.pipeline import Pipeline
 from fiqa_worker.settings import WorkerSettings
 from tests.bench import photos
 from tests.bench.figures import COMPETITORS, LIMIT, NAIVE, PIPELINE, RATIOS, REFERENCE, SYSTEM, SYSTEM_2

@@ -11,9 +11,9 @@ from typing import Any
 import click
 import pytest
 
-from fiqa_producer import ErrorCode, ImageResult
-from fiqa_producer.cli import fiqa
-from fiqa_producer.settings import Settings
+from fiqa import ErrorCode, ImageResult
+from fiqa.cli.main import fiqa
+from fiqa.settings import Settings
 from fiqa_worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[1]

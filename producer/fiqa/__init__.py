@@ -1,9 +1,8 @@
 """The light client of fiqa: enqueue bulk jobs of images, follow them, read their results."""
 
-from fiqa_producer.client import Client
-from fiqa_producer.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobState, Priority, Status
-from fiqa_producer.enqueue import Job
-from fiqa_producer.errors import (
+from fiqa.client import Client
+from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobState, Priority, Status
+from fiqa.errors import (
     ContractError,
     FiqaError,
     HomeError,
@@ -13,7 +12,8 @@ from fiqa_producer.errors import (
     SourceError,
     UnknownJobError,
 )
-from fiqa_producer.status import JobStatus
+from fiqa.jobs.submit import Job
+from fiqa.ledger.status import JobStatus
 
 __all__ = [
     "Client",

@@ -14,11 +14,10 @@ from celery.utils import uuid
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import BatchPublishError, OperationalError
 
-from fiqa_producer.contract import QUEUE, TASK_NAME
-from fiqa_producer.errors import RedisUnavailableError
-from fiqa_producer.ledger import Ledger, connection_options
-from fiqa_producer.scripts import UNACKED, UNACKED_INDEX, UNACKED_MUTEX
-from fiqa_producer.tickets import TicketTransport
+from fiqa.contract import QUEUE, TASK_NAME
+from fiqa.errors import RedisUnavailableError
+from fiqa.ledger.ledger import Ledger, connection_options
+from fiqa.ledger.scripts import UNACKED, UNACKED_INDEX, UNACKED_MUTEX
 
 _BATCH: Final = 500
 
@@ -31,20 +30,28 @@ class _Celery(Celery):  # type: ignore[misc]  # Celery has no types
     """
 
     backend_cls = "disabled"
+    read_transport: type | None = None
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
         connection = super().connection_for_read(url or self.conf["broker_url"], **options)
-        # Of this connection alone, by a way that leaves its URL in the log as it is.
-        connection.get_transport_cls = lambda: TicketTransport
+        if self.read_transport is not None:
+            # Set on this connection alone, in a way that leaves its URL in the log as it is.
+            connection.get_transport_cls = lambda: self.read_transport
         return connection
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
         return super().connection_for_write(url or self.conf["broker_url"], **options)
 
 
-def make_app(redis_url: str) -> Celery:
-    """The Celery application of either side, on Redis, without a result backend: the ledger is fiqa's own."""
+def make_app(redis_url: str, *, read_transport: type | None = None) -> Celery:
+    """Make the Celery application of either side. It has no result backend: the ledger is fiqa's own.
+
+    Args:
+        redis_url: the broker.
+        read_transport: kombu's transport class that a worker consumes with; None for kombu's own.
+    """
     app = _Celery("fiqa", loader="app", set_as_current=False)
+    app.read_transport = read_transport
     app.config_from_object({"broker_url": _broker_url(redis_url)})
     app.conf.update(
         # JSON is the only content type that is accepted: a pickle from a stranger runs code.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
-from fiqa_producer.broker import make_app, publish_tickets
-from fiqa_producer.contract import (
+from fiqa.broker import make_app, publish_tickets
+from fiqa.contract import (
     DEFAULT_KEEP_S,
     DEFAULT_MAX_FAILED,
     MAX_CHUNK_SIZE,
@@ -24,22 +24,22 @@ from fiqa_producer.contract import (
     Priority,
     Status,
 )
-from fiqa_producer.enqueue import Job, drop, enqueue, refuse_results
-from fiqa_producer.entries import checked_uri, is_uri
-from fiqa_producer.errors import (
+from fiqa.errors import (
     JobStateError,
     RedisUnavailableError,
     SettingsError,
     SourceError,
     UnknownJobError,
 )
-from fiqa_producer.export import Selection
-from fiqa_producer.home import Home, open_home, read_ahead
-from fiqa_producer.ledger import ALL, Control, Ledger, new_job_id
-from fiqa_producer.recover import recover
-from fiqa_producer.scripts import REDIS_HOME
-from fiqa_producer.settings import Settings
-from fiqa_producer.status import JobStatus
+from fiqa.jobs.recover import recover
+from fiqa.jobs.submit import Job, drop, enqueue, refuse_results
+from fiqa.ledger.ledger import ALL, Control, Ledger, new_job_id
+from fiqa.ledger.scripts import REDIS_HOME
+from fiqa.ledger.status import JobStatus
+from fiqa.results.export import Selection
+from fiqa.settings import Settings
+from fiqa.sources.lines import checked_uri, is_uri
+from fiqa.storage.storage import Home, open_home, read_ahead
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from fiqa_producer.errors import ContractError
+from fiqa.errors import ContractError
 
 WIRE_VERSION: Final = 1
 QUEUE: Final = "fiqa"

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from fiqa_producer.errors import SettingsError, SourceError
+from fiqa.errors import SettingsError, SourceError
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient

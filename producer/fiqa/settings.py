@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from fiqa_producer.errors import SettingsError
+from fiqa.errors import SettingsError
 
 NOT_A_REDIS_URL: Final = (
     "not a Redis URL: redis://user:password@host:port/database, special characters in user and password percent-encoded"

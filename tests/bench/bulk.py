@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from fiqa_producer import Client
-from fiqa_producer.broker import make_app, publish_tickets
-from fiqa_producer.contract import QUEUE, ImageResult, JobSpec
-from fiqa_producer.ledger import Ledger, new_job_id
-from fiqa_producer.scripts import MAX_TICKETS
+from fiqa import Client
+from fiqa.broker import make_app, publish_tickets
+from fiqa.contract import QUEUE, ImageResult, JobSpec
+from fiqa.ledger.ledger import Ledger, new_job_id
+from fiqa.ledger.scripts import MAX_TICKETS
 from tests.servers import start_redis
 
 ROOT: Final = Path(__file__).parents[2]
@@ -37,8 +37,8 @@ _IMAGE_MS: Final = 4.4  # of an LFW photo on one core, so that a chunk takes as 
 # Run in a process of its own, whose peak memory is then this submit's alone.
 _SUBMIT: Final = """
 import resource, sys, time
-from fiqa_producer import Client
-from fiqa_producer.manifest import read
+from fiqa import Client
+from fiqa.sources.manifest import read
 client = Client()
 started = time.perf_counter()
 job = client.submit(read([sys.argv[1]], on_bad_line=print))

@@ -20,10 +20,10 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import median
 
-from fiqa_producer import Item
-from fiqa_producer.manifest import chunked, read
-from fiqa_worker.cli import environment_of, models_or_builtin
-from fiqa_worker.local import local_system
+from fiqa import Item
+from fiqa.sources.manifest import chunked, read
+from fiqa_worker.cli.worker import environment_of, models_or_builtin
+from fiqa_worker.local.system import local_system
 from fiqa_worker.settings import WorkerSettings
 
 
@@ -66,7 +66,7 @@ def pipeline_rate(items: Sequence[Item], processes: int) -> float:
 
 
 def _run_pipeline(items: Sequence[Item], barrier: Barrier) -> None:
-    from fiqa_worker.pipeline import Pipeline  # noqa: PLC0415  in the child only
+    from fiqa_worker.pipeline.pipeline import Pipeline  # noqa: PLC0415  in the child only
 
     pipeline = Pipeline.load(WorkerSettings.load())
     barrier.wait()
@@ -90,7 +90,7 @@ def first_result_s(folder: Path) -> float:
     """Seconds from the command's start to its first line of results."""
     with tempfile.TemporaryFile() as log:
         started = time.perf_counter()
-        command = [sys.executable, "-m", "fiqa_producer", "run", str(folder)]
+        command = [sys.executable, "-m", "fiqa", "run", str(folder)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
             line = process.stdout.readline() if process.stdout else b""
             took = time.perf_counter() - started

@@ -15,10 +15,10 @@ from typing import Any, Final, Self
 import cv2
 import numpy as np
 
-from fiqa_producer import ImageResult, Item
-from fiqa_producer.manifest import chunked
-from fiqa_worker import pipeline as pipeline_module
-from fiqa_worker.pipeline import Pipeline
+from fiqa import ImageResult, Item
+from fiqa.sources.manifest import chunked
+from fiqa_worker.pipeline import pipeline as pipeline_module
+from fiqa_worker.pipeline.pipeline import Pipeline
 from fiqa_worker.settings import WorkerSettings
 from tests.bench import cores
 from tests.bench.reference import Reference

@@ -22,8 +22,8 @@ from typing import Final
 
 import cv2
 
-from fiqa_producer import Client, JobState
-from fiqa_worker.photos import make_photos
+from fiqa import Client, JobState
+from fiqa_worker.demo.photos import make_photos
 from tests.servers import start_redis
 
 LONG_SIDE: Final = 250
@@ -65,7 +65,7 @@ def worker(redis_url: str, folder: Path) -> Iterator[int]:
     log = folder / "worker.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "fiqa_producer", "worker", "--concurrency", "1"],
+            [sys.executable, "-m", "fiqa", "worker", "--concurrency", "1"],
             env={
                 **os.environ,
                 "FIQA_REDIS_URL": redis_url,

@@ -21,15 +21,15 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from rich.progress import track
 
-from fiqa_producer.entries import IMAGE_SUFFIXES
-from fiqa_worker.align import align
-from fiqa_worker.detect import Detector
+from fiqa.sources.lines import IMAGE_SUFFIXES
 from fiqa_worker.errors import ImageFailure
-from fiqa_worker.images import decode
-from fiqa_worker.models import Kind, default_cache_dir, find
-from fiqa_worker.prepare import prepare
-from fiqa_worker.quality import QualityScorer
-from fiqa_worker.sessions import Session, open_session
+from fiqa_worker.models.prepare import prepare
+from fiqa_worker.models.registry import Kind, default_cache_dir, find
+from fiqa_worker.models.sessions import Session, open_session
+from fiqa_worker.pipeline.align import align
+from fiqa_worker.pipeline.decode import decode
+from fiqa_worker.pipeline.detect import Detector
+from fiqa_worker.pipeline.quality import QualityScorer
 from fiqa_worker.settings import Device
 from tests.bench.reference import NMS_IOU, TOP_K, blob, published, run
 
@@ -71,7 +71,7 @@ def main() -> None:
 
     print(f"one thread, onnxruntime {ort.__version__}:")
     portrait = decode(
-        resources.files("fiqa_worker").joinpath("portrait", "astronaut.jpg").read_bytes(), max_pixels=MAX_PIXELS
+        resources.files("fiqa_worker").joinpath("demo", "portrait", "astronaut.jpg").read_bytes(), max_pixels=MAX_PIXELS
     )
     noise = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
     # PRelu's kernel costs more where the signs of its input cannot be predicted, so noise flatters the prepared form.

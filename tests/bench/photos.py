@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fiqa_producer.entries import is_image
-from fiqa_producer.errors import SourceError
-from fiqa_worker.detect import Detector
+from fiqa.errors import SourceError
+from fiqa.sources.lines import is_image
+from fiqa_worker.demo.photos import make_photos
 from fiqa_worker.errors import ImageFailure
-from fiqa_worker.images import decode
-from fiqa_worker.photos import make_photos
+from fiqa_worker.pipeline.decode import decode
+from fiqa_worker.pipeline.detect import Detector
 
 MAX_PIXELS: Final = 100_000_000
 JPEG_QUALITY: Final = 90

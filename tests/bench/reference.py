@@ -11,7 +11,7 @@ import onnxruntime as ort
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-from fiqa_worker.align import CROP_SIZE
+from fiqa_worker.pipeline.align import CROP_SIZE
 
 # The demo's own settings.
 THRESHOLD: Final = 0.9

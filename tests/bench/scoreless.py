@@ -9,9 +9,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from fiqa_producer.cli import main
-from fiqa_producer.contract import ErrorCode, ImageResult, Item, Status
-from fiqa_worker import pipeline
+from fiqa.cli.main import main
+from fiqa.contract import ErrorCode, ImageResult, Item, Status
+from fiqa_worker.pipeline import pipeline
 from fiqa_worker.settings import WorkerSettings
 
 

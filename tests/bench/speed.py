@@ -21,9 +21,9 @@ import cv2
 import onnxruntime as ort
 from rich.console import Console
 
-from fiqa_producer.errors import FiqaError, SettingsError
-from fiqa_worker.models import find
-from fiqa_worker.pipeline import Pipeline
+from fiqa.errors import FiqaError, SettingsError
+from fiqa_worker.models.registry import find
+from fiqa_worker.pipeline.pipeline import Pipeline
 from fiqa_worker.settings import WorkerSettings
 from tests.bench import cores, loops, photos, tables
 from tests.bench.figures import LIMIT, NAIVE, PIPELINE, REFERENCE, SYSTEM, SYSTEM_2, Figures, SetFigures, Start
@@ -107,7 +107,7 @@ def measure(options: argparse.Namespace) -> Figures:
         os.environ |= s3.env
         bucket = s3.client()
         bucket.create_bucket(Bucket=BUCKET)
-        portrait = resources.files("fiqa_worker").joinpath("portrait", "astronaut.jpg").read_bytes()
+        portrait = resources.files("fiqa_worker").joinpath("demo", "portrait", "astronaut.jpg").read_bytes()
         bucket.put_object(Bucket=BUCKET, Key=_WARM_KEY, Body=portrait)
         urls = [redis.url.removesuffix("0") + str(number) for number in range(4)]
         stack.enter_context(cores.pinned(plan.servers))  # this program's own part in the jobs is a client's

@@ -14,9 +14,9 @@ from typing import Any, Final, Self
 
 from celery.result import AsyncResult, ResultSet
 
-from fiqa_producer import Client, Item
-from fiqa_producer.contract import JobState
-from fiqa_producer.status import JobStatus
+from fiqa import Client, Item
+from fiqa.contract import JobState
+from fiqa.ledger.status import JobStatus
 from tests.bench import cores, naive
 from tests.bench.loops import Slice
 
@@ -87,7 +87,7 @@ class System:
     @contextmanager
     def start(cls, redis_url: str, processes: int, log: Path, on: Sequence[int]) -> Iterator[Self]:
         """Args: on: cores that the worker, all its processes, may use."""
-        command = ["fiqa_producer", "worker", "--concurrency", str(processes)]
+        command = ["fiqa", "worker", "--concurrency", str(processes)]
         with process(command, {"FIQA_REDIS_URL": redis_url}, log, on) as pid:
             system = cls(redis_url, pid, log)
             with closing(system._client):
@@ -135,7 +135,7 @@ def first_result_s(redis_url: str, uri: str, log: Path, on: Sequence[int]) -> fl
     with closing(Client(redis_url, HOME)) as client:
         job = client.submit([uri])
         begun = time.time()
-        with process(["fiqa_producer", "worker", "--concurrency", "1"], {"FIQA_REDIS_URL": redis_url}, log, on):
+        with process(["fiqa", "worker", "--concurrency", "1"], {"FIQA_REDIS_URL": redis_url}, log, on):
             status = client.wait(job.id, _JOB_TIMEOUT_S)
     if status.finished is None or status.failed:
         raise RuntimeError(f"no first result: {status.failed_by_code}\n{_tail(log)}")

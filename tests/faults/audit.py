@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
-from fiqa_producer import Client, ErrorCode, ImageResult, JobState, JobStatus, Status
-from fiqa_producer.contract import QUEUE
-from fiqa_producer.scripts import (
+from fiqa import Client, ErrorCode, ImageResult, JobState, JobStatus, Status
+from fiqa.contract import QUEUE
+from fiqa.ledger.scripts import (
     ENDED,
     LEASES,
     RECONCILER_LOCK,

@@ -13,9 +13,9 @@ from random import Random
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
-from fiqa_producer import Client, ErrorCode
-from fiqa_producer.contract import QUEUE
-from fiqa_producer.scripts import LEASE_S, UNACKED, UNACKED_INDEX
+from fiqa import Client, ErrorCode
+from fiqa.contract import QUEUE
+from fiqa.ledger.scripts import LEASE_S, UNACKED, UNACKED_INDEX
 from tests.faults.proxy import S3Fault
 from tests.faults.system import System, Worker, wait_until
 

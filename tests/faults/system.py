@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import cv2
 import redis
 
-from fiqa_producer import Client, Item
-from fiqa_producer.enqueue import Job
-from fiqa_worker.photos import make_photos
+from fiqa import Client, Item
+from fiqa.jobs.submit import Job
+from fiqa_worker.demo.photos import make_photos
 from tests.faults.clock import Clock, build_clock
 from tests.faults.proxy import S3Proxy
 from tests.integration.planted import HANGS, KILLS

@@ -16,8 +16,8 @@ from typing import Final
 
 import pytest
 
-from fiqa_producer.ledger import CAREFUL_FROM_ATTEMPT
-from fiqa_producer.scripts import RECONCILER_LOCK
+from fiqa.ledger.ledger import CAREFUL_FROM_ATTEMPT
+from fiqa.ledger.scripts import RECONCILER_LOCK
 from tests.faults.audit import audit
 from tests.faults.injuries import INJURIES
 from tests.faults.proxy import HELD

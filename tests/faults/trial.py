@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from fiqa_producer import Client, ErrorCode
+from fiqa import Client, ErrorCode
 from tests.faults.audit import Audit, audit
 from tests.faults.injuries import Injury, Scene
 from tests.faults.system import System

@@ -114,7 +114,7 @@ def _run(seed: int, numbers: range) -> Iterator[str]:
 def decode_outcome(data: bytes) -> str:
     """How one file ends; what begins with `!` must not be."""
     from fiqa_worker.errors import ImageFailure  # noqa: PLC0415  see _run
-    from fiqa_worker.images import decode  # noqa: PLC0415
+    from fiqa_worker.pipeline.decode import decode  # noqa: PLC0415
 
     try:
         image = decode(data, max_pixels=MAX_PIXELS)

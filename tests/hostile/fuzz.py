@@ -49,11 +49,11 @@ def write_seeds(corpus: Path) -> None:
 
 def fuzz_one(data: bytes) -> None:
     """Give bytes to the reader that their first letter names; anything but its own errors is a finding."""
-    from fiqa_producer.contract import ImageResult, Item, JobSpec  # noqa: PLC0415  instrumented by now
-    from fiqa_producer.errors import FiqaError  # noqa: PLC0415
-    from fiqa_producer.home import unpack  # noqa: PLC0415
-    from fiqa_producer.manifest import read  # noqa: PLC0415
-    from fiqa_worker.images import decode  # noqa: PLC0415
+    from fiqa.contract import ImageResult, Item, JobSpec  # noqa: PLC0415  instrumented by now
+    from fiqa.errors import FiqaError  # noqa: PLC0415
+    from fiqa.sources.manifest import read  # noqa: PLC0415
+    from fiqa.storage.storage import unpack  # noqa: PLC0415
+    from fiqa_worker.pipeline.decode import decode  # noqa: PLC0415
 
     body = data[1:]
     stdin = sys.stdin
@@ -82,7 +82,7 @@ def fuzz_one(data: bytes) -> None:
 def _inside(arguments: list[str]) -> None:
     import atheris  # noqa: PLC0415  not a part of `dev`
 
-    with atheris.instrument_imports(include=["fiqa_producer", "fiqa_worker"]):
+    with atheris.instrument_imports(include=["fiqa", "fiqa_worker"]):
         fuzz_one(b"p")
         fuzz_one(b"s")
     atheris.Setup([sys.argv[0], *arguments], fuzz_one)

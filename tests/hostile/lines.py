@@ -9,8 +9,8 @@ import zlib
 from copy import deepcopy
 from typing import Any, Final
 
-from fiqa_producer.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobSpec, Status
-from fiqa_producer.home import pack
+from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobSpec, Status
+from fiqa.storage.storage import pack
 
 _FACE: Final = Face(
     box=(1.5, 2.5, 30.0, 40.0),

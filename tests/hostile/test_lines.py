@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fiqa_producer.contract import ImageResult, Item, JobSpec
-from fiqa_producer.errors import ContractError, FiqaError, SourceError
-from fiqa_producer.home import unpack
-from fiqa_producer.manifest import read
+from fiqa.contract import ImageResult, Item, JobSpec
+from fiqa.errors import ContractError, FiqaError, SourceError
+from fiqa.sources.manifest import read
+from fiqa.storage.storage import unpack
 from tests.hostile.feed import ROOT
 from tests.hostile.lines import FAILED, GOOD, flipped, line, shard
 
@@ -82,9 +82,9 @@ def test_a_compressed_source_list_is_read_or_refused_with_one_sentence(tmp_path:
 
 BOMBS = """
 import resource, sys, zlib
-from fiqa_producer.errors import FiqaError
-from fiqa_producer.home import unpack
-from fiqa_producer.manifest import read
+from fiqa.errors import FiqaError
+from fiqa.storage.storage import unpack
+from fiqa.sources.manifest import read
 
 def bomb(byte, megabytes):
     squeezer = zlib.compressobj(1, wbits=31)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from fiqa_producer import Client, JobState
-from fiqa_producer.broker import make_app
-from fiqa_producer.contract import QUEUE, TASK_NAME
-from fiqa_producer.scripts import UNACKED, UNACKED_INDEX
-from fiqa_producer.tickets import clean_ticket, is_ticket
+from fiqa import Client, JobState
+from fiqa.broker import make_app
+from fiqa.contract import QUEUE, TASK_NAME
+from fiqa.ledger.scripts import UNACKED, UNACKED_INDEX
+from fiqa_worker.service.tickets import clean_ticket, is_ticket
 from tests.hostile.messages import message, pickled
 from tests.hostile.test_pictures import children_of
 from tests.integration.conftest import StartWorker

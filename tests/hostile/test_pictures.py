@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from fiqa_producer import Client, JobState
+from fiqa import Client, JobState
 from tests.conftest import Bucket
 from tests.hostile.bombs import bombs
 from tests.hostile.corpus import mutation, originals

@@ -13,8 +13,8 @@ from typing import Final
 
 import pytest
 
-from fiqa_producer import Client
-from fiqa_worker.photos import make_photos
+from fiqa import Client
+from fiqa_worker.demo.photos import make_photos
 
 BUILTIN: Final = {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
 ROOT: Final = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def start_worker(redis_url: str, tmp_path: Path) -> Iterator[StartWorker]:
     """Starts workers with the built-in models; those that still run at the end must end well when asked to."""
     workers: list[Worker] = []
 
-    def start(*, concurrency: int = 1, module: str = "fiqa_producer", **environment: str) -> Worker:
+    def start(*, concurrency: int = 1, module: str = "fiqa", **environment: str) -> Worker:
         log = tmp_path / f"worker-{len(workers)}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(

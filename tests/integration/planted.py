@@ -10,15 +10,16 @@ import signal
 import threading
 from typing import Any, Final
 
-from fiqa_worker.drain import SIGNALS
+from fiqa_worker.service.drain import SIGNALS
 
 if __name__ == "__mp_main__":
     # A pool's child: as in a worker's own, before there are threads, and what is imported below starts some.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
-from fiqa_producer.cli import main
-from fiqa_worker import images, pipeline
+from fiqa.cli.main import main
+from fiqa_worker.pipeline import decode as images
+from fiqa_worker.pipeline import pipeline
 
 KILLS: Final = b"fiqa test: kills"
 HANGS: Final = b"fiqa test: hangs"

@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from fiqa_producer import Client, Item, JobState, Status
-from fiqa_producer.scripts import LEASES
+from fiqa import Client, Item, JobState, Status
+from fiqa.ledger.scripts import LEASES
 from tests.conftest import Bucket
 from tests.integration.conftest import StartWorker, Worker
 from tests.integration.test_jobs import assert_exactly_once, wait_for_lease

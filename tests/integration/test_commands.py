@@ -16,8 +16,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from fiqa_producer import ImageResult, Status
-from fiqa_producer.contract import ErrorCode, ImageError
+from fiqa import ImageResult, Status
+from fiqa.contract import ErrorCode, ImageError
 from tests.integration.conftest import BUILTIN
 from tests.waiting import WAIT_S, wait_until
 
@@ -34,7 +34,7 @@ def fiqa(tmp_path: Path) -> Fiqa:
         *arguments: str | Path, environment: Mapping[str, str] = BUILTIN, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "fiqa_producer", *arguments],
+            [sys.executable, "-m", "fiqa", *arguments],
             env={**os.environ, "FIQA_MODELS_DIR": str(tmp_path / "models"), **environment},
             cwd=folder,
             input=stdin,
@@ -117,7 +117,7 @@ def test_a_run_that_is_ended_leaves_nothing_behind_and_goes_on_where_it_was(
     temporary.mkdir()
     listed.write_text(f"{photos / 'large-0.jpg'}\n" * 200)
     with subprocess.Popen(
-        [sys.executable, "-m", "fiqa_producer", "run", listed, "-o", output, "--concurrency", "1"],
+        [sys.executable, "-m", "fiqa", "run", listed, "-o", output, "--concurrency", "1"],
         env={**os.environ, **BUILTIN, "TMPDIR": str(temporary)},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -164,7 +164,7 @@ def test_a_run_that_waited_for_its_source_leaves_the_results_that_another_wrote_
 ) -> None:
     output = tmp_path / "out.jsonl"
     with subprocess.Popen(
-        [sys.executable, "-m", "fiqa_producer", "run", "-", "-o", output],
+        [sys.executable, "-m", "fiqa", "run", "-", "-o", output],
         env={**os.environ, **BUILTIN},
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,

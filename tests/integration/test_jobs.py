@@ -14,11 +14,11 @@ from threading import Thread
 import pytest
 import redis
 
-from fiqa_producer import Client, ImageResult, JobState, Status
-from fiqa_producer.contract import QUEUE
-from fiqa_producer.home import open_home, pack
-from fiqa_producer.ledger import CAREFUL_FROM_ATTEMPT
-from fiqa_producer.scripts import LEASES, UNACKED, job_key
+from fiqa import Client, ImageResult, JobState, Status
+from fiqa.contract import QUEUE
+from fiqa.ledger.ledger import CAREFUL_FROM_ATTEMPT
+from fiqa.ledger.scripts import LEASES, UNACKED, job_key
+from fiqa.storage.storage import open_home, pack
 from tests.conftest import Bucket
 from tests.integration import planted
 from tests.integration.conftest import StartWorker

@@ -16,8 +16,8 @@ from typing import Any, Final
 import pytest
 import redis
 
-from fiqa_producer import Client, JobState
-from fiqa_producer.scripts import LEASES
+from fiqa import Client, JobState
+from fiqa.ledger.scripts import LEASES
 from tests.integration import planted
 from tests.integration.conftest import ROOT, StartWorker, Worker
 from tests.servers import free_ports, start_redis
@@ -194,7 +194,9 @@ def test_json_logs_are_json_line_by_line_and_those_of_a_chunk_name_it(
     assert worker.process.wait(SOON_S) == 0
     lines: list[dict[str, Any]] = [json.loads(line) for line in worker.log.splitlines()]
     assert all({"time", "level", "logger", "process", "message"} <= set(line) for line in lines)
-    of_chunks = [line for line in lines if line["logger"] in {"fiqa_worker.tasks", "fiqa_worker.pipeline"}]
+    of_chunks = [
+        line for line in lines if line["logger"] in {"fiqa_worker.service.tasks", "fiqa_worker.pipeline.pipeline"}
+    ]
     assert len(of_chunks) == 3
     assert {(line["job"], line["chunk"]) for line in of_chunks} == {(job.id, 0)}
     (failure,) = (line for line in of_chunks if "traceback" in line)

@@ -20,8 +20,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fiqa_producer import Client, JobState
-from fiqa_producer.contract import QUEUE
+from fiqa import Client, JobState
+from fiqa.contract import QUEUE
 from tests.conftest import Bucket
 from tests.integration import planted
 from tests.integration.conftest import BUILTIN, StartWorker
@@ -107,7 +107,7 @@ def make_certificate(path: Path, authority: Authority | None = None) -> Authorit
 
 def fiqa(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "fiqa_producer", *arguments],
+        [sys.executable, "-m", "fiqa", *arguments],
         env={**os.environ, **BUILTIN, **environment},
         capture_output=True,
         text=True,

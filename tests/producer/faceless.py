@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-from fiqa_producer.contract import ErrorCode, ImageError, ImageResult, Item, Status
-from fiqa_producer.home import open_home, pack, unpack
-from fiqa_producer.ledger import Counts, Ledger
+from fiqa.contract import ErrorCode, ImageError, ImageResult, Item, Status
+from fiqa.ledger.ledger import Counts, Ledger
+from fiqa.storage.storage import open_home, pack, unpack
 
 
 def no_face(item: Item) -> ImageResult:

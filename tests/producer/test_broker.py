@@ -11,11 +11,11 @@ import pytest
 from kombu.exceptions import ContentDisallowed
 from kombu.messaging import Producer
 
-from fiqa_producer.broker import make_app, publish_tickets
-from fiqa_producer.contract import QUEUE, TASK_NAME, JobSpec
-from fiqa_producer.errors import RedisUnavailableError
-from fiqa_producer.ledger import Ledger, new_job_id
-from fiqa_producer.scripts import MAX_TICKETS
+from fiqa.broker import make_app, publish_tickets
+from fiqa.contract import QUEUE, TASK_NAME, JobSpec
+from fiqa.errors import RedisUnavailableError
+from fiqa.ledger.ledger import Ledger, new_job_id
+from fiqa.ledger.scripts import MAX_TICKETS
 from tests.servers import start_redis
 
 PASSWORD = "p@s/s w%rd?"  # noqa: S105  a test's own

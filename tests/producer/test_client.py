@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fiqa_producer.client import Client
-from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, Item, JobState, Priority
-from fiqa_producer.enqueue import Job
-from fiqa_producer.errors import HomeError, RedisUnavailableError, SettingsError, SourceError, UnknownJobError
-from fiqa_producer.home import open_home, unpack
-from fiqa_producer.ledger import Ledger, new_job_id
+from fiqa.client import Client
+from fiqa.contract import QUEUE, ErrorCode, ImageResult, Item, JobState, Priority
+from fiqa.errors import HomeError, RedisUnavailableError, SettingsError, SourceError, UnknownJobError
+from fiqa.jobs.submit import Job
+from fiqa.ledger.ledger import Ledger, new_job_id
+from fiqa.storage.storage import open_home, unpack
 from tests.conftest import Bucket
 from tests.producer.faceless import failed, no_face, work
 from tests.waiting import wait_until

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fiqa_producer.contract import (
+from fiqa.contract import (
     MAX_ID_CHARS,
     MAX_URI_CHARS,
     RETRYABLE,
@@ -17,7 +17,7 @@ from fiqa_producer.contract import (
     Item,
     Status,
 )
-from fiqa_producer.errors import ContractError
+from fiqa.errors import ContractError
 
 # The wire's version 1 as its page shows it: what is written today must be read for ever.
 LINE = """

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-import fiqa_producer
+import fiqa
 
 HEAVY = {"cv2", "numpy", "onnxruntime", "onnx", "obstore", "fiqa_worker"}
 
@@ -17,20 +17,18 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("statement", ["import fiqa_producer", "import fiqa_producer.cli"])
+@pytest.mark.parametrize("statement", ["import fiqa", "import fiqa.cli.main"])
 def test_the_client_loads_nothing_heavy(statement: str) -> None:
     assert not loaded_by(statement) & HEAVY
 
 
 def test_a_client_whose_home_is_not_s3_does_not_load_boto3() -> None:
-    made = loaded_by("from fiqa_producer import Client\nClient(home='redis')\nClient(home='/tmp')")
+    made = loaded_by("from fiqa import Client\nClient(home='redis')\nClient(home='/tmp')")
     assert not made & {"boto3", "botocore"}
 
 
 def test_what_the_package_exposes_is_what_it_says() -> None:
-    modules = {
-        name for name, value in vars(fiqa_producer).items() if getattr(value, "__spec__", None) and name.islower()
-    }
-    exposed = {name for name in vars(fiqa_producer) if not name.startswith("_")} - modules
-    assert exposed == set(fiqa_producer.__all__)
-    assert fiqa_producer.__all__ == sorted(fiqa_producer.__all__)
+    modules = {name for name, value in vars(fiqa).items() if getattr(value, "__spec__", None) and name.islower()}
+    exposed = {name for name in vars(fiqa) if not name.startswith("_")} - modules
+    assert exposed == set(fiqa.__all__)
+    assert fiqa.__all__ == sorted(fiqa.__all__)

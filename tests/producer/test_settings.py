@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from fiqa_producer.errors import SettingsError
-from fiqa_producer.settings import Settings
+from fiqa.errors import SettingsError
+from fiqa.settings import Settings
 
 
 @pytest.fixture(autouse=True)

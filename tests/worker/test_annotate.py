@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fiqa_producer.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Status
+from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Status
 from fiqa_worker.annotate import Cell, contact_sheet, draw
 
 if TYPE_CHECKING:

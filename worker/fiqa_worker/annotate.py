@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fiqa_producer.contract import Face, ImageResult, Status
+from fiqa.contract import Face, ImageResult, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """What the worker raises on purpose.
 
-FiqaError                    (fiqa_producer.errors)
+FiqaError                    (fiqa.errors)
 ├── ModelError               a model is missing, is not the pinned file, or does not load: the worker does not start
 └── ImageFailure             one image cannot be scored; carries its wire code, and the rest of the chunk goes on
     ├── NotFound             not_found
@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from fiqa_producer.contract import RETRYABLE, ErrorCode
-from fiqa_producer.errors import FiqaError
+from fiqa.contract import RETRYABLE, ErrorCode
+from fiqa.errors import FiqaError
 
 
 class ModelError(FiqaError):

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from fiqa_producer.settings import Settings
+from fiqa.settings import Settings
 
 
 class Device(StrEnum):

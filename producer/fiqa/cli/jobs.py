@@ -12,11 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from fiqa_producer.client import Client
-from fiqa_producer.enqueue import Job
-from fiqa_producer.errors import ContractError, HomeError, JobStateError, UnknownJobError
-from fiqa_producer.progress import duration, summary, transient_progress
-from fiqa_producer.status import JobStatus
+from fiqa.cli.progress import summary, transient_progress
+from fiqa.client import Client
+from fiqa.errors import ContractError, HomeError, JobStateError, UnknownJobError
+from fiqa.jobs.submit import Job
+from fiqa.ledger.status import JobStatus
+from fiqa.results.text import duration
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

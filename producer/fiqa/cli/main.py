@@ -18,15 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fiqa_producer import controls
-from fiqa_producer.client import Client
-from fiqa_producer.contract import DEFAULT_KEEP_S, DEFAULT_MAX_FAILED, MAX_CHUNK_SIZE, JobState, Priority, Status
-from fiqa_producer.controls import as_json, local_time, show_job, status_line
-from fiqa_producer.errors import FiqaError, SettingsError, SourceError
-from fiqa_producer.export import Format, Selection, import_pyarrow, write
-from fiqa_producer.manifest import read
-from fiqa_producer.progress import CountProgress, JobProgress
-from fiqa_producer.status import JobStatus
+from fiqa.cli import jobs as controls
+from fiqa.cli.jobs import as_json, local_time, show_job, status_line
+from fiqa.cli.progress import CountProgress, JobProgress
+from fiqa.client import Client
+from fiqa.contract import DEFAULT_KEEP_S, DEFAULT_MAX_FAILED, MAX_CHUNK_SIZE, JobState, Priority, Status
+from fiqa.errors import FiqaError, SettingsError, SourceError
+from fiqa.ledger.status import JobStatus
+from fiqa.results.export import Format, Selection, import_pyarrow, write
+from fiqa.sources.manifest import read
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 _BAD_LINES_SHOWN: Final = 20

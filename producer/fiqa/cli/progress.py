@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
 from rich.table import Column
 
-from fiqa_producer.contract import JobState
-from fiqa_producer.status import JobStatus
+from fiqa.contract import JobState
+from fiqa.ledger.status import JobStatus
+from fiqa.results.text import duration
 
 
 class JobProgress:
@@ -84,11 +85,3 @@ def summary(status: JobStatus) -> str:
     if status.reason:
         parts.append(status.reason)
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 3 min, 2 h 05 min."""
-    if round(seconds) < 60:  # noqa: PLR2004  a minute
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"  # noqa: PLR2004  an hour

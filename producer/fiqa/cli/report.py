@@ -7,11 +7,11 @@ from typing import Final
 
 import click
 
-from fiqa_producer.client import Client
-from fiqa_producer.errors import SettingsError
-from fiqa_producer.report import Tally, tally, tally_file
-from fiqa_producer.report_charts import import_drawing
-from fiqa_producer.report_page import render
+from fiqa.client import Client
+from fiqa.errors import SettingsError
+from fiqa.results.charts import import_drawing
+from fiqa.results.page import render
+from fiqa.results.tally import Tally, tally, tally_file
 
 MAX_INPUTS: Final = 6  # as many as can be told apart in one chart
 

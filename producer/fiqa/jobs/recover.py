@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 
-from fiqa_producer.contract import ImageResult, JobSpec, JobState
-from fiqa_producer.errors import HomeError, JobStateError, UnknownJobError
-from fiqa_producer.home import Home, read_ahead
-from fiqa_producer.ledger import Control, Counts, Ledger, check_job_id
+from fiqa.contract import ImageResult, JobSpec, JobState
+from fiqa.errors import HomeError, JobStateError, UnknownJobError
+from fiqa.ledger.ledger import Control, Counts, Ledger, check_job_id
+from fiqa.storage.storage import Home, read_ahead
 
 
 def recover(job_id: str, *, ledger: Ledger, home: Home, progress: Callable[[int, int], None] | None = None) -> None:

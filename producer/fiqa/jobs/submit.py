@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from fiqa_producer.broker import publish_tickets
-from fiqa_producer.contract import Item, JobSpec, JobState
-from fiqa_producer.entries import IMAGE_SUFFIXES
-from fiqa_producer.errors import (
+from fiqa.broker import publish_tickets
+from fiqa.contract import Item, JobSpec, JobState
+from fiqa.errors import (
     FiqaError,
     HomeError,
     JobStateError,
@@ -21,9 +20,10 @@ from fiqa_producer.errors import (
     SourceError,
     UnknownJobError,
 )
-from fiqa_producer.home import Home, pack
-from fiqa_producer.ledger import Control, Ledger
-from fiqa_producer.manifest import chunked
+from fiqa.ledger.ledger import Control, Ledger
+from fiqa.sources.lines import IMAGE_SUFFIXES
+from fiqa.sources.manifest import chunked
+from fiqa.storage.storage import Home, pack
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -6,11 +6,11 @@ import dataclasses
 import json
 from datetime import UTC, datetime
 
-from fiqa_producer.contract import WIRE_VERSION
-from fiqa_producer.errors import HomeError, UnknownJobError
-from fiqa_producer.home import open_home
-from fiqa_producer.ledger import Ledger
-from fiqa_producer.status import JobStatus
+from fiqa.contract import WIRE_VERSION
+from fiqa.errors import HomeError, UnknownJobError
+from fiqa.ledger.ledger import Ledger
+from fiqa.ledger.status import JobStatus
+from fiqa.storage.storage import open_home
 
 
 def write_summaries(ledger: Ledger) -> int:

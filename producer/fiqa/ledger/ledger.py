@@ -18,12 +18,12 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from fiqa_producer import scripts
-from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, JobSpec, JobState, Priority, Status
-from fiqa_producer.errors import JobStateError, RedisUnavailableError, SettingsError, UnknownJobError
-from fiqa_producer.scripts import ENDED, JOBS, LEASE_S, WORKERS_RUN, Completion, job_key
-from fiqa_producer.settings import NOT_A_REDIS_URL
-from fiqa_producer.status import JobStatus, read_status
+from fiqa.contract import QUEUE, ErrorCode, ImageResult, JobSpec, JobState, Priority, Status
+from fiqa.errors import JobStateError, RedisUnavailableError, SettingsError, UnknownJobError
+from fiqa.ledger import scripts
+from fiqa.ledger.scripts import ENDED, JOBS, LEASE_S, WORKERS_RUN, Completion, job_key
+from fiqa.ledger.status import JobStatus, read_status
+from fiqa.settings import NOT_A_REDIS_URL
 
 if TYPE_CHECKING:
     from redis.commands.core import Script

@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from fiqa_producer.contract import QUEUE
-from fiqa_producer.status import PACE_BUCKET_S, PACE_WINDOW_S
+from fiqa.contract import QUEUE
+from fiqa.ledger.status import PACE_BUCKET_S, PACE_WINDOW_S
 
 JOBS: Final = "fiqa:jobs"  # zset: job by creation
 ENDED: Final = "fiqa:ended"  # set: finished jobs whose summary is not written yet

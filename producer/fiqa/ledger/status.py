@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fiqa_producer.contract import JobState, Priority
+from fiqa.contract import JobState, Priority
 
 PACE_WINDOW_S: Final = 60
 PACE_BUCKET_S: Final = 5

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
-from fiqa_producer.errors import SettingsError
-from fiqa_producer.report import Bins
+from fiqa.errors import SettingsError
+from fiqa.results.tally import Bins
 
 _SIZE: Final = {"width": 460, "height": 250}
 _MAX_LABELS: Final = 8

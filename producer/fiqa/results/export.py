@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any, Final
 
-from fiqa_producer.contract import Face, ImageResult, Status
-from fiqa_producer.errors import SettingsError
+from fiqa.contract import Face, ImageResult, Status
+from fiqa.errors import SettingsError
 
 # Of a row group: large enough to compress well, small enough to hold.
 _PARQUET_ROWS: Final = 50_000

@@ -12,10 +12,10 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
-from fiqa_producer.contract import ErrorCode, Status
-from fiqa_producer.progress import duration
-from fiqa_producer.report import FACES_FROM, HEIGHT_FROM, LISTED, Bins, Distribution, Scores, Tally
-from fiqa_producer.report_charts import bars, histogram, import_drawing
+from fiqa.contract import ErrorCode, Status
+from fiqa.results.charts import bars, histogram, import_drawing
+from fiqa.results.tally import FACES_FROM, HEIGHT_FROM, LISTED, Bins, Distribution, Scores, Tally
+from fiqa.results.text import duration
 
 QUANTILES: Final = {"lowest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "highest": 1.0}
 ADVICE: Final[Mapping[ErrorCode, str]] = {
@@ -163,7 +163,7 @@ def _time(seconds: float) -> str:
 
 
 def _resource(name: str) -> str:
-    return files("fiqa_producer").joinpath(name).read_text(encoding="utf-8")
+    return files("fiqa").joinpath("results", name).read_text(encoding="utf-8")
 
 
 def _environment() -> tuple[Any, _Markup]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from fiqa_producer.contract import ErrorCode, ImageResult, Status
-from fiqa_producer.errors import ContractError, SourceError
-from fiqa_producer.status import JobStatus
+from fiqa.contract import ErrorCode, ImageResult, Status
+from fiqa.errors import ContractError, SourceError
+from fiqa.ledger.status import JobStatus
 
 LISTED: Final = 20
 # Where each class but the first begins: of the number of faces in an image, and of a face's height in pixels.

@@ -9,8 +9,10 @@ from typing import IO, Annotated, Any, Final
 
 from pydantic import BaseModel, Field, ValidationError
 
-from fiqa_producer.contract import Item
-from fiqa_producer.entries import (
+from fiqa.contract import Item
+from fiqa.errors import SourceError
+from fiqa.s3 import ObjectReader
+from fiqa.sources.lines import (
     OnBadLine,
     Parse,
     csv_values,
@@ -22,8 +24,6 @@ from fiqa_producer.entries import (
     url_decoded,
     why,
 )
-from fiqa_producer.errors import SourceError
-from fiqa_producer.s3 import ObjectReader
 
 _MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 _ROWS_AT_ONCE: Final = 8192

@@ -16,8 +16,8 @@ from urllib.parse import unquote_plus
 
 from pydantic import ValidationError
 
-from fiqa_producer.contract import Item
-from fiqa_producer.errors import SourceError
+from fiqa.contract import Item
+from fiqa.errors import SourceError
 
 # What workers can decode; other objects of a prefix and files of a folder are no images and are left out.
 IMAGE_SUFFIXES: Final = (".avif", ".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")

@@ -16,11 +16,11 @@ from typing import IO, Final
 
 from pydantic import ValidationError
 
-from fiqa_producer.contract import Item
-from fiqa_producer.entries import OnBadLine, batch_row, is_image, is_uri, list_line, read_lines, reading, unzipped, why
-from fiqa_producer.errors import SourceError
-from fiqa_producer.inventory import read_inventory
-from fiqa_producer.s3 import ObjectReader, list_objects
+from fiqa.contract import Item
+from fiqa.errors import SourceError
+from fiqa.s3 import ObjectReader, list_objects
+from fiqa.sources.inventory import read_inventory
+from fiqa.sources.lines import OnBadLine, batch_row, is_image, is_uri, list_line, read_lines, reading, unzipped, why
 
 STDIN: Final = "-"
 _LISTS: Final = frozenset({".txt", ".lst", ".list", ".jsonl", ".ndjson"})

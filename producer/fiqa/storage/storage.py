@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
-from fiqa_producer.errors import HomeError, SettingsError
-from fiqa_producer.ledger import Ledger
-from fiqa_producer.s3 import s3_client, s3_code, s3_errors, s3_reason
-from fiqa_producer.scripts import REDIS_HOME, job_key
+from fiqa.errors import HomeError, SettingsError
+from fiqa.ledger.ledger import Ledger
+from fiqa.ledger.scripts import REDIS_HOME, job_key
+from fiqa.s3 import s3_client, s3_code, s3_errors, s3_reason
 
 Part = Literal["manifest", "results"]
 Document = Literal["job", "summary"]

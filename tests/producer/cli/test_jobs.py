@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fiqa_producer.client import Client
-from fiqa_producer.contract import QUEUE, ErrorCode, ImageResult, Item, JobSpec, JobState, Priority
-from fiqa_producer.errors import (
+from fiqa.client import Client
+from fiqa.contract import QUEUE, ErrorCode, ImageResult, Item, JobSpec, JobState, Priority
+from fiqa.errors import (
     HomeError,
     JobStateError,
     RedisUnavailableError,
@@ -19,9 +19,9 @@ from fiqa_producer.errors import (
     SourceError,
     UnknownJobError,
 )
-from fiqa_producer.home import open_home, pack
-from fiqa_producer.ledger import Control, Counts, Ledger, new_job_id
-from fiqa_producer.summary import write_summaries
+from fiqa.jobs.summary import write_summaries
+from fiqa.ledger.ledger import Control, Counts, Ledger, new_job_id
+from fiqa.storage.storage import open_home, pack
 from tests.producer.faceless import failed, no_face, work
 from tests.waiting import wait_until
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from fiqa_producer.contract import ErrorCode, ImageResult
-from fiqa_producer.ledger import Ledger, new_job_id
+from fiqa.contract import ErrorCode, ImageResult
+from fiqa.ledger.ledger import Ledger, new_job_id
 from tests.producer.faceless import failed, work
 
-FIQA = [sys.executable, "-m", "fiqa_producer"]
+FIQA = [sys.executable, "-m", "fiqa"]
 JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 STATUS_KEYS = {
     "id", "name", "state", "images", "scored", "no_face", "failed", "faces", "chunks", "chunks_done", "images_per_s",
@@ -386,7 +386,7 @@ def test_a_source_that_cannot_be_read_exits_with_2(
 
 
 def test_closed_standard_input_exits_with_2(ledger: Ledger) -> None:
-    shell = f"exec {sys.executable} -m fiqa_producer submit - <&-"
+    shell = f"exec {sys.executable} -m fiqa submit - <&-"
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
     assert refused(done, 2) == "standard input is closed: pipe a list into it"
     assert ledger.redis.dbsize() == 0

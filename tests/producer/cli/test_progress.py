@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from fiqa_producer.cli import exit_status
-from fiqa_producer.contract import JobState, Priority
-from fiqa_producer.progress import JobProgress, duration, summary
-from fiqa_producer.status import JobStatus
+from fiqa.cli.main import exit_status
+from fiqa.cli.progress import JobProgress, summary
+from fiqa.contract import JobState, Priority
+from fiqa.ledger.status import JobStatus
+from fiqa.results.text import duration
 
 STATUS = JobStatus(
     id="20250101-000000-abcdef",

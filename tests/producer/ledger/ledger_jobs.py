@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from fiqa_producer.contract import JobSpec, Priority
-from fiqa_producer.ledger import Claim, Counts, Ledger, new_job_id
-from fiqa_producer.scripts import (
+from fiqa.contract import JobSpec, Priority
+from fiqa.ledger.ledger import Claim, Counts, Ledger, new_job_id
+from fiqa.ledger.scripts import (
     LEASES,
     Completion,
 )

@@ -9,9 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from fiqa_producer.contract import QUEUE, ErrorCode, Face, ImageError, ImageResult, JobState, Priority, Status
-from fiqa_producer.ledger import Claim, Counts, Ledger
-from fiqa_producer.scripts import (
+from fiqa.contract import QUEUE, ErrorCode, Face, ImageError, ImageResult, JobState, Priority, Status
+from fiqa.ledger.ledger import Claim, Counts, Ledger
+from fiqa.ledger.scripts import (
     DUE,
     JOBS,
     LEASE_S,
@@ -23,7 +23,7 @@ from fiqa_producer.scripts import (
     Completion,
     job_key,
 )
-from tests.producer.ledger_jobs import claimed, complete, expire_leases, opened, scored, turns
+from tests.producer.ledger.ledger_jobs import claimed, complete, expire_leases, opened, scored, turns
 from tests.waiting import wait_until
 
 # Who is served
@@ -99,7 +99,7 @@ def test_a_job_that_gets_a_chunk_back_has_no_claim_to_what_it_missed(ledger: Led
 def test_a_lease_that_ran_out_goes_to_another_and_the_attempt_is_counted(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fiqa_producer.ledger.LEASE_S", 0.05)
+    monkeypatch.setattr("fiqa.ledger.ledger.LEASE_S", 0.05)
     job_id = opened(ledger)
     attempts = []
     for _ in range(4):

@@ -9,17 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fiqa_producer.contract import ErrorCode, JobSpec, JobState, Priority
-from fiqa_producer.errors import JobStateError, UnknownJobError
-from fiqa_producer.ledger import Claim, Control, Counts, Ledger, new_job_id
-from fiqa_producer.scripts import (
+from fiqa.contract import ErrorCode, JobSpec, JobState, Priority
+from fiqa.errors import JobStateError, UnknownJobError
+from fiqa.ledger.ledger import Claim, Control, Counts, Ledger, new_job_id
+from fiqa.ledger.scripts import (
     DUE,
     ENDED,
     LEASES,
     Completion,
     job_key,
 )
-from tests.producer.ledger_jobs import claimed, complete, create, expire_leases, opened, scored, turns
+from tests.producer.ledger.ledger_jobs import claimed, complete, create, expire_leases, opened, scored, turns
 from tests.waiting import wait_until
 
 # The producer's side
@@ -336,7 +336,7 @@ def test_a_finished_job_with_a_home_of_its_own_stays_until_it_is_deleted_and_wan
 
 
 def test_a_recovered_job_hands_out_what_is_not_done(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fiqa_producer.ledger.LEASE_S", 200)  # so many claims may take longer than 10 s
+    monkeypatch.setattr("fiqa.ledger.ledger.LEASE_S", 200)  # so many claims may take longer than 10 s
     done = {*range(5000), 5002, 7000}
     job_id, entry = create(ledger)
     for chunk in done:

@@ -10,13 +10,13 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 
-from fiqa_producer.contract import JobState
-from fiqa_producer.errors import RedisUnavailableError, SettingsError
-from fiqa_producer.ledger import Ledger
-from fiqa_producer.scripts import (
+from fiqa.contract import JobState
+from fiqa.errors import RedisUnavailableError, SettingsError
+from fiqa.ledger.ledger import Ledger
+from fiqa.ledger.scripts import (
     Completion,
 )
-from tests.producer.ledger_jobs import claimed, complete, create, expire_leases, opened
+from tests.producer.ledger.ledger_jobs import claimed, complete, create, expire_leases, opened
 
 # A Redis that does not answer or refuses
 
@@ -83,7 +83,7 @@ def test_a_wrong_password_is_one_line_without_it(ledger: Ledger, redis_url: str)
 
 
 def test_a_redis_that_does_not_answer_in_time_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fiqa_producer.ledger.ExponentialBackoff", lambda **_: NoBackoff())
+    monkeypatch.setattr("fiqa.ledger.ledger.ExponentialBackoff", lambda **_: NoBackoff())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         assert failure(f"{url}?socket_timeout=0.05") == f"Redis at {url} does not answer in time: try again"

@@ -12,8 +12,8 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from fiqa_producer.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Status
-from fiqa_producer.export import COLUMNS, Format, Selection, write
+from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Status
+from fiqa.results.export import COLUMNS, Format, Selection, write
 
 POINTS = ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0), (9.5, 10.5))
 HOSTILE = 's3://b/a,"b"\n=cmd|.jpg'
@@ -100,7 +100,7 @@ def test_parquet_has_the_same_rows_with_types(tmp_path: Path) -> None:
 
 
 def test_parquet_is_written_in_groups_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fiqa_producer.export._PARQUET_ROWS", 2)
+    monkeypatch.setattr("fiqa.results.export._PARQUET_ROWS", 2)
     file = tmp_path / "out.parquet"
     with file.open("wb") as output:
         write(shards(), output, Format.PARQUET, Selection())
@@ -149,7 +149,7 @@ def test_a_files_ending_names_its_format(name: str, form: Format) -> None:
 def test_parquet_without_pyarrow_is_one_line_that_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"
-        "from fiqa_producer.export import import_pyarrow\n"
+        "from fiqa.results.export import import_pyarrow\n"
         "try: import_pyarrow()\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )

@@ -20,15 +20,15 @@ from typing import Any
 
 import pytest
 
-from fiqa_producer import Client
-from fiqa_producer.contract import ErrorCode, Face, ImageError, ImageResult, Item, Status
-from fiqa_producer.errors import SourceError
-from fiqa_producer.ledger import Ledger
-from fiqa_producer.report import LISTED, Bins, Distribution, Tally, tally, tally_file
-from fiqa_producer.report_page import ADVICE, per_cent, quality, render, shown
+from fiqa import Client
+from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, Item, Status
+from fiqa.errors import SourceError
+from fiqa.ledger.ledger import Ledger
+from fiqa.results.page import ADVICE, per_cent, quality, render, shown
+from fiqa.results.tally import LISTED, Bins, Distribution, Tally, tally, tally_file
 from tests.producer.faceless import failed, no_face, work
 
-FIQA = [sys.executable, "-m", "fiqa_producer"]
+FIQA = [sys.executable, "-m", "fiqa"]
 HOSTILE = [
     "<script>document.title='owned';console.log('owned')</script>",
     '" onmouseover="console.log(\'owned\')" x="',
@@ -466,16 +466,16 @@ def test_a_file_that_names_no_end_of_models_is_refused() -> None:
 
 
 def test_the_command_loads_what_draws_only_when_it_draws() -> None:
-    code = "import fiqa_producer.report_command, sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    code = "import fiqa.cli.report, sys; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "fiqa_producer" in done.stdout.split()
+    assert "fiqa" in done.stdout.split()
     assert not {"jinja2", "pygal", "numpy"} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("missing", ["jinja2", "pygal"])
 def test_without_the_extra_one_line_says_what_to_install(missing: str, tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [result("s3://b/1", 0.5)])
-    code = f"import sys; sys.modules[{missing!r}] = None; from fiqa_producer.cli import main; main()"
+    code = f"import sys; sys.modules[{missing!r}] = None; from fiqa.cli.main import main; main()"
     command = [sys.executable, "-c", code, "report", str(path), "-o", str(tmp_path / "report.html")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, f"fiqa: a report needs {missing}: pip install 'fiqa[report]'\n")

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fiqa_producer.errors import SourceError
-from fiqa_producer.manifest import read
+from fiqa.errors import SourceError
+from fiqa.sources.manifest import read
 from tests.conftest import Bucket
 
 pytestmark = pytest.mark.usefixtures("s3_env")

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fiqa_producer.errors import SourceError
-from fiqa_producer.s3 import ObjectReader, list_objects
+from fiqa.errors import SourceError
+from fiqa.s3 import ObjectReader, list_objects
 from tests.conftest import Bucket
 from tests.servers import S3Server
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fiqa_producer.contract import MAX_ID_CHARS, MAX_URI_CHARS, Item
-from fiqa_producer.errors import SourceError
-from fiqa_producer.manifest import STDIN, chunked, read
+from fiqa.contract import MAX_ID_CHARS, MAX_URI_CHARS, Item
+from fiqa.errors import SourceError
+from fiqa.sources.manifest import STDIN, chunked, read
 from tests.conftest import Bucket
 
 

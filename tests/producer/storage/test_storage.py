@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fiqa_producer.contract import JobSpec
-from fiqa_producer.errors import HomeError, RedisUnavailableError, SettingsError
-from fiqa_producer.home import Home, open_home, pack, read_ahead, unpack
-from fiqa_producer.ledger import Ledger, new_job_id
+from fiqa.contract import JobSpec
+from fiqa.errors import HomeError, RedisUnavailableError, SettingsError
+from fiqa.ledger.ledger import Ledger, new_job_id
+from fiqa.storage.storage import Home, open_home, pack, read_ahead, unpack
 from tests.conftest import Bucket
 from tests.servers import S3Server
 
@@ -83,7 +83,7 @@ def test_a_damaged_shard_is_refused(data: bytes) -> None:
 
 
 def test_a_shard_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fiqa_producer.home._MAX_SHARD_BYTES", 1000)
+    monkeypatch.setattr("fiqa.storage.storage._MAX_SHARD_BYTES", 1000)
     assert len(unpack(pack([b"x" * 998]))[0]) == 998
     with pytest.raises(HomeError, match="larger than fiqa writes"):
         unpack(pack([b"x" * 1_000_000]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import cv2
 import pytest
 
-from fiqa_worker.photos import make_photos
+from fiqa_worker.demo.photos import make_photos
 
 if TYPE_CHECKING:
     from pathlib import Path

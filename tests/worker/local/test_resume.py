@@ -12,9 +12,9 @@ from typing import IO
 
 import pytest
 
-from fiqa_producer.contract import ErrorCode, ImageError, ImageResult, Item, Status
-from fiqa_producer.errors import SettingsError
-from fiqa_worker.resume import Earlier, held
+from fiqa.contract import ErrorCode, ImageError, ImageResult, Item, Status
+from fiqa.errors import SettingsError
+from fiqa_worker.local.resume import Earlier, held
 
 
 def line(uri: str, version: str | None = None, failed: ErrorCode | None = None, quality_model: str = "q") -> bytes:

@@ -8,11 +8,11 @@ import onnx
 import pytest
 
 from fiqa_worker.errors import ModelError
-from fiqa_worker.models import Kind, find
-from fiqa_worker.prepare import prepare
-from fiqa_worker.sessions import open_session
+from fiqa_worker.models.prepare import prepare
+from fiqa_worker.models.registry import Kind, find
+from fiqa_worker.models.sessions import open_session
 from fiqa_worker.settings import Device
-from tests.worker import graphs
+from tests.worker.models import graphs
 
 BUILT_IN: dict[Kind, str] = {"detector": "builtin_detector", "quality": "builtin_quality"}
 KINDS: tuple[Kind, ...] = ("detector", "quality")

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from moto.server import ThreadedMotoServer
 
 from fiqa_worker.errors import ModelError
-from fiqa_worker.models import REGISTRY, Kind, Model, fetch_or_builtin, find, pull, verify
+from fiqa_worker.models.registry import REGISTRY, Kind, Model, fetch_or_builtin, find, pull, verify
 
 CONTENT = b"stands for a model file" * 10_000
 OFFICIAL = ("yunet_2023mar", "ediffiqa_tiny_jun2024")

@@ -7,10 +7,10 @@ import onnxruntime as ort
 import pytest
 
 from fiqa_worker.errors import ModelError
-from fiqa_worker.prepare import prepare
-from fiqa_worker.sessions import open_session
+from fiqa_worker.models.prepare import prepare
+from fiqa_worker.models.sessions import open_session
 from fiqa_worker.settings import Device
-from tests.worker import graphs
+from tests.worker.models import graphs
 
 PROVIDERS = {
     Device.CUDA: "CUDAExecutionProvider",

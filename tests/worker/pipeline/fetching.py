@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fiqa_worker.sources import Fetcher
+from fiqa_worker.pipeline.fetch import Fetcher
 
 BODY = b"\xff\xd8 the bytes of a photo"
 LARGE_BODY = b"\xff\xd8" + bytes(range(251)) * 13_001  # of no whole number of pages or parts

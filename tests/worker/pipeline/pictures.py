@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fiqa_worker.align import align
+from fiqa_worker.pipeline.align import align
 
 TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.729904, 92.2041)], np.float32
@@ -25,7 +25,7 @@ def gradient(height: int, width: int) -> NDArray[np.uint8]:
 
 def portrait_jpeg() -> bytes:
     """The package's portrait, one face, 512x512."""
-    return resources.files("fiqa_worker").joinpath("portrait", "astronaut.jpg").read_bytes()
+    return resources.files("fiqa_worker").joinpath("demo", "portrait", "astronaut.jpg").read_bytes()
 
 
 def portrait() -> NDArray[np.uint8]:

@@ -25,8 +25,8 @@ from fiqa_worker.errors import (
     ImageFailure,
     TooLarge,
 )
-from fiqa_worker.sources import TRIES
-from tests.worker.fetching import BODY, LARGE_BODY, ODD_KEY, PLAIN_KEY, fetcher
+from fiqa_worker.pipeline.fetch import TRIES
+from tests.worker.pipeline.fetching import BODY, LARGE_BODY, ODD_KEY, PLAIN_KEY, fetcher
 
 Handler: TypeAlias = Callable[["Connection"], None]
 

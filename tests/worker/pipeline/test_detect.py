@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fiqa_worker.detect import Detector
-from fiqa_worker.models import find
-from fiqa_worker.prepare import prepare
-from fiqa_worker.sessions import Session, open_session
+from fiqa_worker.models.prepare import prepare
+from fiqa_worker.models.registry import find
+from fiqa_worker.models.sessions import Session, open_session
+from fiqa_worker.pipeline.detect import Detector
 from fiqa_worker.settings import Device
-from tests.worker.pictures import gradient, portrait
+from tests.worker.pipeline.pictures import gradient, portrait
 
 FACE = (178, 62, 90, 115)  # of the portrait
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fiqa_producer.errors import SettingsError
+from fiqa.errors import SettingsError
 from fiqa_worker.errors import (
     AccessDenied,
     FetchFailed,
@@ -20,7 +20,7 @@ from fiqa_worker.errors import (
 )
 from tests.conftest import Bucket
 from tests.servers import S3Server
-from tests.worker.fetching import BODY, LARGE_BODY, ODD_KEY, PLAIN_KEY, fetcher
+from tests.worker.pipeline.fetching import BODY, LARGE_BODY, ODD_KEY, PLAIN_KEY, fetcher
 
 # S3
 

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from fiqa_worker.avif import avif_size
 from fiqa_worker.errors import DecodeFailed, ImageFailure, TooManyPixels, UnsupportedFormat
-from fiqa_worker.headers import read_header
-from fiqa_worker.images import decode
+from fiqa_worker.pipeline.avif import avif_size
+from fiqa_worker.pipeline.decode import decode
+from fiqa_worker.pipeline.headers import read_header
 from tests.hostile import bombs
 from tests.hostile.bombs import BIG, HEIGHT, WIDTH, encode
-from tests.worker.pictures import gradient
+from tests.worker.pipeline.pictures import gradient
 
 MAX_PIXELS = 1_000_000
 

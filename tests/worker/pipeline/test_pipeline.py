@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fiqa_producer.contract import ErrorCode, ImageResult, Item, Status
-from fiqa_worker import pipeline as module
-from fiqa_worker.images import Picture, decode_reduced
-from fiqa_worker.photos import make_photos
-from fiqa_worker.pipeline import Pipeline
-from fiqa_worker.quality import QualityScorer
+from fiqa.contract import ErrorCode, ImageResult, Item, Status
+from fiqa_worker.demo.photos import make_photos
+from fiqa_worker.pipeline import pipeline as module
+from fiqa_worker.pipeline.decode import Picture, decode_reduced
+from fiqa_worker.pipeline.pipeline import Pipeline
+from fiqa_worker.pipeline.quality import QualityScorer
 from fiqa_worker.settings import Decode, Device, WorkerSettings
-from tests.worker.pictures import gradient, jpeg, portrait, resized
+from tests.worker.pipeline.pictures import gradient, jpeg, portrait, resized
 
 GPU_BATCH = 32
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fiqa_worker.ahead import ahead
+from fiqa_worker.pipeline.prefetch import ahead
 from tests.waiting import WAIT_S
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fiqa_worker.models import find
-from fiqa_worker.prepare import prepare
-from fiqa_worker.quality import QualityScorer
-from fiqa_worker.sessions import Session, open_session
+from fiqa_worker.models.prepare import prepare
+from fiqa_worker.models.registry import find
+from fiqa_worker.models.sessions import Session, open_session
+from fiqa_worker.pipeline.quality import QualityScorer
 from fiqa_worker.settings import Device
-from tests.worker import graphs
-from tests.worker.pictures import aligned_face
+from tests.worker.models import graphs
+from tests.worker.pipeline.pictures import aligned_face
 
 
 @pytest.fixture(scope="module")

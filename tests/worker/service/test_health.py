@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from fiqa_producer.contract import QUEUE
-from fiqa_producer.ledger import Ledger
-from fiqa_worker import health
-from fiqa_worker.health import Health, note_loaded
+from fiqa.contract import QUEUE
+from fiqa.ledger.ledger import Ledger
+from fiqa_worker.service import health
+from fiqa_worker.service.health import Health, note_loaded
 from tests.servers import start_redis
 from tests.waiting import wait_until
 

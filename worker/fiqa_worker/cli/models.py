@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from fiqa_producer.entries import IMAGE_SUFFIXES
-from fiqa_producer.errors import SettingsError
-from fiqa_worker.cli import models_or_builtin, needs
+from fiqa.errors import SettingsError
+from fiqa.sources.lines import IMAGE_SUFFIXES
+from fiqa_worker.cli.worker import models_or_builtin, needs
 from fiqa_worker.settings import Device, WorkerSettings
 
 
@@ -25,7 +25,7 @@ def models() -> None:
 def list_models() -> None:
     """Show the models there are, their licences, and whether they are here."""
     with needs("cpu"):
-        from fiqa_worker.models import verify
+        from fiqa_worker.models.registry import verify
 
     settings = WorkerSettings.load()
     grid = Table(box=None, pad_edge=False, header_style="dim")
@@ -44,8 +44,8 @@ def pull() -> int:
     """Download the official models into FIQA_MODELS_DIR and verify them; exit status 1 if one does not come."""
     with needs("cpu"):
         from fiqa_worker.errors import ModelError
-        from fiqa_worker.models import REGISTRY, local_dir
-        from fiqa_worker.models import pull as pull_one
+        from fiqa_worker.models.registry import REGISTRY, local_dir
+        from fiqa_worker.models.registry import pull as pull_one
 
     folder = local_dir(WorkerSettings.load().models_dir)
     failures = []
@@ -85,11 +85,11 @@ def quantise(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
     FIQA_QUALITY_MODEL names the file.
     """
     with needs("cpu"):
-        from fiqa_worker import quantise as int8
-        from fiqa_worker.detect import Detector
-        from fiqa_worker.models import default_cache_dir
-        from fiqa_worker.prepare import prepare
-        from fiqa_worker.sessions import open_session
+        from fiqa_worker import quantize as int8
+        from fiqa_worker.models.prepare import prepare
+        from fiqa_worker.models.registry import default_cache_dir
+        from fiqa_worker.models.sessions import open_session
+        from fiqa_worker.pipeline.detect import Detector
 
     if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
         raise SettingsError(f"cannot write {output}: choose a folder that exists and a name like quality-int8.onnx")
@@ -134,7 +134,7 @@ def quantise(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
 def verify_models() -> int:
     """Check every official model file by its SHA-256; exit status 1 if one is missing or not the pinned one."""
     with needs("cpu"):
-        from fiqa_worker.models import verify
+        from fiqa_worker.models.registry import verify
 
     checks = [check for check in verify(WorkerSettings.load().models_dir) if check.model.urls]
     for check in checks:

@@ -14,15 +14,15 @@ from typing import IO
 import click
 from rich.console import Console
 
-from fiqa_producer.cli import BadLines, exit_status, results_output, tell_failed, write_results
-from fiqa_producer.contract import ImageResult, Item, JobState
-from fiqa_producer.errors import SettingsError
-from fiqa_producer.export import Format
-from fiqa_producer.manifest import read
-from fiqa_producer.progress import CountProgress, JobProgress
-from fiqa_producer.status import JobStatus
-from fiqa_worker.cli import concurrency_option, environment_of, models_or_builtin, needs
-from fiqa_worker.resume import Earlier, held
+from fiqa.cli.main import BadLines, exit_status, results_output, tell_failed, write_results
+from fiqa.cli.progress import CountProgress, JobProgress
+from fiqa.contract import ImageResult, Item, JobState
+from fiqa.errors import SettingsError
+from fiqa.ledger.status import JobStatus
+from fiqa.results.export import Format
+from fiqa.sources.manifest import read
+from fiqa_worker.cli.worker import concurrency_option, environment_of, models_or_builtin, needs
+from fiqa_worker.local.resume import Earlier, held
 from fiqa_worker.settings import WorkerSettings
 
 
@@ -37,7 +37,7 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
     SOURCE: as for `fiqa submit`. Exit status 0 if the job succeeded and at most half of its images failed, else 1.
     """
     with needs("local"):
-        import fiqa_worker.local  # noqa: F401  where it is missing, that is said before all else
+        import fiqa_worker.local.system  # noqa: F401  where it is missing, that is said before all else
 
     form = Format.of(output)
     _check_output(output, form, resume=resume)
@@ -115,8 +115,8 @@ def _tell_how_to_go_on(output: Path | None, form: Format) -> None:
 def demo(output: Path, concurrency: int | None) -> int:
     """Score a sample set of photos, made from one portrait; writes photos, results and a contact sheet."""
     with needs("local"):
-        from fiqa_worker.demo import best_first, table, write_contact_sheet
-        from fiqa_worker.photos import make_photos
+        from fiqa_worker.demo.photos import make_photos
+        from fiqa_worker.demo.table import best_first, table, write_contact_sheet
 
     photos, results_file, sheet = output / "photos", output / "results.jsonl", output / "contact-sheet.jpg"
     try:
@@ -151,7 +151,7 @@ def _run_here(
     name: str | None = None,
 ) -> JobStatus:
     with needs("local"):
-        from fiqa_worker.local import local_system
+        from fiqa_worker.local.system import local_system
 
     with local_system(processes=concurrency, environment=environment) as system:
         with JobProgress() as progress:

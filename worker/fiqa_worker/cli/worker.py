@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Final
 import click
 from celery.exceptions import SecurityWarning
 
-from fiqa_producer.contract import Item
-from fiqa_producer.errors import SettingsError
-from fiqa_producer.ledger import Ledger
+from fiqa.contract import Item
+from fiqa.errors import SettingsError
+from fiqa.ledger.ledger import Ledger
 from fiqa_worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from fiqa_worker.models import ModelFile
+    from fiqa_worker.models.registry import ModelFile
 
 # What `run`, `demo` and `score` may read: they run for the person whose files these are.
 _OWN_SOURCES = "file:///,s3://"
@@ -65,9 +65,9 @@ def worker(concurrency: int | None) -> int:
     """Run a worker in the foreground, on FIQA_REDIS_URL."""
     settings = WorkerSettings.load()
     with needs("cpu"):
-        from fiqa_worker.drain import SIGNALS
-        from fiqa_worker.pipeline import Pipeline
-        from fiqa_worker.tasks import app
+        from fiqa_worker.pipeline.pipeline import Pipeline
+        from fiqa_worker.service.drain import SIGNALS
+        from fiqa_worker.service.tasks import app
 
     # What is wrong is said here, once, and not by every child for ever.
     ledger = Ledger(settings.redis_url)
@@ -97,7 +97,7 @@ def worker(concurrency: int | None) -> int:
 def models_or_builtin(settings: WorkerSettings) -> tuple[ModelFile, ModelFile]:
     """The detector and the quality model; says so where built-in models stand in."""
     with needs("cpu"):
-        from fiqa_worker.models import fetch_or_builtin
+        from fiqa_worker.models.registry import fetch_or_builtin
 
     detector, quality_model, note = fetch_or_builtin(
         settings.models_dir, detector=settings.detector, quality_model=settings.quality_model
@@ -126,8 +126,8 @@ def score(image: Path, output: Path | None) -> int:
         import cv2
 
         from fiqa_worker.annotate import draw
-        from fiqa_worker.images import decode
-        from fiqa_worker.pipeline import Pipeline
+        from fiqa_worker.pipeline.decode import decode
+        from fiqa_worker.pipeline.pipeline import Pipeline
 
     settings = WorkerSettings.load()
     chosen = environment_of(*models_or_builtin(settings))

@@ -58,7 +58,7 @@ def make_photos(folder: Path) -> list[Path]:
 
 
 def _photos() -> Iterator[tuple[str, bytes]]:
-    original = resources.files("fiqa_worker").joinpath("portrait", "astronaut.jpg").read_bytes()
+    original = resources.files("fiqa_worker").joinpath("demo", "portrait", "astronaut.jpg").read_bytes()
     portrait = np.asarray(cv2.imdecode(np.frombuffer(original, np.uint8), cv2.IMREAD_COLOR), np.uint8)
     yield "original-0", original
     for kind, (damage, strengths) in _DAMAGES.items():

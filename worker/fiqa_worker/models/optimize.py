@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, checker, helper, numpy_helper, shape_inference
 
 from fiqa_worker.errors import ModelError
-from fiqa_worker.models import Kind, ModelFile
+from fiqa_worker.models.registry import Kind, ModelFile
 
 DETECTOR_OUTPUTS: Final = tuple(f"{part}_{stride}" for part in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32))
 _CHANNELS_AXIS: Final = 1

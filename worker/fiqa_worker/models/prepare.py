@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from fiqa_worker.models import ModelFile, write_atomically
+from fiqa_worker.models.registry import ModelFile, write_atomically
 
 # Part of the cached files' names: a change of the surgery raises it, and files of an older one are no longer read.
 PREPARED_VERSION: Final = 1
@@ -19,7 +19,7 @@ def prepare(model: ModelFile, cache_dir: Path) -> Path:
         cache_dir: the prepared file goes into its folder `prepared`, under a name made of the source's SHA-256.
 
     Returns:
-        The prepared file. Its results are those of the source; fiqa_worker.surgery says what is changed.
+        The prepared file. Its results are those of the source; fiqa_worker.models.optimize says what is changed.
 
     Raises:
         ModelError: the file is no ONNX model, lacks the interface of its kind, or the cache cannot be written.
@@ -27,7 +27,7 @@ def prepare(model: ModelFile, cache_dir: Path) -> Path:
     path = cache_dir / "prepared" / f"{model.sha256}.{model.kind}.v{PREPARED_VERSION}.onnx"
     if not path.is_file():
         # Here, so that a worker whose models are prepared starts without onnx, in half a second less.
-        from fiqa_worker.surgery import operate  # noqa: PLC0415
+        from fiqa_worker.models.optimize import operate  # noqa: PLC0415
 
         write_atomically(path, operate(model))
     return path

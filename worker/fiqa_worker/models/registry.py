@@ -13,8 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from fiqa_worker.download import DownloadFailed, from_mirror, over_https
 from fiqa_worker.errors import ModelError
+from fiqa_worker.models.download import DownloadFailed, from_mirror, over_https
 from fiqa_worker.settings import WorkerSettings
 
 Kind: TypeAlias = Literal["detector", "quality"]
@@ -292,7 +292,7 @@ def _names(kind: Kind) -> str:
 def _path(model: Model, models_dir: str) -> Path:
     if model.urls:
         return local_dir(models_dir) / model.file
-    return Path(str(resources.files("fiqa_worker").joinpath("builtin", model.file)))
+    return Path(str(resources.files("fiqa_worker").joinpath("models", "builtin", model.file)))
 
 
 def _stored(model: Model, models_dir: str) -> ModelFile | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiqa_worker.errors import DecodeFailed, TooManyPixels
-from fiqa_worker.headers import FileBytes, Header, read_header
+from fiqa_worker.pipeline.headers import FileBytes, Header, read_header
 
 _OPAQUE: Final = 255
 _WITH_CHANNELS: Final = 3  # axes

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fiqa_worker.sessions import Session
+from fiqa_worker.models.sessions import Session
 
 _STRIDES: Final = (8, 16, 32)
 _MULTIPLE: Final = 32  # the sides of what the network takes

@@ -30,8 +30,8 @@ from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.exceptions import BaseError, UnauthenticatedError
 from obstore.store import S3Store
 
-from fiqa_producer.errors import SettingsError
-from fiqa_producer.s3 import s3_session
+from fiqa.errors import SettingsError
+from fiqa.s3 import s3_session
 from fiqa_worker.errors import (
     AccessDenied,
     FetchFailed,
@@ -41,7 +41,7 @@ from fiqa_worker.errors import (
     SourceNotAllowed,
     TooLarge,
 )
-from fiqa_worker.headers import FileBytes
+from fiqa_worker.pipeline.headers import FileBytes
 
 TRIES: Final = 3
 # A job may name any number of buckets; each open store holds connections of its own.

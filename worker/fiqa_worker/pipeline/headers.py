@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from mmap import mmap
 from typing import Final, TypeAlias
 
-from fiqa_worker.avif import avif_size
 from fiqa_worker.errors import DecodeFailed, UnsupportedFormat
+from fiqa_worker.pipeline.avif import avif_size
 
 # A file's contents; large ones are kept off the heap.
 FileBytes: TypeAlias = bytes | mmap

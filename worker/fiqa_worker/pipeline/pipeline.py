@@ -17,19 +17,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fiqa_producer.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, Status
-from fiqa_worker.ahead import ahead
-from fiqa_worker.align import CROP_SIZE, align
-from fiqa_worker.detect import NO_FACES, Detections, Detector
+from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, Status
 from fiqa_worker.errors import ImageFailure
-from fiqa_worker.headers import FileBytes
-from fiqa_worker.images import Picture, decode_reduced
-from fiqa_worker.models import ModelFile, default_cache_dir, find
-from fiqa_worker.prepare import prepare
-from fiqa_worker.quality import QualityScorer
-from fiqa_worker.sessions import Session, open_session
+from fiqa_worker.models.prepare import prepare
+from fiqa_worker.models.registry import ModelFile, default_cache_dir, find
+from fiqa_worker.models.sessions import Session, open_session
+from fiqa_worker.pipeline.align import CROP_SIZE, align
+from fiqa_worker.pipeline.decode import Picture, decode_reduced
+from fiqa_worker.pipeline.detect import NO_FACES, Detections, Detector
+from fiqa_worker.pipeline.fetch import Fetcher
+from fiqa_worker.pipeline.headers import FileBytes
+from fiqa_worker.pipeline.prefetch import ahead
+from fiqa_worker.pipeline.quality import QualityScorer
 from fiqa_worker.settings import Decode, WorkerSettings
-from fiqa_worker.sources import Fetcher
 
 _log = logging.getLogger(__name__)
 

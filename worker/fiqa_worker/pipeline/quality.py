@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fiqa_worker.sessions import Session
+from fiqa_worker.models.sessions import Session
 
 
 class QualityScorer:

@@ -15,7 +15,7 @@ from typing import Final
 from billiard.process import active_children
 from celery.worker import state
 
-from fiqa_producer.errors import RedisUnavailableError
+from fiqa.errors import RedisUnavailableError
 
 _log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from typing import Final
 from celery.worker import state
 from celery.worker.worker import WorkController
 
-from fiqa_producer.errors import RedisUnavailableError
-from fiqa_producer.ledger import Ledger
+from fiqa.errors import RedisUnavailableError
+from fiqa.ledger.ledger import Ledger
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import os
 import threading
 from typing import Final, Self
 
-from fiqa_producer.errors import RedisUnavailableError
-from fiqa_producer.ledger import LEASES_RENEWED_EVERY_S, Claim, Ledger
+from fiqa.errors import RedisUnavailableError
+from fiqa.ledger.ledger import LEASES_RENEWED_EVERY_S, Claim, Ledger
 
 _log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from typing import Final
 
 from celery import Celery
 
-from fiqa_producer.broker import publish_tickets
-from fiqa_producer.errors import FiqaError, RedisUnavailableError
-from fiqa_producer.ledger import Ledger
-from fiqa_producer.summary import write_summaries
+from fiqa.broker import publish_tickets
+from fiqa.errors import FiqaError, RedisUnavailableError
+from fiqa.jobs.summary import write_summaries
+from fiqa.ledger.ledger import Ledger
 
 _log = logging.getLogger(__name__)
 

@@ -16,22 +16,23 @@ from celery import bootsteps, shared_task, signals
 from celery.worker.worker import WorkController
 from kombu.asynchronous import Hub
 
-from fiqa_producer.broker import make_app, publish_tickets
-from fiqa_producer.contract import TASK_NAME, ImageResult, Item
-from fiqa_producer.errors import FiqaError, RedisUnavailableError, SettingsError
-from fiqa_producer.home import Home, open_home, pack, unpack
-from fiqa_producer.ledger import Claim, Counts, Ledger
-from fiqa_producer.scripts import Completion
-from fiqa_producer.summary import write_summaries
-from fiqa_worker.drain import ChildDrain, MainDrain
-from fiqa_worker.health import TICKS_EVERY_S, Health, note_loaded
-from fiqa_worker.lease import Lease, LeaseLost
-from fiqa_worker.logs import about, configure
-from fiqa_worker.reconciler import Reconciler
+from fiqa.broker import make_app, publish_tickets
+from fiqa.contract import TASK_NAME, ImageResult, Item
+from fiqa.errors import FiqaError, RedisUnavailableError, SettingsError
+from fiqa.jobs.summary import write_summaries
+from fiqa.ledger.ledger import Claim, Counts, Ledger
+from fiqa.ledger.scripts import Completion
+from fiqa.storage.storage import Home, open_home, pack, unpack
+from fiqa_worker.service.drain import ChildDrain, MainDrain
+from fiqa_worker.service.health import TICKS_EVERY_S, Health, note_loaded
+from fiqa_worker.service.lease import Lease, LeaseLost
+from fiqa_worker.service.logs import about, configure
+from fiqa_worker.service.reconciler import Reconciler
+from fiqa_worker.service.tickets import TicketTransport
 from fiqa_worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from fiqa_worker.pipeline import Pipeline
+    from fiqa_worker.pipeline.pipeline import Pipeline
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ _REST_S: Final = 10.0
 _COMPLETE_TRIES: Final = 5
 
 settings = WorkerSettings.load()
-app = make_app(settings.redis_url)
+app = make_app(settings.redis_url, read_transport=TicketTransport)
 app.conf.include = [__name__]
 
 # In KiB. Compared between two chunks with the most that a process ever held.
@@ -60,7 +61,7 @@ def _home(url: str) -> Home:
 @cache
 def _pipeline() -> Pipeline:
     # Here, so that the main process holds neither OpenCV nor onnxruntime.
-    from fiqa_worker.pipeline import Pipeline  # noqa: PLC0415
+    from fiqa_worker.pipeline.pipeline import Pipeline  # noqa: PLC0415
 
     return Pipeline.load(settings)
 

@@ -8,16 +8,24 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from fiqa_worker.detect import Detector
+from fiqa_worker.demo.photos import make_photos
 from fiqa_worker.errors import ModelError
-from fiqa_worker.models import ModelFile, find
-from fiqa_worker.photos import make_photos
-from fiqa_worker.prepare import prepare
-from fiqa_worker.quality import QualityScorer
-from fiqa_worker.quantise import Agreement, Crops, Limits, collect_faces, quantise, rank_correlation, without_prelu
-from fiqa_worker.sessions import open_session
+from fiqa_worker.models.prepare import prepare
+from fiqa_worker.models.registry import ModelFile, find
+from fiqa_worker.models.sessions import open_session
+from fiqa_worker.pipeline.detect import Detector
+from fiqa_worker.pipeline.quality import QualityScorer
+from fiqa_worker.quantize import (
+    Agreement,
+    Crops,
+    Limits,
+    collect_faces,
+    quantise,
+    rank_correlation,
+    without_prelu,
+)
 from fiqa_worker.settings import Device
-from tests.worker import graphs
+from tests.worker.models import graphs
 
 MAX_PIXELS = 100_000_000
 ALL = Limits(mean=10, p99=10, rank=-1)

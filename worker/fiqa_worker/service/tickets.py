@@ -18,7 +18,7 @@ from kombu.transport import virtual
 from kombu.transport.redis import Channel, QoS, Transport
 from redis import OutOfMemoryError, RedisError
 
-from fiqa_producer.contract import QUEUE, TASK_NAME
+from fiqa.contract import QUEUE, TASK_NAME
 
 _log = logging.getLogger(__name__)
 

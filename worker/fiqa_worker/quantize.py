@@ -15,14 +15,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, helper, numpy_helper, shape_inference, version_converter
 
-from fiqa_worker.align import align
-from fiqa_worker.detect import Detector
 from fiqa_worker.errors import ImageFailure, ModelError
-from fiqa_worker.images import decode
-from fiqa_worker.models import ModelFile, find, write_atomically
-from fiqa_worker.prepare import prepare
-from fiqa_worker.quality import QualityScorer
-from fiqa_worker.sessions import open_session, write_int8
+from fiqa_worker.models.prepare import prepare
+from fiqa_worker.models.registry import ModelFile, find, write_atomically
+from fiqa_worker.models.sessions import open_session, write_int8
+from fiqa_worker.pipeline.align import align
+from fiqa_worker.pipeline.decode import decode
+from fiqa_worker.pipeline.detect import Detector
+from fiqa_worker.pipeline.quality import QualityScorer
 from fiqa_worker.settings import Device
 
 Crops: TypeAlias = NDArray[np.uint8]

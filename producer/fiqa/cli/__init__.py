@@ -1,0 +1,1 @@
+"""The `fiqa` command: commands, and nothing but commands."""

@@ -1,0 +1,1 @@
+"""What is done to a job: submit, delete, retry, recover, summarize."""

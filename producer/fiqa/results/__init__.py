@@ -1,0 +1,1 @@
+"""Results out: exported files and the report."""

@@ -1,0 +1,1 @@
+"""Manifests in: files, folders, prefixes and lists become a stream of items."""

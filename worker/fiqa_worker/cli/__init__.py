@@ -1,0 +1,1 @@
+"""The worker's commands of `fiqa`: worker, score, run, demo, models."""

@@ -1,0 +1,1 @@
+"""What `fiqa demo` scores and shows."""

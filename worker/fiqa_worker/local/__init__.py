@@ -1,0 +1,1 @@
+"""The embedded system of `fiqa run` and `fiqa demo`."""

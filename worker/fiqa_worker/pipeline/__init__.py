@@ -1,0 +1,1 @@
+"""Items to results: prefetch, decode, detect, align, score."""

@@ -1,0 +1,1 @@
+"""The Celery worker: tickets in, chunks scored, leases kept, a drain at the end."""
