@@ -5,11 +5,11 @@ from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, I
 from fiqa.errors import (
     ContractError,
     FiqaError,
-    HomeError,
     JobStateError,
     RedisUnavailableError,
     SettingsError,
     SourceError,
+    StorageError,
     UnknownJobError,
 )
 from fiqa.jobs.submit import Job
@@ -21,7 +21,6 @@ __all__ = [
     "ErrorCode",
     "Face",
     "FiqaError",
-    "HomeError",
     "ImageError",
     "ImageResult",
     "ImageSize",
@@ -35,5 +34,6 @@ __all__ = [
     "SettingsError",
     "SourceError",
     "Status",
+    "StorageError",
     "UnknownJobError",
 ]

@@ -34,12 +34,12 @@ from fiqa.errors import (
 from fiqa.jobs.recover import recover
 from fiqa.jobs.submit import Job, drop, enqueue, refuse_results
 from fiqa.ledger.ledger import ALL, Control, Ledger, new_job_id
-from fiqa.ledger.scripts import REDIS_HOME
+from fiqa.ledger.scripts import REDIS_STORAGE
 from fiqa.ledger.status import JobStatus
 from fiqa.results.export import Selection
 from fiqa.settings import Settings
 from fiqa.sources.lines import checked_uri, is_uri
-from fiqa.storage.storage import Home, open_home, read_ahead
+from fiqa.storage.storage import Storage, open_storage, read_ahead
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -51,24 +51,24 @@ _POLL_S = 0.25
 class Client:
     """Enqueues bulk jobs, and reads their progress and results. Safe to share between threads.
 
-    Every method raises RedisUnavailableError where Redis does not answer, and HomeError where the home does not.
+    Every method raises RedisUnavailableError where Redis does not answer, and StorageError where the storage does not.
     """
 
-    def __init__(self, redis_url: str | None = None, home: str | None = None) -> None:
+    def __init__(self, redis_url: str | None = None, storage: str | None = None) -> None:
         """Connects at first use.
 
         Args:
             redis_url: redis://, rediss:// or unix://; FIQA_REDIS_URL where None.
-            home: of jobs to come: `redis`, s3://bucket/prefix or a folder that workers share; FIQA_HOME where None.
+            storage: of new jobs: `redis`, s3://bucket/prefix or a folder that workers share; None for FIQA_STORAGE.
 
         Raises:
             SettingsError: one of them is wrong.
         """
-        given = {"redis_url": redis_url, "home": home}
+        given = {"redis_url": redis_url, "storage": storage}
         settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
         self._redis_url = settings.redis_url
         self.ledger = Ledger(settings.redis_url)
-        self._home = open_home(settings.home, self.ledger)
+        self._storage = open_storage(settings.storage, self.ledger)
 
     @cached_property
     def _app(self) -> Celery:
@@ -98,7 +98,7 @@ class Client:
         resume_id: str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Job:
-        """Enqueue a job. The source is streamed into the job's home; workers start when it is complete.
+        """Enqueue a job. The source is streamed into the job's storage; workers start when it is complete.
 
         Args:
             source: URIs (s3://bucket/key, or file:///path where workers may read it), or items with the caller's ids.
@@ -106,7 +106,7 @@ class Client:
             priority: a job of a higher one goes first; jobs of the same one share the workers.
             chunk_size: images a chunk; None grows them from 16 to 256.
             max_failed: the job is stopped when more than this share of at least 1,000 images failed; 1 never stops it.
-            keep_s: how long the finished job stays where its home is Redis; other homes keep it until it is deleted.
+            keep_s: how long a finished job stays, if its storage is Redis; other storages keep it until it is deleted.
             resume_id: of a job that an interrupted submit left `preparing`; its manifest is written anew.
             progress: told of the number of images after each chunk.
 
@@ -136,7 +136,7 @@ class Client:
             _items(source),
             spec,
             ledger=self.ledger,
-            home=self._home,
+            storage=self._storage,
             app=self._app,
             chunk_size=chunk_size,
             resume=resume_id is not None,
@@ -222,10 +222,10 @@ class Client:
             JobStateError: it runs, or is paused: cancel it first; or its recovery was interrupted.
         """
         status = self.status(job_id)
-        home = open_home(status.home, self.ledger)
+        storage = open_storage(status.storage, self.ledger)
         if status.state is JobState.PREPARING:
-            refuse_results(job_id, home)
-        drop(job_id, ledger=self.ledger, home=home)
+            refuse_results(job_id, storage)
+        drop(job_id, ledger=self.ledger, storage=storage)
 
     def retry(self, job_id: str, *, all_failed: bool = False) -> Job:
         """Enqueue the failed images of a finished job as a new one, which names it as its parent.
@@ -247,7 +247,7 @@ class Client:
             failed = ", ".join(f"{count:,} {code}" for code, count in parent.failed_by_code.items()) or "none failed"
             hint = ": none of these may succeed the next time; --all retries them all the same" if parent.failed else ""
             raise SourceError(f"job {job_id} has no images to retry: {failed}{hint}")
-        home = open_home(parent.home, self.ledger)
+        storage = open_storage(parent.storage, self.ledger)
         spec = JobSpec(
             id=new_job_id(),
             name=parent.name,
@@ -257,31 +257,33 @@ class Client:
             max_failed=parent.max_failed,
             keep_s=parent.keep_s,
         )
-        return enqueue(self._failed_items(job_id, home, codes), spec, ledger=self.ledger, home=home, app=self._app)
+        return enqueue(
+            self._failed_items(job_id, storage, codes), spec, ledger=self.ledger, storage=storage, app=self._app
+        )
 
-    def _failed_items(self, job_id: str, home: Home, codes: frozenset[ErrorCode]) -> Iterator[Item]:
-        for _, lines in read_ahead(home, job_id, "results", self.ledger.done_chunks(job_id)):
+    def _failed_items(self, job_id: str, storage: Storage, codes: frozenset[ErrorCode]) -> Iterator[Item]:
+        for _, lines in read_ahead(storage, job_id, "results", self.ledger.done_chunks(job_id)):
             for result in map(ImageResult.decode, lines):
                 if result.error and result.error.code in codes:
                     yield Item(uri=result.uri, id=result.id, version=result.version)
 
     def recoverable(self) -> list[str]:
-        """The jobs in this client's home that Redis does not know, oldest first."""
+        """The jobs in this client's storage that Redis does not know, oldest first."""
         known = {status.id for status in self.jobs(limit=ALL)}
-        return [job_id for job_id in self._home.jobs() if job_id not in known]
+        return [job_id for job_id in self._storage.jobs() if job_id not in known]
 
     def recover(self, job_id: str, progress: Callable[[int, int], None] | None = None) -> JobStatus:
-        """Rebuild the ledger of a job from this client's home, after Redis was lost; what is not done goes on.
+        """Rebuild the ledger of a job from this client's storage, after Redis was lost; what is not done goes on.
 
         Args:
             job_id: the job.
             progress: told after each shard how many are counted, and how many there are.
 
         Raises:
-            UnknownJobError: the home holds no such job, or it was never submitted whole.
+            UnknownJobError: the storage holds no such job, or it was never submitted whole.
             JobStateError: Redis knows the job.
         """
-        recover(job_id, ledger=self.ledger, home=self._home, progress=progress)
+        recover(job_id, ledger=self.ledger, storage=self._storage, progress=progress)
         self._publish_tickets()
         return self.status(job_id)
 
@@ -295,9 +297,9 @@ class Client:
             SourceError: it is no URI.
         """
         # In Redis, wherever other jobs live: it is one result, and gone in a moment.
-        home = open_home(REDIS_HOME, self.ledger)
+        storage = open_storage(REDIS_STORAGE, self.ledger)
         spec = JobSpec(id=new_job_id(), name="score", priority=Priority.HIGH, created=self.ledger.now(), keep_s=60)
-        enqueue(_items([uri]), spec, ledger=self.ledger, home=home, app=self._app)
+        enqueue(_items([uri]), spec, ledger=self.ledger, storage=storage, app=self._app)
         try:
             self.wait(spec.id, timeout_s)
             for result in self.results(spec.id):
@@ -354,14 +356,14 @@ class Client:
             UnknownJobError: no such job.
         """
         read: set[int] = set()
-        home: Home | None = None
+        storage: Storage | None = None
         for status in self.watch(job_id) if follow else (self.status(job_id),):
             if on_status:
                 on_status(status)
-            home = home or open_home(status.home, self.ledger)
+            storage = storage or open_storage(status.storage, self.ledger)
             fresh = [chunk for chunk in self.ledger.done_chunks(job_id) if chunk not in read]
             read.update(fresh)
-            for _, lines in read_ahead(home, job_id, "results", fresh):
+            for _, lines in read_ahead(storage, job_id, "results", fresh):
                 yield lines
 
 

@@ -113,13 +113,13 @@ class Item(_Wire):
 
 
 class JobSpec(_Wire):
-    """What a job was submitted with; as job.json in its home it is what the ledger can be rebuilt from.
+    """What a job was submitted with; as job.json in its storage it is what the ledger can be rebuilt from.
 
     Attributes:
         created: Unix seconds.
         parent: the job whose failed images this one tries again.
         max_failed: the share of failed images beyond which the job is stopped.
-        keep_s: how long a finished job stays, where its home is Redis.
+        keep_s: how long a finished job stays, where its storage is Redis.
         images: of its manifest, once that is complete; likewise chunks.
     """
 

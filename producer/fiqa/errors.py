@@ -1,34 +1,56 @@
-"""Everything fiqa raises on purpose: one line each, which says what to do.
+"""The errors that fiqa raises on purpose. Each message is one line that says what to do.
 
 FiqaError
-├── SettingsError          a setting is missing or wrong
-├── RedisUnavailableError  Redis does not answer, or refuses
-├── HomeError              a job's home cannot be read or written
-├── SourceError            a manifest source cannot be read
-├── UnknownJobError        no such job
-├── JobStateError          the job's state does not allow it
-└── ContractError          a message or line is not what the wire's version 1 says
+├── SettingsError           a setting is missing or wrong
+├── UsageError              a call or a command was used in a wrong way
+├── MissingDependencyError  an optional package is not installed
+├── OutputError             an output file cannot be written
+├── SourceError             a manifest source cannot be read
+├── RedisUnavailableError   Redis does not answer, or refuses
+├── StorageError            a job's storage cannot be read or written
+├── UnknownJobError         no such job
+├── JobStateError           the job's state does not allow it
+└── ContractError           a message or line does not follow version 1 of the wire format
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class FiqaError(Exception):
-    """The root: catch this to catch all that fiqa raises on purpose."""
+    """The root: catch this to catch every error that fiqa raises on purpose."""
 
 
 class SettingsError(FiqaError):
     """A setting is missing or wrong."""
 
 
-class RedisUnavailableError(FiqaError):
-    """Redis does not answer, or refuses."""
+class UsageError(FiqaError):
+    """A call or a command was used in a wrong way."""
 
 
-class HomeError(FiqaError):
-    """A job's home cannot be read or written."""
+class MissingDependencyError(FiqaError):
+    """An optional package is not installed. The message names the extra that brings it."""
+
+
+class OutputError(FiqaError):
+    """An output file cannot be written."""
 
 
 class SourceError(FiqaError):
     """A manifest source cannot be read."""
+
+
+class RedisUnavailableError(FiqaError):
+    """Redis does not answer, or refuses."""
+
+
+class StorageError(FiqaError):
+    """A job's storage cannot be read or written."""
 
 
 class UnknownJobError(FiqaError):
@@ -40,4 +62,13 @@ class JobStateError(FiqaError):
 
 
 class ContractError(FiqaError):
-    """A message or line is not what the wire's version 1 says."""
+    """A message or line does not follow version 1 of the wire format."""
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """Return the place and the text of the first problem that pydantic found, without the value.
+
+    The value may hold a password. The place is a dotted path, such as `faces.0.box`; empty for the whole.
+    """
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"]

@@ -28,7 +28,7 @@ def s3_session() -> Session:
 
     They share what botocore knows of S3: that takes 12 MB.
     """
-    # Here and not above: a producer whose home is Redis or a folder has no use for 0.1 s of boto3.
+    # Here and not above: a producer whose storage is Redis or a folder has no use for 0.1 s of boto3.
     from botocore.session import get_session  # noqa: PLC0415
 
     session = get_session()

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FIQA_", frozen=True)
 
     redis_url: Annotated[str, AfterValidator(_redis_url)] = "redis://localhost:6379/0"
-    home: Annotated[str, Field(min_length=1)] = "redis"
+    storage: Annotated[str, Field(min_length=1)] = "redis"
 
     @classmethod
     def load(cls, **given: str) -> Self:

@@ -57,18 +57,18 @@ def main() -> None:
     table = Table("what", "measured", "wanted", title="bulk jobs")
     with tempfile.TemporaryDirectory(prefix="fiqa-bulk-") as name, ExitStack() as stack:
         folder = Path(name)
-        for part in ("redis", "home"):
+        for part in ("redis", "storage"):
             (folder / part).mkdir()
         server = stack.enter_context(start_redis(folder / "redis"))
         os.environ["FIQA_REDIS_URL"] = server.url
         lists = {images: _write_list(folder, images) for images in sorted({options.images, options.large})}
-        for home in (str(folder / "home"), "redis"):
+        for storage in (str(folder / "storage"), "redis"):
             for images, source in lists.items():
-                _measure_submit(table, server.url, home, source, images)
+                _measure_submit(table, server.url, storage, source, images)
         _measure_tickets(table, server.url)
-        _measure_neighbours(table, server.url, str(folder / "home"), lists[options.large], folder)
+        _measure_neighbors(table, server.url, str(folder / "storage"), lists[options.large], folder)
         if options.run:
-            _measure_run(table, server.url, str(folder / "home"), options.run, folder)
+            _measure_run(table, server.url, str(folder / "storage"), options.run, folder)
     Console().print(table)
 
 
@@ -80,15 +80,15 @@ def _write_list(folder: Path, images: int) -> Path:
     return path
 
 
-def _measure_submit(table: Table, url: str, home: str, source: Path, images: int) -> None:
-    where = "Redis" if home == "redis" else "a folder"
-    with closing(redis.Redis.from_url(url)) as server, Client(url, home) as client:
+def _measure_submit(table: Table, url: str, storage: str, source: Path, images: int) -> None:
+    where = "Redis" if storage == "redis" else "a folder"
+    with closing(redis.Redis.from_url(url)) as server, Client(url, storage) as client:
         server.flushall()
         empty = _used_memory(server)
         with _console().status(f"submitting {images:,} to {where}"):
             done = subprocess.run(
                 [sys.executable, "-c", _SUBMIT, source],
-                env={**os.environ, "FIQA_HOME": home},
+                env={**os.environ, "FIQA_STORAGE": storage},
                 capture_output=True,
                 text=True,
                 check=True,
@@ -97,7 +97,7 @@ def _measure_submit(table: Table, url: str, home: str, source: Path, images: int
         table.add_row(f"submit {images:,} into {where}", f"{images / float(seconds):,.0f} images/s", ">= 100,000")
         table.add_row("  peak memory of the client", f"{float(peak_mib):.0f} MiB", "< 150")
         used = _used_memory(server) - empty
-        if home == "redis":
+        if storage == "redis":
             table.add_row("  manifest in Redis", f"{used / images:.1f} bytes an image", "<= 12")
         else:
             _work_a_little(url)
@@ -134,8 +134,8 @@ def _measure_tickets(table: Table, url: str) -> None:
     with closing(redis.Redis.from_url(url)) as server, closing(Ledger(url)) as ledger, make_app(url) as app:
         server.flushall()
         job_id = new_job_id()
-        entry = ledger.create(JobSpec(id=job_id, created=ledger.now()), home="/nowhere")
-        ledger.open(job_id, entry, chunks=100_000, images=25_600_000)
+        submission = ledger.create(JobSpec(id=job_id, created=ledger.now()), storage="/nowhere")
+        ledger.open(job_id, submission, chunks=100_000, images=25_600_000)
         publish_tickets(app, ledger)  # the connection is there
         rates = []
         for _ in range(5):
@@ -147,11 +147,11 @@ def _measure_tickets(table: Table, url: str) -> None:
         table.add_row("tickets published through kombu's batch", f"{sorted(rates)[2]:,.0f} a second", ">= 5,000")
 
 
-def _measure_neighbours(table: Table, url: str, home: str, large: Path, folder: Path) -> None:
+def _measure_neighbors(table: Table, url: str, storage: str, large: Path, folder: Path) -> None:
     """A job of 100 images alone, and while a large one runs; one process a core, each image as long as a real one."""
     uris = [f"s3://photo-archive/now/{number}.jpg" for number in range(_SMALL_JOB)]
     environment = {"FIQA_BENCH_IMAGE_MS": str(_IMAGE_MS)}
-    with Client(url, home) as client, _worker(url, folder, environment):
+    with Client(url, storage) as client, _worker(url, folder, environment):
         client.wait(client.submit(uris).id, 120)
         alone = [_seconds(client, uris) for _ in range(9)]
         with large.open() as file:
@@ -173,8 +173,8 @@ def _seconds(client: Client, uris: list[str]) -> float:
     return time.perf_counter() - started
 
 
-def _measure_run(table: Table, url: str, home: str, images: int, folder: Path) -> None:
-    with Client(url, home) as client, closing(redis.Redis.from_url(url)) as server:
+def _measure_run(table: Table, url: str, storage: str, images: int, folder: Path) -> None:
+    with Client(url, storage) as client, closing(redis.Redis.from_url(url)) as server:
         server.flushall()
         server.config_resetstat()
         job = client.submit(f"s3://photo-archive/2026/camera-07/{number:09}.jpg" for number in range(images))

@@ -96,7 +96,7 @@ class SetFigures:
     def stages(self) -> dict[str, float]:
         """Processor ms an image: the limit's, and as rest what a worker with one process takes more.
 
-        The rest is fetching, the queue, the home, and making results.
+        The rest is fetching, the queue, the storage, and making results.
         """
         turns = self.turns[LIMIT]
         spent = {stage: median(1000 * turn.stages[stage] / turn.images for turn in turns) for stage in STAGES}

@@ -42,7 +42,7 @@ def main() -> None:
         with (
             start_redis(folder) as server,
             worker(server.url, folder) as pid,
-            Client(server.url, str(folder / "home")) as client,
+            Client(server.url, str(folder / "storage")) as client,
         ):
             measure(client, pid, uris, options.images)
 

@@ -159,7 +159,7 @@ def _compose(made: _Made, photos: Sequence[NDArray[np.uint8]], random: np.random
 
 
 def _cloth(width: int, height: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """Folds of three sizes in muted colours."""
+    """Folds of three sizes in muted colors."""
     cloth = np.full((height, width, 3), (118, 108, 100), np.float32)
     for fold, strength in ((800, 26), (160, 12), (24, 8)):
         knots = random.normal(0, strength, (height // fold + 2, width // fold + 2, 3)).astype(np.float32)

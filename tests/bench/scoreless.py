@@ -30,13 +30,13 @@ class Scoreless:
         self,
         items: Sequence[Item],
         *,
-        skips: Mapping[int, ErrorCode],
-        touch: Callable[[int], None],
-        one_by_one: bool = False,
+        quarantined: Mapping[int, ErrorCode],
+        on_item_start: Callable[[int], None],
+        isolated: bool = False,
     ) -> Iterator[ImageResult]:
-        del skips, one_by_one
+        del quarantined, isolated
         for index, item in enumerate(items):
-            touch(index)
+            on_item_start(index)
             if self._image_s:
                 time.sleep(self._image_s)
             yield ImageResult(uri=item.uri, id=item.id, status=Status.NO_FACE, detector="none", quality_model="none")

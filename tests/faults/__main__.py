@@ -46,11 +46,11 @@ def main(injuries: int, images: int, seed: int, only: tuple[str, ...], log_file:
     ):
         task = progress.add_task("injuries", total=injuries)
         while wanted or sum(trial.audit.images for trial in trials) < images:
-            home, chosen = choose(random, wanted)
+            storage, chosen = choose(random, wanted)
             trial = injure_a_job(
                 system,
                 chosen,
-                home=home,
+                storage=storage,
                 images=images_a_job,
                 random=random,
                 log=log,
@@ -87,12 +87,12 @@ def deal(random: Random, injuries: int, only: tuple[str, ...]) -> list[Injury]:
 
 
 def choose(random: Random, wanted: list[Injury]) -> tuple[str, list[Injury]]:
-    """A home that fits the first one, and the next few that fit it as well; they are taken out of `wanted`."""
-    home = random.choice(sorted(wanted[0].homes) if wanted else ["redis", "s3", "folder"])
-    chosen = [injury for injury in wanted if home in injury.homes][:_INJURIES_A_JOB]
+    """A storage that fits the first one, and the next few that fit it as well; they are taken out of `wanted`."""
+    storage = random.choice(sorted(wanted[0].storages) if wanted else ["redis", "s3", "folder"])
+    chosen = [injury for injury in wanted if storage in injury.storages][:_INJURIES_A_JOB]
     for injury in chosen:
         wanted.remove(injury)
-    return home, chosen
+    return storage, chosen
 
 
 def table(trials: list[Trial]) -> Table:

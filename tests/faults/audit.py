@@ -12,12 +12,12 @@ from fiqa import Client, ErrorCode, ImageResult, JobState, JobStatus, Status
 from fiqa.contract import QUEUE
 from fiqa.ledger.scripts import (
     ENDED,
+    HEARTBEAT,
     LEASES,
     RECONCILER_LOCK,
     UNACKED,
     UNACKED_INDEX,
     UNACKED_MUTEX,
-    WORKERS_RUN,
     job_key,
 )
 from tests.faults.system import BROKEN, WORKERS, StuckError, System, wait_until
@@ -62,7 +62,7 @@ def audit(
 
     Args:
         system: healed.
-        client: of the job's home.
+        client: of the job's storage.
         job_id: the job; its items have the ids "0", "1" and so on.
         images: how many.
         may_end_as: codes that the injuries explain.
@@ -147,7 +147,7 @@ def _check_memory(system: System, found: Audit) -> None:
         keys = sorted(
             key.decode()
             for key in server.scan_iter(count=1000)
-            if not key.startswith(b"_kombu.") and key.decode() not in {RECONCILER_LOCK, UNACKED_MUTEX, WORKERS_RUN}
+            if not key.startswith(b"_kombu.") and key.decode() not in {RECONCILER_LOCK, UNACKED_MUTEX, HEARTBEAT}
         )
         if keys:
             found.left.append(f"{len(keys)} keys of a deleted job: {', '.join(keys[:5])}")

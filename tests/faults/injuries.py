@@ -53,7 +53,7 @@ class Injury:
     """One way to break it.
 
     Attributes:
-        homes: of the jobs that it can be done to.
+        storages: of the jobs that it can be done to.
         may_end_as: codes that images may end with because of it.
         kills: whether it kills a process that scores.
         poison: the object that is planted in the job; the injury is that, then, and `inflict` does nothing.
@@ -61,7 +61,7 @@ class Injury:
 
     name: str
     inflict: Callable[[Scene], Details]
-    homes: frozenset[str] = _ANY_HOME
+    storages: frozenset[str] = _ANY_HOME
     may_end_as: Collection[ErrorCode] = frozenset()
     kills: bool = False
     poison: str = ""
@@ -283,12 +283,12 @@ INJURIES: Final = {
         Injury("sigstop_one_worker", _stop),
         Injury("sigstop_all_workers", _stop_all),
         Injury("redis_restarted", _restart_redis),
-        Injury("redis_emptied", _empty_redis, homes=_NOT_REDIS),
+        Injury("redis_emptied", _empty_redis, storages=_NOT_REDIS),
         Injury("redis_paused", _pause_redis),
         Injury("redis_connections_cut", _cut_connections),
         Injury("redis_full", _fill_redis),
         *_S3,
-        Injury("disk_full", _fill_disk, homes=frozenset({"folder"})),
+        Injury("disk_full", _fill_disk, storages=frozenset({"folder"})),
         Injury("tickets_lost", _lose_tickets),
         Injury("tickets_doubled", _double_tickets),
         Injury("tickets_left_unacked", _hold_tickets),

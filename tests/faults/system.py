@@ -148,15 +148,15 @@ class System:
         self.redis = BreakableRedis(folder, Clock(library, folder / "redis.clock"))
         self.proxy = S3Proxy(urlsplit(s3.endpoint).port or 80, seed)
         self.disk = folder / "disk"
-        self.homes = {"redis": "redis", "s3": f"s3://{BUCKET}/fiqa", "folder": str(self.disk / "home")}
+        self.storages = {"redis": "redis", "s3": f"s3://{BUCKET}/fiqa", "folder": str(self.disk / "storage")}
         self.workers: list[Worker] = []
         self.orphans: list[int] = []
         self._started = 0
         self._photos: list[str] = []
         self.rest_bytes = 0
 
-    def client(self, home: str) -> Client:
-        return Client(self.redis.url, self.homes[home])
+    def client(self, storage: str) -> Client:
+        return Client(self.redis.url, self.storages[storage])
 
     @property
     def server(self) -> Any:

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from fiqa.ledger.ledger import CAREFUL_FROM_ATTEMPT
+from fiqa.ledger.ledger import ISOLATED_FROM_ATTEMPT
 from fiqa.ledger.scripts import RECONCILER_LOCK
 from tests.faults.audit import audit
 from tests.faults.injuries import INJURIES
@@ -69,8 +69,8 @@ def test_every_image_ends_as_one_result_and_nothing_is_left(names: tuple[str, ..
     random = Random(f"{SEED} {names}")
     left = [INJURIES[name] for name in names]
     while left:
-        home = random.choice(sorted(frozenset.intersection(*(injury.homes for injury in left))))
-        trial = injure_a_job(system, left, home=home, images=IMAGES, random=random, log=log, brief=True)
+        storage = random.choice(sorted(frozenset.intersection(*(injury.storages for injury in left))))
+        trial = injure_a_job(system, left, storage=storage, images=IMAGES, random=random, log=log, brief=True)
         assert trial.audit.is_clean, trial.audit
         left = [injury for injury in left if injury not in trial.injuries]
 
@@ -85,7 +85,7 @@ def test_an_image_that_kills_costs_three_deliveries_and_one_that_hangs_its_time_
         logs = "".join(worker.log[before[worker.log_file] :] for worker in system.workers)
     assert found.is_clean, found
     assert (found.codes["worker_crashed"], found.codes["time_limit"]) == (1, 1)
-    assert logs.count("exited with 'signal 9 (SIGKILL)'") == CAREFUL_FROM_ATTEMPT
+    assert logs.count("exited with 'signal 9 (SIGKILL)'") == ISOLATED_FROM_ATTEMPT
 
 
 def test_a_process_that_hangs_in_a_job_that_was_cancelled_is_replaced(system: System) -> None:

@@ -51,7 +51,7 @@ def injure_a_job(
     system: System,
     injuries: Sequence[Injury],
     *,
-    home: str,
+    storage: str,
     images: int,
     random: Random,
     log: Log,
@@ -59,7 +59,7 @@ def injure_a_job(
     on_injury: Callable[[Injury], None] | None = None,
 ) -> Trial:
     """Submit a job, inflict each injury when a random share of the rest of its images is done, and audit it."""
-    with system.client(home) as client:
+    with system.client(storage) as client:
         job = system.submit(client, images, random, [injury.poison for injury in injuries if injury.poison])
         done: list[Injury] = []
         for number, injury in enumerate(injuries):
@@ -67,7 +67,7 @@ def injure_a_job(
                 continue
             at = client.status(job.id).images_done
             details = injury.inflict(Scene(system, client, job.id, random, brief))
-            log.write(event="injury", injury=injury.name, job=job.id, home=home, images_done=at, **details)
+            log.write(event="injury", injury=injury.name, job=job.id, storage=storage, images_done=at, **details)
             done.append(injury)
             if on_injury:
                 on_injury(injury)

@@ -26,7 +26,7 @@ def encode(suffix: str, image: NDArray[np.generic], *options: int) -> bytes:
     return data.tobytes()
 
 
-def grey(side: int = BIG) -> NDArray[np.uint8]:
+def gray(side: int = BIG) -> NDArray[np.uint8]:
     """A flat picture, side x side x 3."""
     return np.full((side, side, 3), 128, np.uint8)
 
@@ -38,9 +38,9 @@ def png(*chunks: tuple[bytes, bytes]) -> bytes:
     )
 
 
-def ihdr(width: int = WIDTH, height: int = HEIGHT, *, depth: int = 8, colour: int = 2) -> tuple[bytes, bytes]:
+def ihdr(width: int = WIDTH, height: int = HEIGHT, *, depth: int = 8, color: int = 2) -> tuple[bytes, bytes]:
     """A PNG's first chunk."""
-    return b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
 
 
 def rows(width: int = WIDTH, height: int = HEIGHT) -> bytes:
@@ -123,7 +123,7 @@ def tiff_size_in_eight_bytes() -> bytes:
 
 def jpeg_frame_behind_no_marker() -> bytes:
     """FF 00 begins no segment. Read as one it skips the large frame and leads to a small one."""
-    large = encode(".jpg", grey())
+    large = encode(".jpg", gray())
     start = large.index(b"\xff\xc0")
     rest = large[start:]
     skipped = min(len(rest), 60_000)
@@ -133,7 +133,7 @@ def jpeg_frame_behind_no_marker() -> bytes:
 
 def webp_bare_stream() -> bytes:
     """A bare lossy stream of 1,367 rows, with the words of a small WebP file where its partitions are."""
-    stream = bytearray(encode(".webp", grey(), cv2.IMWRITE_WEBP_QUALITY, 50)[20:])
+    stream = bytearray(encode(".webp", gray(), cv2.IMWRITE_WEBP_QUALITY, 50)[20:])
     stream[8:16] = b"WEBPVP8 "
     stream[26:30] = struct.pack("<HH", WIDTH, HEIGHT)
     return bytes(stream)
@@ -141,7 +141,7 @@ def webp_bare_stream() -> bytes:
 
 def webp_with_another_canvas() -> bytes:
     """The canvas is small, the frame on it large."""
-    frame = encode(".webp", grey(), cv2.IMWRITE_WEBP_QUALITY, 50)[12:]
+    frame = encode(".webp", gray(), cv2.IMWRITE_WEBP_QUALITY, 50)[12:]
     canvas = struct.pack("<4sIB3x", b"VP8X", 10, 0) + (WIDTH - 1).to_bytes(3, "little")
     canvas += (HEIGHT - 1).to_bytes(3, "little")
     return b"RIFF" + struct.pack("<I", 4 + len(canvas) + len(frame)) + b"WEBP" + canvas + frame
@@ -149,14 +149,14 @@ def webp_with_another_canvas() -> bytes:
 
 def avif_stream_larger_than_its_box() -> bytes:
     """The box says small, the AV1 stream is large."""
-    data = bytearray(encode(".avif", grey(), cv2.IMWRITE_AVIF_SPEED, 10))
+    data = bytearray(encode(".avif", gray(), cv2.IMWRITE_AVIF_SPEED, 10))
     struct.pack_into(">II", data, data.index(b"ispe") + 8, WIDTH, HEIGHT)
     return bytes(data)
 
 
 def avif_box_behind_another() -> bytes:
     """A box of no meaning holds a small size and the name of the box that ends all sizes; the large one follows."""
-    data = encode(".avif", grey(), cv2.IMWRITE_AVIF_SPEED, 10)
+    data = encode(".avif", gray(), cv2.IMWRITE_AVIF_SPEED, 10)
     after_first = int.from_bytes(data[:4], "big")
     decoy = b"ispe" + struct.pack(">III", 0, WIDTH, HEIGHT) + b"mdat"
     decoy = struct.pack(">I4s", 8 + len(decoy), b"free") + decoy
@@ -176,7 +176,7 @@ def apng_frame_larger_than_the_picture() -> bytes:
 
 def gif_frame_larger_than_the_picture() -> bytes:
     """A frame of 60,000 x 60,000 on a small canvas."""
-    data = bytearray(encode(".gif", grey(HEIGHT)))
+    data = bytearray(encode(".gif", gray(HEIGHT)))
     at = data.index(b",", 13 + 3 * (2 << (data[10] & 7)))
     struct.pack_into("<HH", data, at + 5, 60_000, 60_000)
     return bytes(data)
@@ -187,8 +187,8 @@ def bombs() -> dict[str, bytes]:
     """All of them, by what they are."""
     much = zlib.compress(bytes(200 * _MEGABYTE), 1)
     end = (b"IEND", b"")
-    jpeg = encode(".jpg", grey(HEIGHT))
-    bmp = encode(".bmp", grey(HEIGHT))
+    jpeg = encode(".jpg", gray(HEIGHT))
+    bmp = encode(".bmp", gray(HEIGHT))
     return {
         "jpeg: frame behind no marker": jpeg_frame_behind_no_marker(),
         "jpeg: a megabyte of fill bytes": jpeg[:2] + b"\xff" * _MEGABYTE + jpeg[2:],
@@ -205,7 +205,7 @@ def bombs() -> dict[str, bytes]:
         "apng: frame larger than the picture": apng_frame_larger_than_the_picture(),
         "webp: bare stream": webp_bare_stream(),
         "webp: another canvas": webp_with_another_canvas(),
-        "gif: canvas of 65,535 x 65,535": b"GIF89a" + b"\xff" * 4 + encode(".gif", grey(HEIGHT))[10:],
+        "gif: canvas of 65,535 x 65,535": b"GIF89a" + b"\xff" * 4 + encode(".gif", gray(HEIGHT))[10:],
         "gif: frame larger than the picture": gif_frame_larger_than_the_picture(),
         "bmp: declares 60,000 x 60,000": bmp[:18] + struct.pack("<ii", 60_000, 60_000) + bmp[26:],
         "bmp: the lowest height": bmp[:22] + struct.pack("<i", -(2**31)) + bmp[26:],
@@ -219,7 +219,7 @@ def bombs() -> dict[str, bytes]:
         "avif: box behind another": avif_box_behind_another(),
         "polyglot: jpeg in png": png(ihdr(), (b"IDAT", rows()), end) + jpeg,
         "polyglot: png in jpeg": jpeg[:2] + b"\xff\xe1" + struct.pack(">H", 2000) + png(ihdr())[:1998] + jpeg[2:],
-        "polyglot: html in gif": encode(".gif", grey(HEIGHT)) + b"<script>alert(1)</script>",
+        "polyglot: html in gif": encode(".gif", gray(HEIGHT)) + b"<script>alert(1)</script>",
         "polyglot: zip in jpeg": jpeg + b"PK\x03\x04" + bytes(100),
         **{
             f"tiff: {samples} samples of {bits} bits, format {form}": tiff_picture(
@@ -234,7 +234,7 @@ def bombs() -> dict[str, bytes]:
 
 def _jpeg_with_scans(scans: int) -> bytes:
     """A progressive picture whose last scan comes again and again."""
-    data = encode(".jpg", grey(512), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    data = encode(".jpg", gray(512), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * scans + data[-2:]
 

@@ -29,7 +29,7 @@ def originals() -> dict[str, bytes]:
         "jpeg": encode(".jpg", image),
         "jpeg progressive": encode(".jpg", image, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
         "jpeg restarts": encode(".jpg", image, cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
-        "jpeg grey": encode(".jpg", image[..., 0]),
+        "jpeg gray": encode(".jpg", image[..., 0]),
         "png": encode(".png", image),
         "png 16 bits alpha": encode(".png", alpha.astype(np.uint16) * 257),
         "png 1 bit": encode(".png", image[..., 0], cv2.IMWRITE_PNG_BILEVEL, 1),

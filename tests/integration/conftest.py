@@ -69,8 +69,8 @@ def start_worker(redis_url: str, tmp_path: Path) -> Iterator[StartWorker]:
 
 @pytest.fixture
 def client(redis_url: str, tmp_path: Path) -> Iterator[Client]:
-    """A client of jobs whose home is a folder."""
-    with closing(Client(redis_url, str(tmp_path / "home"))) as client:
+    """A client of jobs whose storage is a folder."""
+    with closing(Client(redis_url, str(tmp_path / "storage"))) as client:
         yield client
 
 

@@ -127,7 +127,7 @@ def test_a_finished_job_can_be_read_with_other_tools(
     start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     job = client.submit(uris)
     assert_exactly_once(client, job.id, uris)
-    shards = tmp_path / "home" / "jobs" / job.id / "results" / "*.jsonl.gz"
+    shards = tmp_path / "storage" / "jobs" / job.id / "results" / "*.jsonl.gz"
     with duckdb.connect() as connection:
         rows = connection.execute(
             "SELECT status, count(*), max(list_max(list_transform(faces, lambda face: face.quality)))"
@@ -143,7 +143,7 @@ def test_a_finished_job_can_be_read_with_other_tools(
     best = max(face.quality for result in client.results(job.id) for face in result.faces)
     assert rows[2][2] == pytest.approx(best)
 
-    summary_file = tmp_path / "home" / "jobs" / job.id / "summary.json"
+    summary_file = tmp_path / "storage" / "jobs" / job.id / "summary.json"
     wait_until(summary_file.exists)
     summary = json.loads(summary_file.read_text())
     assert (summary["state"], summary["images"], summary["scored"]) == ("succeeded", len(uris), status.scored)
@@ -160,5 +160,5 @@ def test_a_job_deleted_while_its_chunk_is_stored_does_not_come_back(
     client.cancel(job.id)
     client.delete(job.id)
     wait_for_log(worker, f"job {job.id} chunk 0: ")
-    assert list((tmp_path / "home" / "jobs").iterdir()) == []
+    assert list((tmp_path / "storage" / "jobs").iterdir()) == []
     assert client.ledger.redis.keys("fiqa:job:*") == []

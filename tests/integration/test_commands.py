@@ -273,7 +273,7 @@ def test_an_int8_model_is_made_of_photos_and_scores_under_its_own_name(
     for index in range(40):  # six faces each, of other light and sharpness
         dimmed = cv2.convertScaleAbs(group, alpha=0.6 + index / 100)
         cv2.imwrite(str(folder / f"{index}.jpg"), cv2.GaussianBlur(dimmed, (0, 0), 0.3 + index / 20))
-    done = fiqa("models", "quantise", folder, "-o", "mine.onnx", "--faces", "200")
+    done = fiqa("models", "quantize", folder, "-o", "mine.onnx", "--faces", "200")
     assert done.returncode == 0, done.stderr
     model = tmp_path / "cwd" / "mine.onnx"
     assert done.stdout.splitlines()[-1] == f"FIQA_QUALITY_MODEL={model}"
@@ -281,17 +281,17 @@ def test_an_int8_model_is_made_of_photos_and_scores_under_its_own_name(
     scored = fiqa("run", photos / "original-0.jpg", environment={**BUILTIN, "FIQA_QUALITY_MODEL": str(model)})
     (name,) = re.findall(r"results will name it (mine@[0-9a-f]{8});", done.stdout)
     assert ImageResult.decode(scored.stdout).quality_model == name
-    refused = fiqa("models", "quantise", folder, "-o", "other.onnx", "--faces", "200", "--max-mean", "0")
+    refused = fiqa("models", "quantize", folder, "-o", "other.onnx", "--faces", "200", "--max-mean", "0")
     assert refused.returncode == 1
     assert "refused, nothing was written: the mean difference is over 0" in refused.stderr
     assert not (tmp_path / "cwd" / "other.onnx").exists()
 
 
 def test_an_int8_model_of_too_few_faces_or_without_a_place_is_one_line(fiqa: Fiqa, photos: Path) -> None:
-    few = fiqa("models", "quantise", photos)
+    few = fiqa("models", "quantize", photos)
     assert few.returncode == 1
     assert few.stderr.splitlines()[-1].endswith("100 of each are needed: give a folder with more photos")
-    nowhere = fiqa("models", "quantise", photos, "-o", "nowhere/mine.onnx")
+    nowhere = fiqa("models", "quantize", photos, "-o", "nowhere/mine.onnx")
     assert nowhere.returncode == 2
     assert "cannot write nowhere/mine.onnx" in one_line(nowhere)
 

@@ -16,9 +16,9 @@ import redis
 
 from fiqa import Client, ImageResult, JobState, Status
 from fiqa.contract import QUEUE
-from fiqa.ledger.ledger import CAREFUL_FROM_ATTEMPT
+from fiqa.ledger.ledger import ISOLATED_FROM_ATTEMPT
 from fiqa.ledger.scripts import LEASES, UNACKED, job_key
-from fiqa.storage.storage import open_home, pack
+from fiqa.storage.storage import open_storage, pack
 from tests.conftest import Bucket
 from tests.integration import planted
 from tests.integration.conftest import StartWorker
@@ -150,8 +150,8 @@ def test_a_shard_that_an_earlier_delivery_stored_is_counted_as_it_is(
     early = [
         ImageResult(uri=uri, status=Status.NO_FACE, detector="early", quality_model="early").encode() for uri in uris
     ]
-    home = open_home(client.status(job.id).home, client.ledger)
-    assert home.write_once(job.id, "results", 0, pack(early))
+    storage = open_storage(client.status(job.id).storage, client.ledger)
+    assert storage.write_once(job.id, "results", 0, pack(early))
     start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     results = assert_exactly_once(client, job.id, uris)
     assert {result.detector for result in results} == {"early"}
@@ -170,9 +170,9 @@ def test_an_image_that_kills_workers_costs_three_deliveries_and_the_others_are_s
     results = assert_exactly_once(client, job.id, uris)
     codes = [result.error.code.value if result.error else None for result in results]
     assert codes == [None, "worker_crashed", None, None]
-    assert worker.log.count("exited with 'signal 9 (SIGKILL)'") == CAREFUL_FROM_ATTEMPT
+    assert worker.log.count("exited with 'signal 9 (SIGKILL)'") == ISOLATED_FROM_ATTEMPT
     told = re.findall(rf" WARNING \d+ job {job.id} chunk 0: delivery (\d): one before was lost, since ", worker.log)
-    assert told == [str(number) for number in range(2, CAREFUL_FROM_ATTEMPT + 2)]
+    assert told == [str(number) for number in range(2, ISOLATED_FROM_ATTEMPT + 2)]
 
 
 def test_an_image_that_hangs_ends_as_time_limit_and_the_others_are_scored(

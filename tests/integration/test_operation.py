@@ -137,14 +137,14 @@ def test_a_worker_goes_on_by_itself_after_redis_was_away(
             FIQA_ALLOWED_SOURCES=photos.as_uri(), FIQA_HEALTH_DIR=str(health), FIQA_REDIS_URL=server.url
         )
         wait_until((health / "ready").exists)
-        with Client(server.url, str(tmp_path / "home")) as client:
+        with Client(server.url, str(tmp_path / "storage")) as client:
             job = client.submit(uris, chunk_size=8)
             wait_until(lambda: client.status(job.id).images_done > 0)
     gone = time.monotonic()
     wait_until(lambda: not (health / "ready").exists())
     time.sleep(max(0.0, gone + REDIS_AWAY_S - time.monotonic()))
     assert time.time() - (health / "alive").stat().st_mtime < REDIS_AWAY_S
-    with start_redis(folder, kept, port) as server, Client(server.url, str(tmp_path / "home")) as client:
+    with start_redis(folder, kept, port) as server, Client(server.url, str(tmp_path / "storage")) as client:
         status = client.wait(job.id, WAIT_S)
         assert (status.state, status.scored) == (JobState.SUCCEEDED, len(uris))
         assert [result.uri for result in client.results(job.id)] == uris
@@ -153,8 +153,8 @@ def test_a_worker_goes_on_by_itself_after_redis_was_away(
         worker.process.terminate()
         assert worker.process.wait(SOON_S) == 0
     assert "Traceback" not in worker.log
-    troubles = [line for line in worker.log.splitlines() if " WARNING " in line or " ERROR " in line]
-    assert len(troubles) < 20, worker.log
+    errors = [line for line in worker.log.splitlines() if " WARNING " in line or " ERROR " in line]
+    assert len(errors) < 20, worker.log
 
 
 def test_a_child_that_holds_too_much_memory_is_replaced_between_chunks(

@@ -119,15 +119,15 @@ def fiqa(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 # TLS and ACL
 
 
-@pytest.mark.parametrize("home", ["redis", "home"])
+@pytest.mark.parametrize("storage", ["redis", "storage"])
 def test_a_jobs_whole_life_goes_over_tls_as_a_user_with_few_rights(
-    secure: Secure, home: str, photos: Path, tmp_path: Path, start_worker: StartWorker
+    secure: Secure, storage: str, photos: Path, tmp_path: Path, start_worker: StartWorker
 ) -> None:
     secure.admin.flushall()
     secure.admin.execute_command("ACL", "LOG", "RESET")
     uris = [path.as_uri() for path in sorted(photos.iterdir())]
     worker = start_worker(FIQA_REDIS_URL=secure.url(), FIQA_ALLOWED_SOURCES=photos.as_uri(), concurrency=2)
-    with Client(secure.url(), home if home == "redis" else str(tmp_path / home)) as client:
+    with Client(secure.url(), storage if storage == "redis" else str(tmp_path / storage)) as client:
         job = client.submit(uris)
         status = client.wait(job.id, WAIT_S)
         assert (status.state, status.images_done) == (JobState.SUCCEEDED, len(uris))
@@ -140,7 +140,7 @@ def test_a_jobs_whole_life_goes_over_tls_as_a_user_with_few_rights(
         client.cancel(stopped.id)
         client.delete(stopped.id)
         assert {found.id for found in client.jobs()} == {job.id, again.id}
-        if home != "redis":
+        if storage != "redis":
             secure.admin.flushall()
             client.recover(job.id)
             assert client.wait(job.id, WAIT_S).images_done == len(uris)
@@ -211,7 +211,7 @@ def test_a_worker_and_its_log_tell_no_password_key_or_signature(
         AWS_ACCESS_KEY_ID=f"key-{SIGNATURE}",
         AWS_SECRET_ACCESS_KEY=f"secret-{SIGNATURE}",
     )
-    with Client(secure.url(), str(tmp_path / "home")) as client:
+    with Client(secure.url(), str(tmp_path / "storage")) as client:
         job = client.submit(uris)
         status = client.wait(job.id, WAIT_S)
         codes = [result.error.code.value for result in client.results(job.id) if result.error]
@@ -278,8 +278,8 @@ def test_a_source_that_is_refused_is_told_without_its_signature(redis_url: str, 
 
 
 def test_a_home_that_is_none_is_told_without_its_password(redis_url: str) -> None:
-    for home in (f"https://me:{SIGNATURE}@store/x", f"https://store/x?sig={SIGNATURE}"):
-        done = fiqa("submit", "s3://bucket/a.jpg", FIQA_REDIS_URL=redis_url, FIQA_HOME=home)
+    for storage in (f"https://me:{SIGNATURE}@store/x", f"https://store/x?sig={SIGNATURE}"):
+        done = fiqa("submit", "s3://bucket/a.jpg", FIQA_REDIS_URL=redis_url, FIQA_STORAGE=storage)
         assert done.returncode == 2
-        assert "FIQA_HOME: 'https://store/x' is neither" in done.stderr
+        assert "FIQA_STORAGE: 'https://store/x' is neither" in done.stderr
         assert_tells_nothing(done.stdout + done.stderr)

@@ -23,7 +23,7 @@ PASSWORD = "p@s/s w%rd?"  # noqa: S105  a test's own
 
 def open_job(ledger: Ledger, chunks: int) -> None:
     job_id = new_job_id()
-    entry = ledger.create(JobSpec(id=job_id, created=ledger.now()), home="redis")
+    entry = ledger.create(JobSpec(id=job_id, created=ledger.now()), storage="redis")
     ledger.open(job_id, entry, chunks=chunks, images=chunks)
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from fiqa.client import Client
 from fiqa.contract import QUEUE, ErrorCode, ImageResult, Item, JobState, Priority
-from fiqa.errors import HomeError, RedisUnavailableError, SettingsError, SourceError, UnknownJobError
+from fiqa.errors import RedisUnavailableError, SettingsError, SourceError, StorageError, UnknownJobError
 from fiqa.jobs.submit import Job
 from fiqa.ledger.ledger import Ledger, new_job_id
-from fiqa.storage.storage import open_home, unpack
+from fiqa.storage.storage import open_storage, unpack
 from tests.conftest import Bucket
 from tests.producer.faceless import failed, no_face, work
 from tests.waiting import wait_until
@@ -22,7 +22,7 @@ URIS = [f"s3://photos/{number}.jpg" for number in range(100)]
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url, home="redis") as client:
+    with Client(redis_url, storage="redis") as client:
         yield client
 
 
@@ -34,7 +34,7 @@ def test_a_job_runs_once_it_is_submitted_and_a_ticket_waits_for_each_chunk(clien
     assert job == Job(id=job.id, name="backfill", images=100, chunks=7)
     status = client.status(job.id)
     assert (status.state, status.images, status.chunks, status.images_done) == (JobState.RUNNING, 100, 7, 0)
-    assert (status.name, status.priority, status.home) == ("backfill", Priority.HIGH, "redis")
+    assert (status.name, status.priority, status.storage) == ("backfill", Priority.HIGH, "redis")
     assert client.jobs() == [status]
     assert ledger.redis.llen(QUEUE) == 7
 
@@ -67,11 +67,11 @@ def test_items_reach_the_home_in_order_with_the_callers_ids(
         url = bucket.uri("team")
     items = [Item(uri=uri, id=str(number)) for number, uri in enumerate(URIS)]
 
-    with Client(redis_url, home=url) as client:
+    with Client(redis_url, storage=url) as client:
         job = client.submit((item if number % 2 else item.uri for number, item in enumerate(items)), chunk_size=30)
-        home = open_home(client.status(job.id).home, ledger)
+        storage = open_storage(client.status(job.id).storage, ledger)
 
-    shards = [unpack(home.read(job.id, "manifest", chunk)) for chunk in range(job.chunks)]
+    shards = [unpack(storage.read(job.id, "manifest", chunk)) for chunk in range(job.chunks)]
     assert [len(shard) for shard in shards] == [30, 30, 30, 10]
     assert [Item.decode(line) for shard in shards for line in shard] == [
         item if number % 2 else Item(uri=item.uri) for number, item in enumerate(items)
@@ -111,10 +111,10 @@ def test_one_string_is_not_taken_for_many(client: Client, ledger: Ledger) -> Non
 )
 @pytest.mark.parametrize("before", [0, 50])
 def test_an_entry_that_is_no_uri_is_named_and_leaves_no_job(
-    client: Client, ledger: Ledger, entry: str, why: str, before: int
+    client: Client, ledger: Ledger, submission: str, why: str, before: int
 ) -> None:
-    with pytest.raises(SourceError, match=rf"^entry {before}: [^\n]+$") as caught:
-        client.submit([*URIS[:before], entry, *URIS])
+    with pytest.raises(SourceError, match=rf"^submission {before}: [^\n]+$") as caught:
+        client.submit([*URIS[:before], submission, *URIS])
     assert why in str(caught.value)
     assert ledger.redis.dbsize() == 0
 
@@ -131,7 +131,10 @@ def test_a_source_that_fails_half_way_leaves_no_job(client: Client, ledger: Ledg
 
 def test_a_home_that_cannot_be_written_leaves_no_job(redis_url: str, ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with Client(redis_url, home=str(tmp_path / "file")) as client, pytest.raises(HomeError, match=r"^cannot write "):
+    with (
+        Client(redis_url, storage=str(tmp_path / "file")) as client,
+        pytest.raises(StorageError, match=r"^cannot write "),
+    ):
         client.submit(URIS)
     assert ledger.redis.dbsize() == 0
 
@@ -167,10 +170,10 @@ def test_a_closed_client_holds_no_connection(redis_url: str, ledger: Ledger) -> 
     def connections() -> set[str]:
         return {connection["id"] for connection in ledger.redis.client_list()}
 
-    with Client(redis_url, home="redis") as first:
+    with Client(redis_url, storage="redis") as first:
         first.submit(URIS)  # kombu keeps one connection to a broker for the whole process
     before = connections()
-    with Client(redis_url, home="redis") as client:
+    with Client(redis_url, storage="redis") as client:
         client.submit(URIS)
         assert connections() - before
     wait_until(lambda: connections() <= before)
@@ -178,7 +181,7 @@ def test_a_closed_client_holds_no_connection(redis_url: str, ledger: Ledger) -> 
 
 def test_a_client_connects_at_first_use() -> None:
     with (
-        Client("redis://127.0.0.1:1/0", home="redis") as client,
+        Client("redis://127.0.0.1:1/0", storage="redis") as client,
         pytest.raises(RedisUnavailableError, match=r"^cannot"),
     ):
         client.submit(URIS)
@@ -188,13 +191,13 @@ def test_settings_come_from_the_environment(
     redis_url: str, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FIQA_REDIS_URL", redis_url)
-    monkeypatch.setenv("FIQA_HOME", str(tmp_path))
+    monkeypatch.setenv("FIQA_STORAGE", str(tmp_path))
     with Client() as client:
-        assert client.status(client.submit(URIS).id).home == str(tmp_path)
+        assert client.status(client.submit(URIS).id).storage == str(tmp_path)
     assert ledger.redis.llen(QUEUE) == 7
 
 
-@pytest.mark.parametrize("given", [{"redis_url": "localhost"}, {"home": "ftp://store"}, {"home": ""}])
+@pytest.mark.parametrize("given", [{"redis_url": "localhost"}, {"storage": "ftp://store"}, {"storage": ""}])
 def test_wrong_settings_are_found_before_anything_is_done(given: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match=r"^FIQA_(REDIS_URL|HOME): [^\n]+$"):
         Client(**given)
@@ -222,7 +225,7 @@ def test_wait_returns_the_final_status(client: Client, ledger: Ledger) -> None:
 
 def test_wait_gives_up_and_the_job_goes_on(client: Client) -> None:
     job = client.submit(URIS)
-    client.ledger.sign_of_life(seconds=60)
+    client.ledger.heartbeat(seconds=60)
     with pytest.raises(TimeoutError, match=rf"^job {job.id} is running after 0\.1 s; it goes on$"):
         client.wait(job.id, timeout_s=0.1)
     assert client.status(job.id).state is JobState.RUNNING
@@ -271,7 +274,7 @@ def test_a_lost_shard_is_one_line(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS)
     work(ledger)
     ledger.redis.hdel(f"fiqa:job:{job.id}:results", 3)
-    with pytest.raises(HomeError, match=rf"^results 3 of job {job.id} is not in Redis: [^\n]+$"):
+    with pytest.raises(StorageError, match=rf"^results 3 of job {job.id} is not in Redis: [^\n]+$"):
         list(client.results(job.id))
 
 

@@ -23,7 +23,7 @@ def test_the_client_loads_nothing_heavy(statement: str) -> None:
 
 
 def test_a_client_whose_home_is_not_s3_does_not_load_boto3() -> None:
-    made = loaded_by("from fiqa import Client\nClient(home='redis')\nClient(home='/tmp')")
+    made = loaded_by("from fiqa import Client\nClient(storage='redis')\nClient(storage='/tmp')")
     assert not made & {"boto3", "botocore"}
 
 

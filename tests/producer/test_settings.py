@@ -8,20 +8,20 @@ from fiqa.settings import Settings
 
 @pytest.fixture(autouse=True)
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FIQA_REDIS_URL", "FIQA_HOME"):
+    for name in ("FIQA_REDIS_URL", "FIQA_STORAGE"):
         monkeypatch.delenv(name, raising=False)
 
 
 def test_without_any_setting_redis_is_local_and_keeps_everything() -> None:
-    assert Settings.load() == Settings(redis_url="redis://localhost:6379/0", home="redis")
+    assert Settings.load() == Settings(redis_url="redis://localhost:6379/0", storage="redis")
 
 
 def test_the_environment_sets_and_what_is_given_goes_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIQA_REDIS_URL", "rediss://far:6380/1")
-    monkeypatch.setenv("FIQA_HOME", "s3://bucket/prefix")
-    assert Settings.load() == Settings(redis_url="rediss://far:6380/1", home="s3://bucket/prefix")
-    assert Settings.load(home="/data").home == "/data"
-    assert Settings.load(home="/data").redis_url == "rediss://far:6380/1"
+    monkeypatch.setenv("FIQA_STORAGE", "s3://bucket/prefix")
+    assert Settings.load() == Settings(redis_url="rediss://far:6380/1", storage="s3://bucket/prefix")
+    assert Settings.load(storage="/data").storage == "/data"
+    assert Settings.load(storage="/data").redis_url == "rediss://far:6380/1"
 
 
 def test_settings_of_others_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +36,7 @@ def test_settings_of_others_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FIQA_REDIS_URL", ""),
         ("FIQA_REDIS_URL", "localhost:6379"),
         ("FIQA_REDIS_URL", "http://:secret@localhost"),
-        ("FIQA_HOME", ""),
+        ("FIQA_STORAGE", ""),
     ],
 )
 def test_a_wrong_setting_is_one_line_with_its_name_and_without_its_value(

@@ -122,7 +122,7 @@ def test_a_sheet_has_a_cell_for_every_photo_seven_in_a_row() -> None:
     assert (two_rows == GREY).all(axis=2).sum() == pytest.approx(8 / 7 * (one_row == GREY).all(axis=2).sum(), rel=0.01)
 
 
-def test_a_sheet_colours_the_highest_quality_green_and_the_lowest_red() -> None:
+def test_a_sheet_colors_the_highest_quality_green_and_the_lowest_red() -> None:
     best, worst = (
         contact_sheet(
             [

@@ -20,7 +20,7 @@ from fiqa_worker.quantize import (
     Crops,
     Limits,
     collect_faces,
-    quantise,
+    quantize,
     rank_correlation,
     without_prelu,
 )
@@ -53,7 +53,7 @@ def faces(photos: list[Path], detector: Detector) -> tuple[Crops, Crops]:
 @pytest.fixture(scope="module")
 def made(faces: tuple[Crops, Crops], tmp_path_factory: pytest.TempPathFactory) -> tuple[Agreement, ModelFile | None]:
     output = tmp_path_factory.mktemp("int8") / "mine.onnx"
-    return quantise(find("builtin_quality", "quality", ""), *faces, output, limits=FEW)
+    return quantize(find("builtin_quality", "quality", ""), *faces, output, limits=FEW)
 
 
 def written(made: tuple[Agreement, ModelFile | None]) -> ModelFile:
@@ -104,7 +104,7 @@ def test_beyond_a_limit_nothing_is_written(
     limits: Limits, says: str, faces: tuple[Crops, Crops], tmp_path: Path
 ) -> None:
     model = graphs.quality(tmp_path / "float.onnx")
-    agreement, int8 = quantise(model, *faces, tmp_path / "mine.onnx", limits=limits)
+    agreement, int8 = quantize(model, *faces, tmp_path / "mine.onnx", limits=limits)
     assert int8 is None
     assert says in agreement.beyond(limits)
     assert [path.name for path in tmp_path.iterdir()] == ["float.onnx"]
@@ -128,16 +128,16 @@ def test_a_model_with_prelus_keeps_its_scores_without_them(
     assert operators["Conv"] - Counter(node.op_type for node in loaded.graph.node)["Conv"] == (2 if steepest < 1 else 3)
     expected = scores(model.path, faces[1])
     np.testing.assert_allclose(scores(tmp_path / "bare.onnx", faces[1]), expected, rtol=1e-5, atol=1e-4)
-    _, int8 = quantise(find(str(model.path), "quality", ""), *faces, tmp_path / "mine.onnx", limits=ALL)
+    _, int8 = quantize(find(str(model.path), "quality", ""), *faces, tmp_path / "mine.onnx", limits=ALL)
     assert int8 is not None
     assert np.abs(scores(int8.path, faces[1]) - expected).mean() < 0.1 * np.abs(expected).mean()
 
 
-def test_an_int8_model_is_not_quantised_again(
+def test_an_int8_model_is_not_quantized_again(
     made: tuple[Agreement, ModelFile | None], faces: tuple[Crops, Crops], tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelError, match="is quantised already: name a float model in FIQA_QUALITY_MODEL"):
-        quantise(written(made), *faces, tmp_path / "again.onnx", limits=ALL)
+    with pytest.raises(ModelError, match="is quantized already: name a float model in FIQA_QUALITY_MODEL"):
+        quantize(written(made), *faces, tmp_path / "again.onnx", limits=ALL)
 
 
 def test_too_few_faces_are_one_line(photos: list[Path], detector: Detector) -> None:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Image: TypeAlias = NDArray[np.uint8]
-Colour: TypeAlias = tuple[int, int, int]
+Color: TypeAlias = tuple[int, int, int]
 
-# Colours are BGR. Those of the quality can be told apart with any kind of colour vision.
+# Colors are BGR. Those of the quality can be told apart with any kind of color vision.
 _WORST_TO_BEST: Final = ((40, 92, 230), (70, 204, 250), (140, 194, 44))
 _INK: Final = (44, 38, 34)
-_GREY: Final = (140, 132, 126)
+_GRAY: Final = (140, 132, 126)
 _RED: Final = (48, 40, 196)
 _PAGE: Final = (250, 251, 251)
 _MAT: Final = (230, 233, 235)
@@ -57,10 +57,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class _Style:
-    """How text looks: its size in OpenCV's font scale, its colour and its font."""
+    """How text looks: its size in OpenCV's font scale, its color and its font."""
 
     size: float
-    colour: Colour
+    color: Color
     font: int = _PLAIN
 
     @property
@@ -69,12 +69,12 @@ class _Style:
 
 
 _TITLE: Final = _Style(0.85, _INK, _BOLD)
-_NOTE: Final = _Style(0.5, _GREY)
+_NOTE: Final = _Style(0.5, _GRAY)
 _NAME: Final = _Style(0.55, _INK)
 _QUALITY: Final = _Style(0.55, _INK, _BOLD)
-_NO_FACE: Final = _Style(0.55, _GREY)
+_NO_FACE: Final = _Style(0.55, _GRAY)
 _ERROR: Final = _Style(0.55, _RED)
-_DETAIL: Final = _Style(0.42, _GREY)
+_DETAIL: Final = _Style(0.42, _GRAY)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class _Scale:
     low: float
     high: float
 
-    def colour(self, quality: float) -> Colour:
+    def color(self, quality: float) -> Color:
         position = (quality - self.low) / (self.high - self.low) if self.high > self.low else 1.0
         stops = np.linspace(0, 1, len(_WORST_TO_BEST))
         blue, green, red = (round(np.interp(position, stops, channel)) for channel in zip(*_WORST_TO_BEST, strict=True))
@@ -92,7 +92,7 @@ class _Scale:
 
 
 def draw(image: Image, faces: Sequence[Face]) -> Image:
-    """Draw the box, the landmarks and the quality of every face, all in one colour.
+    """Draw the box, the landmarks and the quality of every face, all in one color.
 
     Args:
         image: H x W x 3 uint8 BGR; stays as it is.
@@ -102,18 +102,18 @@ def draw(image: Image, faces: Sequence[Face]) -> Image:
         A copy of the image, drawn on.
     """
     drawn = image.copy()
-    colour = _WORST_TO_BEST[1]
+    color = _WORST_TO_BEST[1]
     for face in faces:
-        _draw_marks(drawn, face, colour)
+        _draw_marks(drawn, face, color)
     for face in faces:  # after all boxes, so that none crosses a number
-        _draw_label(drawn, face, colour)
+        _draw_label(drawn, face, color)
     return drawn
 
 
 def contact_sheet(cells: Sequence[Cell]) -> Image:
     """Lay out photos in a grid, in the order given, each with its name and how it ended.
 
-    The quality under a photo is its largest face's. Colours run from the lowest quality of the sheet to the highest.
+    The quality under a photo is its largest face's. Colors run from the lowest quality of the sheet to the highest.
 
     Returns:
         The sheet, H x W x 3 uint8 BGR.
@@ -136,24 +136,24 @@ def contact_sheet(cells: Sequence[Cell]) -> Image:
     return sheet
 
 
-def _draw_marks(image: Image, face: Face, colour: Colour, scale: float = 1.0) -> None:
+def _draw_marks(image: Image, face: Face, color: Color, scale: float = 1.0) -> None:
     """Draw a face's box and landmarks, its coordinates times `scale`."""
     x, y, width, height = (value * scale for value in face.box)
     long_side = max(image.shape[:2])
     line = max(1, round(np.clip(0.015 * max(width, height), long_side / 800, long_side / 300)))
     corners = (round(x), round(y)), (round(x + width), round(y + height))
     if width < _SMALL_FACE:
-        cv2.rectangle(image, *corners, colour, line)
+        cv2.rectangle(image, *corners, color, line)
         return
-    cv2.rectangle(image, *corners, _INK, line + 2)  # an edge that keeps the colour apart from any background
-    cv2.rectangle(image, *corners, colour, line)
+    cv2.rectangle(image, *corners, _INK, line + 2)  # an edge that keeps the color apart from any background
+    cv2.rectangle(image, *corners, color, line)
     for across, down in face.landmarks:
-        centre = (round(across * scale), round(down * scale))
-        cv2.circle(image, centre, line + 1, _INK, cv2.FILLED, cv2.LINE_AA)
-        cv2.circle(image, centre, line, colour, cv2.FILLED, cv2.LINE_AA)
+        center = (round(across * scale), round(down * scale))
+        cv2.circle(image, center, line + 1, _INK, cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(image, center, line, color, cv2.FILLED, cv2.LINE_AA)
 
 
-def _draw_label(image: Image, face: Face, colour: Colour) -> None:
+def _draw_label(image: Image, face: Face, color: Color) -> None:
     """Write the quality on a strip above the box; where the image leaves no room there, over the box's edge."""
     image_height, image_width = image.shape[:2]
     long_side = max(image_height, image_width)
@@ -166,7 +166,7 @@ def _draw_label(image: Image, face: Face, colour: Colour) -> None:
         width, height, pad = _strip(text, style)
     left = round(max(0, min(face.box[0], image_width - width)))
     top = round(max(0, min(face.box[1] - height, image_height - height)))
-    cv2.rectangle(image, (left, top), (left + width - 1, top + height - 1), colour, cv2.FILLED)
+    cv2.rectangle(image, (left, top), (left + width - 1, top + height - 1), color, cv2.FILLED)
     _write(image, text, (left + pad, top + height - pad), style)
 
 
@@ -188,11 +188,11 @@ def _draw_header(sheet: Image, cells: Sequence[Cell]) -> None:
 
 
 def _draw_legend(sheet: Image, scale: _Scale) -> None:
-    """The colours, at the top right, over the last column."""
+    """The colors, at the top right, over the last column."""
     right = sheet.shape[1] - _MARGIN
     left = right - _THUMB
     for x, quality in enumerate(np.linspace(scale.low, scale.high, _THUMB), start=left):
-        sheet[_MARGIN + 8 : _MARGIN + 18, x] = scale.colour(quality)
+        sheet[_MARGIN + 8 : _MARGIN + 18, x] = scale.color(quality)
     _write(sheet, f"{scale.low:.3f}", (left, _MARGIN + 44), _NOTE)
     _write(sheet, "quality", (left + (_THUMB - _width("quality", _NOTE)) // 2, _MARGIN + 44), _NOTE)
     _write_right(sheet, f"{scale.high:.3f}", (right, _MARGIN + 44), _NOTE)
@@ -209,19 +209,19 @@ def _thumbnail(cell: Cell, scale: _Scale) -> Image:
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
     small = np.asarray(cv2.resize(cell.image, size, interpolation=cv2.INTER_AREA), np.uint8)
     for face in cell.result.faces:
-        _draw_marks(small, face, scale.colour(face.quality), shrink)
+        _draw_marks(small, face, scale.color(face.quality), shrink)
     x, y = (_THUMB - size[0]) // 2, (_THUMB - size[1]) // 2
     mat[y : y + size[1], x : x + size[0]] = small
     return mat
 
 
 def _draw_caption(caption: Image, cell: Cell, scale: _Scale) -> None:
-    """A line in the quality's colour, then the name and how the photo ended, then its size."""
+    """A line in the quality's color, then the name and how the photo ended, then its size."""
     result = cell.result
     width = caption.shape[1]
     if result.faces:
         quality = result.faces[0].quality
-        caption[:5] = scale.colour(quality)
+        caption[:5] = scale.color(quality)
         ending, style = f"{quality:.3f}", _QUALITY
     elif result.error is not None:
         ending, style = result.error.code.value, _ERROR
@@ -251,7 +251,7 @@ def _width(text: str, style: _Style) -> int:
 
 def _write(image: Image, text: str, start: tuple[int, int], style: _Style) -> None:
     """Write from `start`, the left end of the line that the letters stand on."""
-    cv2.putText(image, text, start, style.font, style.size, style.colour, style.thickness, cv2.LINE_AA)
+    cv2.putText(image, text, start, style.font, style.size, style.color, style.thickness, cv2.LINE_AA)
 
 
 def _write_right(image: Image, text: str, end: tuple[int, int], style: _Style) -> None:

@@ -31,7 +31,7 @@ Progress: TypeAlias = Callable[[int], object]
 MIN_FACES: Final = 200
 _SEED: Final = 8  # which photos are taken: the same ones each time
 _LEAST_OPSET: Final = 13  # the first with a scale for every channel of a weight
-_QUANTISED: Final = frozenset({"DequantizeLinear", "QLinearConv", "ConvInteger"})
+_QUANTIZED: Final = frozenset({"DequantizeLinear", "QLinearConv", "ConvInteger"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def collect_faces(
     return calibration, held_out
 
 
-def quantise(
+def quantize(
     model: ModelFile,
     calibration: Crops,
     held_out: Crops,
@@ -151,7 +151,7 @@ def quantise(
         How far the scores are apart, and the written model, None where they are too far.
 
     Raises:
-        ModelError: the model cannot be quantised, or the file cannot be written.
+        ModelError: the model cannot be quantized, or the file cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="fiqa-") as name:
         folder = Path(name)
@@ -236,7 +236,7 @@ def _batches(crops: Crops) -> list[NDArray[np.float32]]:
 def without_prelu(path: Path) -> onnx.ModelProto:
     """The float model with every PRelu over an image in the form that costs least in int8.
 
-    onnxruntime quantises no PRelu, and the form that `prepare` gives it, two convolutions and two Relus, eats up what
+    onnxruntime quantizes no PRelu, and the form that `prepare` gives it, two convolutions and two Relus, eats up what
     int8 gains elsewhere. PRelu(x) = x + relu((a - 1) * x) where no slope a is over 1: one depthwise 1x1 convolution.
     """
     model = onnx.load(path)
@@ -244,8 +244,8 @@ def without_prelu(path: Path) -> onnx.ModelProto:
         model = version_converter.convert_version(model, _LEAST_OPSET)
     model = shape_inference.infer_shapes(model)
     graph = model.graph
-    if any(node.op_type in _QUANTISED for node in graph.node):
-        raise ModelError(f"{path} is quantised already: name a float model in FIQA_QUALITY_MODEL")
+    if any(node.op_type in _QUANTIZED for node in graph.node):
+        raise ModelError(f"{path} is quantized already: name a float model in FIQA_QUALITY_MODEL")
     slopes = {stored.name: numpy_helper.to_array(stored) for stored in graph.initializer}
     nodes: list[NodeProto] = []
     for node in graph.node:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fiqa.cli.progress import summary, transient_progress
 from fiqa.client import Client
-from fiqa.errors import ContractError, HomeError, JobStateError, UnknownJobError
+from fiqa.errors import ContractError, JobStateError, StorageError, UnknownJobError
 from fiqa.jobs.submit import Job
 from fiqa.ledger.status import JobStatus
 from fiqa.results.text import duration
@@ -79,9 +79,9 @@ def retry(job: str, *, all_failed: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("job", nargs=-1)
-@click.option("--all", "all_jobs", is_flag=True, help="All that are in FIQA_HOME and not in Redis.")
+@click.option("--all", "all_jobs", is_flag=True, help="All that are in FIQA_STORAGE and not in Redis.")
 def recover(job: tuple[str, ...], *, all_jobs: bool) -> int:
-    """Rebuild jobs out of FIQA_HOME after Redis was lost; what is not done goes on.
+    """Rebuild jobs out of FIQA_STORAGE after Redis was lost; what is not done goes on.
 
     With neither JOB nor --all: print the jobs that can be recovered.
     """
@@ -94,7 +94,7 @@ def recover(job: tuple[str, ...], *, all_jobs: bool) -> int:
         for job_id in client.recoverable() if all_jobs else job:
             try:
                 found = _recover_one(client, job_id)
-            except (ContractError, HomeError, JobStateError, UnknownJobError) as error:
+            except (ContractError, StorageError, JobStateError, UnknownJobError) as error:
                 click.echo(f"fiqa: {error}", err=True)
                 failed = 1
                 continue
@@ -141,7 +141,7 @@ def _show(found: JobStatus, *, as_json: bool) -> None:
         "chunks": f"{found.chunks_done:,} of {found.chunks:,}",
         "failed": ", ".join(f"{count:,} {code}" for code, count in found.failed_by_code.items()) or "none",
         "models": ", ".join(found.models) or "-",
-        "home": found.home,
+        "storage": found.storage,
         "retries": found.parent,
         "created": local_time(found.created),
         "took": duration(found.finished - found.started) if found.started and found.finished else "-",

@@ -56,7 +56,7 @@ def _entered() -> dict[str, EntryPoint]:
 def fiqa() -> None:
     """Face image quality at scale: bulk jobs of photos in, one result an image out.
 
-    Settings come from FIQA_* in the environment: FIQA_REDIS_URL, FIQA_HOME and, for workers, those README lists.
+    Settings come from FIQA_* in the environment: FIQA_REDIS_URL, FIQA_STORAGE and, for workers, those README lists.
     S3 settings are boto3's own.
     """
 
@@ -158,7 +158,7 @@ for _command in (
     type=click.FloatRange(0, min_open=True),
     default=DEFAULT_KEEP_S / _DAY_S,
     show_default=True,
-    help="How long the finished job stays where its home is Redis.",
+    help="How long the finished job stays where its storage is Redis.",
 )
 @click.option("--resume-id", metavar="JOB", help="Submit a job again whose submit was interrupted.")
 @click.option("--wait", is_flag=True, help="Follow the job; exit status as of `fiqa watch`.")

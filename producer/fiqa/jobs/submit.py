@@ -1,4 +1,4 @@
-"""A stream of items to a job: its manifest in the home, its entry in the ledger, its first tickets."""
+"""A stream of items to a job: its manifest in the storage, its entry in the ledger, its first tickets."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from fiqa.broker import publish_tickets
 from fiqa.contract import Item, JobSpec, JobState
 from fiqa.errors import (
     FiqaError,
-    HomeError,
     JobStateError,
     RedisUnavailableError,
     SourceError,
+    StorageError,
     UnknownJobError,
 )
 from fiqa.ledger.ledger import Control, Ledger
 from fiqa.sources.lines import IMAGE_SUFFIXES
 from fiqa.sources.manifest import chunked
-from fiqa.storage.storage import Home, pack
+from fiqa.storage.storage import Storage, pack
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -51,7 +51,7 @@ def enqueue(
     spec: JobSpec,
     *,
     ledger: Ledger,
-    home: Home,
+    storage: Storage,
     app: Celery,
     chunk_size: int | None = None,
     resume: bool = False,
@@ -71,43 +71,46 @@ def enqueue(
         names = ", ".join(IMAGE_SUFFIXES)
         raise SourceError(f"the source holds no images: of a folder or prefix, names ending in {names} count")
     if resume:
-        _check_can_be_submitted_again(spec.id, ledger=ledger, home=home)
-    entry = ledger.create(spec, home=home.url, anew=resume)
+        _check_can_be_submitted_again(spec.id, ledger=ledger, storage=storage)
+    submission = ledger.create(spec, storage=storage.url, replace=resume)
     images = written = 0
     try:
         if resume:
-            home.delete(spec.id)
-        write = _writer(spec.id, entry, ledger=ledger, home=home)
+            storage.delete(spec.id)
+        write = _writer(spec.id, submission, ledger=ledger, storage=storage)
         for size in _write_behind(write, chain([first], chunks)):
             written += 1
             images += size
             if progress:
                 progress(images)
         whole = spec.model_copy(update={"images": images, "chunks": written})
-        ledger.check_entry(spec.id, entry)
-        home.write_document(spec.id, "job", whole.encode() + b"\n")
-        _open(spec.id, entry, ledger=ledger, chunks=written, images=images)
+        ledger.check_submission(spec.id, submission)
+        storage.write_document(spec.id, "job", whole.encode() + b"\n")
+        _open(spec.id, submission, ledger=ledger, chunks=written, images=images)
     except (KeyboardInterrupt, _ContestedError) as error:
         error.add_note(
             f"job {spec.id} is left `preparing`: submit it again with --resume-id {spec.id}, or `fiqa delete {spec.id}`"
         )
         raise
     except Exception as error:  # whatever a source may raise
-        _take_out(error, spec.id, entry, ledger=ledger, home=home, is_written=images > 0)
+        _take_out(error, spec.id, submission, ledger=ledger, storage=storage, is_written=images > 0)
         raise
     with suppress(RedisUnavailableError):  # the job is open all the same: the workers' reconciler tops tickets up
         publish_tickets(app, ledger)
     return Job(spec.id, spec.name, images, written)
 
 
-def _writer(job_id: str, entry: int, *, ledger: Ledger, home: Home) -> Callable[[int, list[bytes]], int]:
+def _writer(job_id: str, submission: int, *, ledger: Ledger, storage: Storage) -> Callable[[int, list[bytes]], int]:
     """Stores a chunk of a manifest, and returns its size."""
 
     def write(number: int, lines: list[bytes]) -> int:
         data = pack(lines)
         # The same is there where the answer to a first try was lost, and where another submit reads the same source.
-        if not home.write_once(job_id, "manifest", number, data) and home.read(job_id, "manifest", number) != data:
-            ledger.check_entry(job_id, entry)
+        if (
+            not storage.write_once(job_id, "manifest", number, data)
+            and storage.read(job_id, "manifest", number) != data
+        ):
+            ledger.check_submission(job_id, submission)
             raise _ContestedError(f"another process submits job {job_id} too, with other images: stop that one")
         return len(lines)
 
@@ -132,7 +135,7 @@ def _write_behind(write: Callable[[int, list[bytes]], int], chunks: Iterable[lis
         pool.shutdown(cancel_futures=True)
 
 
-def drop(job_id: str, *, ledger: Ledger, home: Home) -> None:
+def drop(job_id: str, *, ledger: Ledger, storage: Storage) -> None:
     """Delete a finished job, or one left `preparing`: its files first, so that it is listed until nothing is left.
 
     Raises:
@@ -142,14 +145,14 @@ def drop(job_id: str, *, ledger: Ledger, home: Home) -> None:
     ledger.abandon(job_id)  # who still submits it would open what has holes
     state = ledger.status(job_id).state
     if state not in {JobState.RUNNING, JobState.PAUSED}:
-        home.delete(job_id)
+        storage.delete(job_id)
     with suppress(UnknownJobError):  # who submitted it has done the same
         ledger.control(job_id, Control.DELETE)
 
 
-def _open(job_id: str, entry: int, *, ledger: Ledger, chunks: int, images: int) -> None:
+def _open(job_id: str, submission: int, *, ledger: Ledger, chunks: int, images: int) -> None:
     try:
-        ledger.open(job_id, entry, chunks=chunks, images=images)
+        ledger.open(job_id, submission, chunks=chunks, images=images)
     except JobStateError:
         # Asked twice, since the first answer was lost? Then it is as it should be.
         status = ledger.status(job_id)
@@ -157,7 +160,9 @@ def _open(job_id: str, entry: int, *, ledger: Ledger, chunks: int, images: int) 
             raise
 
 
-def _take_out(error: Exception, job_id: str, entry: int, *, ledger: Ledger, home: Home, is_written: bool) -> None:
+def _take_out(
+    error: Exception, job_id: str, submission: int, *, ledger: Ledger, storage: Storage, is_written: bool
+) -> None:
     """Leave nothing of a job that did not come about because of the error.
 
     Raises:
@@ -165,12 +170,12 @@ def _take_out(error: Exception, job_id: str, entry: int, *, ledger: Ledger, home
     """
     try:
         with suppress(UnknownJobError):  # deleted meanwhile; what was written after that is still to go
-            if not ledger.abandon(job_id, entry):
-                ledger.check_entry(job_id, entry)  # raises: it runs
+            if not ledger.abandon(job_id, submission):
+                ledger.check_submission(job_id, submission)  # raises: it runs
         try:
-            home.delete(job_id)
-        except HomeError:
-            if is_written:  # else it is the home that never took anything
+            storage.delete(job_id)
+        except StorageError:
+            if is_written:  # else it is the storage that never took anything
                 raise
         with suppress(UnknownJobError):
             ledger.control(job_id, Control.DELETE)
@@ -180,16 +185,16 @@ def _take_out(error: Exception, job_id: str, entry: int, *, ledger: Ledger, home
         error.add_note(f"what was written of job {job_id} is still there: `fiqa delete {job_id}`")
 
 
-def _check_can_be_submitted_again(job_id: str, *, ledger: Ledger, home: Home) -> None:
+def _check_can_be_submitted_again(job_id: str, *, ledger: Ledger, storage: Storage) -> None:
     status = ledger.status(job_id)
     if status.state is not JobState.PREPARING:
         raise JobStateError(f"job {job_id} is {status.state}: only one that is `preparing` can be submitted again")
-    if status.home != home.url:
-        raise JobStateError(f"the home of job {job_id} is {status.home}: set FIQA_HOME to that")
-    refuse_results(job_id, home)
+    if status.storage != storage.url:
+        raise JobStateError(f"the storage of job {job_id} is {status.storage}: set FIQA_STORAGE to that")
+    refuse_results(job_id, storage)
 
 
-def refuse_results(job_id: str, home: Home) -> None:
+def refuse_results(job_id: str, storage: Storage) -> None:
     """Raises JobStateError where a job that is `preparing` has results: it is being recovered, or was to be."""
-    if home.chunks(job_id, "results"):
+    if storage.chunks(job_id, "results"):
         raise JobStateError(f"job {job_id} has results, its recovery was interrupted: `fiqa recover {job_id}`")

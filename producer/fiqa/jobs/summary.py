@@ -1,4 +1,4 @@
-"""summary.json, written into the home of every job that is finished, for those who read it with other tools."""
+"""summary.json, written into the storage of every job that is finished, for those who read it with other tools."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ import json
 from datetime import UTC, datetime
 
 from fiqa.contract import WIRE_VERSION
-from fiqa.errors import HomeError, UnknownJobError
+from fiqa.errors import StorageError, UnknownJobError
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.status import JobStatus
-from fiqa.storage.storage import open_home
+from fiqa.storage.storage import open_storage
 
 
 def write_summaries(ledger: Ledger) -> int:
     """Write those that are due; returns how many. What fails stays due, and every worker's reconciler tries again.
 
     Raises:
-        HomeError: a home cannot be written.
+        StorageError: a storage cannot be written.
         RedisUnavailableError: Redis does not answer.
     """
     written = 0
-    troubles: list[HomeError] = []
+    errors: list[StorageError] = []
     for job_id in ledger.ended():
         try:
             status = ledger.status(job_id)
-            home = open_home(status.home, ledger)
-            home.write_document(job_id, "summary", _encode(status))
-            if home.read_document(job_id, "job") is None and not home.chunks(job_id, "results"):
-                home.delete(job_id)  # all else was deleted meanwhile, and this came after it
+            storage = open_storage(status.storage, ledger)
+            storage.write_document(job_id, "summary", _encode(status))
+            if storage.read_document(job_id, "job") is None and not storage.chunks(job_id, "results"):
+                storage.delete(job_id)  # all else was deleted meanwhile, and this came after it
             written += 1
         except UnknownJobError:  # deleted meanwhile
             pass
-        except HomeError as error:  # of this one; others have homes of their own
-            troubles.append(error)
+        except StorageError as error:  # of this one; others have storages of their own
+            errors.append(error)
             continue
-        ledger.summarised(job_id)
-    if troubles:
-        raise troubles[0]
+        ledger.summarized(job_id)
+    if errors:
+        raise errors[0]
     return written
 
 

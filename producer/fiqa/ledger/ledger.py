@@ -21,7 +21,7 @@ from redis.retry import Retry
 from fiqa.contract import QUEUE, ErrorCode, ImageResult, JobSpec, JobState, Priority, Status
 from fiqa.errors import JobStateError, RedisUnavailableError, SettingsError, UnknownJobError
 from fiqa.ledger import scripts
-from fiqa.ledger.scripts import ENDED, JOBS, LEASE_S, WORKERS_RUN, Completion, job_key
+from fiqa.ledger.scripts import ENDED, HEARTBEAT, JOBS, LEASE_S, Completion, job_key
 from fiqa.ledger.status import JobStatus, read_status
 from fiqa.settings import NOT_A_REDIS_URL
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LEASES_RENEWED_EVERY_S: Final = 1.5
 ALL: Final = 1 << 62  # as a limit of jobs
 _REPLACED: Final = b"replaced"  # what scripts say of a job that was entered anew
-CAREFUL_FROM_ATTEMPT: Final = 3
+ISOLATED_FROM_ATTEMPT: Final = 3
 
 _JOB_ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 _RANKS: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
@@ -56,20 +56,20 @@ class Claim:
     Attributes:
         attempt: which delivery of the chunk this is, from 1; one that was given back unharmed is not counted.
         token: of this delivery alone; whoever held the chunk before can do nothing more with it.
-        skips: items by index that are not touched again, since they killed a worker or hung in it.
+        quarantined: items by index that are not touched again, since they killed a worker or hung in it.
     """
 
     job_id: str
     chunk: int
     attempt: int
     token: int
-    home: str
-    skips: Mapping[int, ErrorCode]
+    storage: str
+    quarantined: Mapping[int, ErrorCode]
 
     @property
-    def careful(self) -> bool:
+    def isolated(self) -> bool:
         """Whether earlier deliveries died, so that each item is noted before it is touched."""
-        return self.attempt >= CAREFUL_FROM_ATTEMPT
+        return self.attempt >= ISOLATED_FROM_ATTEMPT
 
 
 class Control(StrEnum):
@@ -185,7 +185,7 @@ class Ledger:
             raise RedisUnavailableError(f"Redis at {self._where} does not answer in time: try again") from error
         except redis.OutOfMemoryError as error:
             raise RedisUnavailableError(
-                f"Redis at {self._where} is full: raise its maxmemory, or keep jobs elsewhere with FIQA_HOME"
+                f"Redis at {self._where} is full: raise its maxmemory, or keep jobs elsewhere with FIQA_STORAGE"
             ) from error
         except redis.RedisError as error:
             raise RedisUnavailableError(f"Redis at {self._where} refused: {_reason(error)}") from error
@@ -198,40 +198,41 @@ class Ledger:
             seconds, micros = self.redis.time()
         return float(seconds) + float(micros) / 1e6
 
-    def create(self, spec: JobSpec, *, home: str, anew: bool = False) -> int:
+    def create(self, spec: JobSpec, *, storage: str, replace: bool = False) -> int:
         """Enter a job in state `preparing`; nobody works on it before `open`.
 
         Args:
             spec: the job.
-            home: the URL of its home.
-            anew: in place of one of this id that is `preparing`, which who entered that can no longer open.
+            storage: the URL of its storage.
+            replace: in place of one of this id that is `preparing`, which who entered that can no longer open.
 
         Returns:
-            What tells this entry from an earlier or later one of the same id.
+            What tells this submission from an earlier or later one of the same id.
 
         Raises:
             JobStateError: there is a job of this id.
         """
-        # Where the first token of a claim is drawn from: after a recovery, none of before is given out again.
-        entry = secrets.randbits(40)
+        submission = secrets.randbits(40)
         fields: dict[str, str | int | float] = {
             "name": spec.name or "",
             "priority": spec.priority,
             "rank": _RANKS[spec.priority],
-            "home": home,
+            "storage": storage,
             "created": f"{spec.created:.3f}",
             "parent": spec.parent or "",
             "max_failed": spec.max_failed,
             "keep_s": int(spec.keep_s),
-            "claims": entry,
+            "submission": submission,
+            # After a recovery no fencing token of before is given out again.
+            "claims": secrets.randbits(40),
         }
         with self.errors():
-            created = self._create(args=[spec.id, int(anew), *chain.from_iterable(fields.items())])
+            created = self._create(args=[spec.id, int(replace), *chain.from_iterable(fields.items())])
         if not created:
             raise JobStateError(f"job {spec.id} is in Redis already: `fiqa status {spec.id}` shows it")
-        return entry
+        return submission
 
-    def check_entry(self, job_id: str, entry: int) -> None:
+    def check_submission(self, job_id: str, submission: int) -> None:
         """Return if `open` would let workers at this job.
 
         Raises:
@@ -239,17 +240,17 @@ class Ledger:
             JobStateError: it is not `preparing`, or was entered anew.
         """
         with self.errors():
-            state, found = self.redis.hmget(job_key(job_id), "state", "claims")
-        if state == b"preparing" and int(found) != entry:
+            state, found = self.redis.hmget(job_key(job_id), "state", "submission")
+        if state == b"preparing" and int(found) != submission:
             state = _REPLACED
         _check_opened(job_id, state)
 
-    def abandon(self, job_id: str, entry: int | None = None) -> bool:
+    def abandon(self, job_id: str, submission: int | None = None) -> bool:
         """Cancel a job that is `preparing`, so that nobody opens it or submits it again while it is deleted.
 
         Args:
             job_id: the job.
-            entry: as `create` returned it; None: whoever entered it.
+            submission: as `create` returned it; None: whoever entered it.
 
         Returns:
             Whether it is cancelled now.
@@ -259,7 +260,7 @@ class Ledger:
             JobStateError: it was entered anew.
         """
         with self.errors():
-            answer = self._abandon(args=[check_job_id(job_id), "" if entry is None else entry])
+            answer = self._abandon(args=[check_job_id(job_id), "" if submission is None else submission])
         if answer is None:
             raise _no_job(job_id)
         if answer == _REPLACED:
@@ -269,7 +270,7 @@ class Ledger:
     def open(
         self,
         job_id: str,
-        entry: int,
+        submission: int,
         *,
         chunks: int,
         images: int,
@@ -280,7 +281,7 @@ class Ledger:
 
         Args:
             job_id: the job.
-            entry: as `create` returned it.
+            submission: as `create` returned it.
             chunks: of the manifest.
             images: in all of them.
             ended: how the job had ended; None: it goes on.
@@ -291,16 +292,16 @@ class Ledger:
             JobStateError: it is not `preparing`, or was entered anew.
         """
         with self.errors():
-            state = self._open(args=[job_id, entry, chunks, images, ended or "", reason or ""])
+            state = self._open(args=[job_id, submission, chunks, images, ended or "", reason or ""])
         _check_opened(job_id, state)
 
-    def control(self, job_id: str, control: Control, *, entry: int | None = None) -> None:
+    def control(self, job_id: str, control: Control, *, submission: int | None = None) -> None:
         """Pause, resume, cancel or delete a job; a second time does nothing. In force when it returns.
 
         Args:
             job_id: the job.
             control: what to do.
-            entry: as `create` returned it, of a job that is not open; None: whoever entered it.
+            submission: as `create` returned it, of a job that is not open; None: whoever entered it.
 
         Raises:
             UnknownJobError: no such job.
@@ -308,7 +309,7 @@ class Ledger:
         """
         check_job_id(job_id)
         with self.errors():
-            answer = self._control(args=[job_id, control, "" if entry is None else entry])
+            answer = self._control(args=[job_id, control, "" if submission is None else submission])
         if answer is None:
             raise _no_job(job_id)
         if answer == _REPLACED:
@@ -323,7 +324,7 @@ class Ledger:
         with self.errors():
             return sorted(raw.decode() for raw in self.redis.smembers(ENDED))
 
-    def summarised(self, job_id: str) -> None:
+    def summarized(self, job_id: str) -> None:
         """A job's summary is written."""
         with self.errors():
             self.redis.srem(ENDED, job_id)
@@ -354,7 +355,7 @@ class Ledger:
     def _statuses(self, job_ids: list[str]) -> list[JobStatus]:
         with self.errors(), self.redis.pipeline(transaction=False) as pipe:
             pipe.time()
-            pipe.exists(WORKERS_RUN)
+            pipe.exists(HEARTBEAT)
             for job_id in job_ids:
                 pipe.hgetall(job_key(job_id))
                 pipe.hgetall(job_key(job_id, "pace"))
@@ -380,38 +381,38 @@ class Ledger:
             answer = self._claim(args=[LEASE_S])
         if not answer:
             return None
-        job, chunk, attempt, token, home, skips = answer
-        pairs = (pair.split(":") for pair in skips.decode().split())
-        skipped = {int(index): ErrorCode(code) for index, code in pairs}
-        return Claim(job.decode(), int(chunk), int(attempt), int(token), home.decode(), skipped)
+        job, chunk, attempt, token, storage, quarantined = answer
+        pairs = (pair.split(":") for pair in quarantined.decode().split())
+        codes = {int(index): ErrorCode(code) for index, code in pairs}
+        return Claim(job.decode(), int(chunk), int(attempt), int(token), storage.decode(), codes)
 
     def waiting_tickets(self) -> int:
         """Tickets in the queue that no worker has taken."""
         with self.errors():
             return int(self.redis.llen(QUEUE))
 
-    def renew(self, claim: Claim, *, note: int | None = None) -> bool:
+    def renew(self, claim: Claim, *, in_flight: int | None = None) -> bool:
         """Keep the chunk for another LEASE_S; False: it is no longer ours.
 
         Args:
             claim: the chunk.
-            note: the index of the item that will be touched next; it is skipped if this worker dies of it.
+            in_flight: the index of the item that will be touched next; it is skipped if this worker dies of it.
         """
         with self.errors():
-            return bool(self._renew(args=[*_held(claim), LEASE_S, "" if note is None else note]))
+            return bool(self._renew(args=[*_held(claim), LEASE_S, "" if in_flight is None else in_flight]))
 
-    def release(self, claim: Claim, *, delay_s: float = 0.0, trouble: str = "", hung: int | None = None) -> None:
+    def release(self, claim: Claim, *, delay_s: float = 0.0, last_error: str = "", hung: int | None = None) -> None:
         """Give the chunk back; this attempt does not count.
 
         Args:
             claim: the chunk.
             delay_s: it is handed out again once this has passed.
-            trouble: what kept it from being done; shown as the job's reason until a chunk is done.
+            last_error: what kept it from being done; shown as the job's reason until a chunk is done.
             hung: the index of an item that took too long; it is skipped from now on.
         """
         skip = "" if hung is None else f"{hung}:{ErrorCode.TIME_LIMIT}"
         with self.errors():
-            self._release(args=[*_held(claim), delay_s, trouble, skip])
+            self._release(args=[*_held(claim), delay_s, last_error, skip])
 
     def complete(self, job_id: str, chunk: int, counts: Counts) -> Completion:
         """Count a chunk whose results are stored, once, whoever calls and how often.
@@ -428,7 +429,7 @@ class Ledger:
             return Completion(self._complete(args=[job_id, chunk, *pairs]).decode())
 
     def store_once(self, job_id: str, part: str, chunk: int, data: bytes) -> bool:
-        """Store a shard of a job whose home is Redis, unless it is there or the job is gone; False: it was there."""
+        """Store a shard of a job whose storage is Redis, unless it is there or the job is gone; False: it was there."""
         with self.errors():
             return bool(self._store_once(args=[job_id, part, chunk, data]))
 
@@ -437,12 +438,12 @@ class Ledger:
         with self.errors():
             return int(self._missing_tickets())
 
-    def sign_of_life(self, *, seconds: float) -> None:
+    def heartbeat(self, *, seconds: float) -> None:
         """A worker runs, and will say so again within so many seconds."""
         with self.errors():
             # A full Redis takes no SET, and this.
-            if not self.redis.pexpire(WORKERS_RUN, int(seconds * 1000)):
-                self.redis.set(WORKERS_RUN, 1, px=int(seconds * 1000))
+            if not self.redis.pexpire(HEARTBEAT, int(seconds * 1000)):
+                self.redis.set(HEARTBEAT, 1, px=int(seconds * 1000))
 
     def try_reconciler_lock(self, *, seconds: float) -> bool:
         """Whether this process is the one to reconcile for the next `seconds`."""

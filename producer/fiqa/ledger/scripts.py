@@ -1,6 +1,6 @@
 """Every Redis key and every Lua script of fiqa: here and nowhere else.
 
-A chunk is unclaimed (not yet reached by `next`, or in `returned`), leased, or done (its bit is set). Every change of
+A chunk is unclaimed (not yet reached by `next`, or in `requeued`), leased, or done (its bit is set). Every change of
 that is one Lua call, with Redis's own clock, so workers' clocks do not matter and no state is ever half written.
 """
 
@@ -17,7 +17,7 @@ ENDED: Final = "fiqa:ended"  # set: finished jobs whose summary is not written y
 DUE: Final = "fiqa:due"  # zset: job with unclaimed chunks, by priority and then by how much of it was handed out
 LEASES: Final = "fiqa:leases"  # zset: job:chunk by expiry
 RECONCILER_LOCK: Final = "fiqa:reconciler"
-WORKERS_RUN: Final = "fiqa:workers"  # there while any worker gives a sign of life
+HEARTBEAT: Final = "fiqa:heartbeat"  # there while any worker gives a sign of life
 UNACKED: Final = "fiqa:tickets:unacked"  # kombu's: tickets that a worker holds
 UNACKED_INDEX: Final = "fiqa:tickets:unacked_index"
 UNACKED_MUTEX: Final = "fiqa:tickets:unacked_mutex"
@@ -26,16 +26,16 @@ LEASE_S: Final = 10.0
 _LONGEST_LEASE_S: Final = 300.0
 MAX_TICKETS: Final = 2000
 MIN_IMAGES_TO_FAIL: Final = 1000
-REDIS_HOME: Final = "redis"
+REDIS_STORAGE: Final = "redis"
 
 
 def job_key(job_id: str, part: str = "") -> str:
     """The key of a job's hash, or of one of its parts.
 
     Parts: `done` bitmap by chunk; `attempts` hash chunk -> deliveries; `holders` hash chunk -> token of its claim;
-    `returned` zset of chunks given back; `notes` hash chunk -> the item touched last; `skips` hash chunk -> items not
-    to touch; `pace` hash time -> images; and for a job whose home is Redis `manifest` and `results`, hashes chunk ->
-    gzipped JSONL.
+    `requeued` zset of chunks given back; `in_flight` hash chunk -> the item touched last; `quarantined` hash
+    chunk -> items not to touch; `pace` hash time -> images; and for a job whose storage is Redis `manifest` and
+    `results`, hashes chunk -> gzipped JSONL.
     """
     return f"fiqa:job:{job_id}:{part}" if part else f"fiqa:job:{job_id}"
 
@@ -58,7 +58,7 @@ local function key(job, part) return 'fiqa:job:' .. job .. (part and ':' .. part
 local function clock() local t = redis.call('TIME'); return tonumber(t[1]) + tonumber(t[2]) / 1e6 end
 local function field(job, name) return tonumber(redis.call('HGET', key(job), name) or '0') end
 local function unclaimed(job)
-  return field(job, 'chunks') - field(job, 'next') + redis.call('ZCARD', key(job, 'returned'))
+  return field(job, 'chunks') - field(job, 'next') + redis.call('ZCARD', key(job, 'requeued'))
 end
 local function chunk_images(job) return math.ceil(field(job, 'images') / field(job, 'chunks')) end
 local function make_due(job)
@@ -88,20 +88,20 @@ local function finish(job, state, reason, now)
   for _, lease in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
     if lease:sub(1, #job + 1) == job .. ':' then redis.call('ZREM', LEASES, lease) end
   end
-  for _, part in ipairs({{'attempts', 'holders', 'notes', 'skips', 'returned'}}) do
+  for _, part in ipairs({{'attempts', 'holders', 'in_flight', 'quarantined', 'requeued'}}) do
     redis.call('DEL', key(job, part))
   end
-  if redis.call('HGET', key(job), 'home') == '{REDIS_HOME}' then
+  if redis.call('HGET', key(job), 'storage') == '{REDIS_STORAGE}' then
     redis.call('EXPIRE', key(job), field(job, 'keep_s'))
     expire_with_job(job)
   elseif field(job, 'chunks') > 0 then  -- one that was never opened has nothing to sum up
     redis.call('SADD', ENDED, job)
   end
 end
-local function give_back(job, chunk)
+local function release(job, chunk)
   redis.call('ZREM', LEASES, job .. ':' .. chunk)
   if not is_open(job) or redis.call('GETBIT', key(job, 'done'), chunk) == 1 then return end
-  redis.call('ZADD', key(job, 'returned'), chunk, chunk)
+  redis.call('ZADD', key(job, 'requeued'), chunk, chunk)
   make_due(job)
 end
 local function sweep(now)
@@ -111,7 +111,7 @@ local function sweep(now)
   end
   for _, lease in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 100)) do
     local job, chunk = lease:match('^(.*):(%d+)$')
-    give_back(job, chunk)
+    release(job, chunk)
   end
 end
 local function holds(job, chunk, token)
@@ -123,9 +123,9 @@ end
 
 # -> 1 created, or entered anew where that is wanted; 0 there is one of this id
 CREATE: Final = """
-local job, anew = ARGV[1], ARGV[2]
+local job, replace = ARGV[1], ARGV[2]
 local state = redis.call('HGET', key(job), 'state')
-if state and not (anew == '1' and state == 'preparing') then return 0 end
+if state and not (replace == '1' and state == 'preparing') then return 0 end
 -- First, since a full Redis refuses the first write only.
 redis.call('HSET', key(job), 'state', 'preparing', unpack(ARGV, 3))
 if state then
@@ -136,7 +136,7 @@ if state then
   end
 end
 -- Where Redis lost the job's hash alone, what is left of it would be taken for progress of the one that is recovered.
-for _, part in ipairs({'done', 'attempts', 'holders', 'returned', 'notes', 'skips', 'pace'}) do
+for _, part in ipairs({'done', 'attempts', 'holders', 'requeued', 'in_flight', 'quarantined', 'pace'}) do
   redis.call('DEL', key(job, part))
 end
 redis.call('ZADD', JOBS, redis.call('HGET', key(job), 'created'), job)
@@ -146,11 +146,11 @@ return 1
 # -> 1 a job that was `preparing` is cancelled, so that nobody opens it or submits it again, or it was cancelled before;
 # 0 it is neither; nothing for an unknown job, 'replaced' for one that was entered anew since
 ABANDON: Final = """
-local job, entry = ARGV[1], ARGV[2]
+local job, submission = ARGV[1], ARGV[2]
 local state = redis.call('HGET', key(job), 'state')
 if not state then return nil end
 if state == 'preparing' then
-  if entry ~= '' and redis.call('HGET', key(job), 'claims') ~= entry then return 'replaced' end
+  if submission ~= '' and redis.call('HGET', key(job), 'submission') ~= submission then return 'replaced' end
   finish(job, 'cancelled', nil, clock())
   return 1
 end
@@ -159,10 +159,10 @@ return state == 'cancelled' and 1 or 0
 
 # -> the state before; nothing for an unknown job, 'replaced' for one that was entered anew since
 OPEN: Final = """
-local job, entry, chunks, images, ended = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local job, submission, chunks, images, ended = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local state = redis.call('HGET', key(job), 'state')
 if state ~= 'preparing' then return state end
-if redis.call('HGET', key(job), 'claims') ~= entry then return 'replaced' end
+if redis.call('HGET', key(job), 'submission') ~= submission then return 'replaced' end
 redis.call('HSET', key(job), 'state', 'running', 'chunks', chunks, 'images', images, 'next', 0)
 if field(job, 'done') == tonumber(chunks) then ended = 'succeeded' end
 if ended ~= '' then finish(job, ended, ARGV[6] ~= '' and ARGV[6], clock()) end
@@ -173,9 +173,9 @@ return state
 # -> the state before; nothing for an unknown job, 'replaced' for one that was entered anew since. What does not fit the
 # state changes nothing.
 CONTROL: Final = """
-local job, verb, entry = ARGV[1], ARGV[2], ARGV[3]
+local job, verb, submission = ARGV[1], ARGV[2], ARGV[3]
 local state = redis.call('HGET', key(job), 'state')
-if state and entry ~= '' and redis.call('HGET', key(job), 'claims') ~= entry then return 'replaced' end
+if state and submission ~= '' and redis.call('HGET', key(job), 'submission') ~= submission then return 'replaced' end
 if verb == 'pause' and state == 'running' then
   redis.call('HSET', key(job), 'state', 'paused')
   redis.call('ZREM', DUE, job)
@@ -194,7 +194,7 @@ end
 return state
 """
 
-# -> {} or {job, chunk, attempt, token, home, skips}
+# -> {} or {job, chunk, attempt, token, storage, quarantined}
 CLAIM: Final = """
 local now = clock()
 sweep(now)
@@ -202,7 +202,7 @@ while true do
   local job = redis.call('ZRANGE', DUE, 0, 0)[1]
   if not job then return {} end
   local next, chunks = field(job, 'next'), field(job, 'chunks')
-  local chunk = tonumber(redis.call('ZPOPMIN', key(job, 'returned'))[1])
+  local chunk = tonumber(redis.call('ZPOPMIN', key(job, 'requeued'))[1])
   if not chunk and next < chunks then
     chunk = next
     -- Where a job was recovered, thousands may be done already.
@@ -223,14 +223,14 @@ while true do
       local attempt = redis.call('HINCRBY', key(job, 'attempts'), chunk, 1)
       local token = redis.call('HINCRBY', key(job), 'claims', 1)
       redis.call('HSET', key(job, 'holders'), chunk, token)
-      local note = redis.call('HGET', key(job, 'notes'), chunk)
-      local skips = redis.call('HGET', key(job, 'skips'), chunk) or ''
-      if note then
-        skips = skips .. ' ' .. note .. ':worker_crashed'
-        redis.call('HSET', key(job, 'skips'), chunk, skips)
-        redis.call('HDEL', key(job, 'notes'), chunk)
+      local in_flight = redis.call('HGET', key(job, 'in_flight'), chunk)
+      local quarantined = redis.call('HGET', key(job, 'quarantined'), chunk) or ''
+      if in_flight then
+        quarantined = quarantined .. ' ' .. in_flight .. ':worker_crashed'
+        redis.call('HSET', key(job, 'quarantined'), chunk, quarantined)
+        redis.call('HDEL', key(job, 'in_flight'), chunk)
       end
-      return {job, chunk, attempt, token, redis.call('HGET', key(job), 'home'), skips}
+      return {job, chunk, attempt, token, redis.call('HGET', key(job), 'storage'), quarantined}
     end
   end
 end
@@ -241,26 +241,27 @@ RENEW: Final = """
 local job, chunk, token = ARGV[1], ARGV[2], ARGV[3]
 if not holds(job, chunk, token) then return 0 end
 redis.call('ZADD', LEASES, clock() + ARGV[4], job .. ':' .. chunk)
-if ARGV[5] ~= '' then redis.call('HSET', key(job, 'notes'), chunk, ARGV[5]) end
+if ARGV[5] ~= '' then redis.call('HSET', key(job, 'in_flight'), chunk, ARGV[5]) end
 return 1
 """
 
-# A chunk given back unharmed: the attempt does not count. After a trouble its lease runs on for a while, so that a home
-# that is down is not asked without a pause.
+# A chunk given back unharmed: the attempt does not count. After an error its lease runs on for a while, so that a
+# storage that is down is not asked without a pause.
 RELEASE: Final = """
-local job, chunk, token, delay, trouble, skip = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local job, chunk, token, delay, last_error, skip = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 if not holds(job, chunk, token) then return 0 end
 redis.call('HDEL', key(job, 'holders'), chunk)
 redis.call('HINCRBY', key(job, 'attempts'), chunk, -1)
-redis.call('HDEL', key(job, 'notes'), chunk)
-if trouble ~= '' then redis.call('HSET', key(job), 'reason', trouble) end
+redis.call('HDEL', key(job, 'in_flight'), chunk)
+if last_error ~= '' then redis.call('HSET', key(job), 'reason', last_error) end
 if skip ~= '' then
-  redis.call('HSET', key(job, 'skips'), chunk, (redis.call('HGET', key(job, 'skips'), chunk) or '') .. ' ' .. skip)
+  local before = redis.call('HGET', key(job, 'quarantined'), chunk) or ''
+  redis.call('HSET', key(job, 'quarantined'), chunk, before .. ' ' .. skip)
 end
 if delay > 0 then
   redis.call('ZADD', LEASES, clock() + delay, job .. ':' .. chunk)
 else
-  give_back(job, chunk)
+  release(job, chunk)
 end
 return 1
 """
@@ -271,8 +272,10 @@ local job, chunk = ARGV[1], ARGV[2]
 if redis.call('EXISTS', key(job)) == 0 then return '{Completion.JOB_IS_GONE}' end
 if redis.call('SETBIT', key(job, 'done'), chunk, 1) == 1 then return '{Completion.COUNTED_BEFORE}' end
 redis.call('ZREM', LEASES, job .. ':' .. chunk)
-redis.call('ZREM', key(job, 'returned'), chunk)
-for _, part in ipairs({{'attempts', 'holders', 'notes', 'skips'}}) do redis.call('HDEL', key(job, part), chunk) end
+redis.call('ZREM', key(job, 'requeued'), chunk)
+for _, part in ipairs({{'attempts', 'holders', 'in_flight', 'quarantined'}}) do
+  redis.call('HDEL', key(job, part), chunk)
+end
 local images = 0
 for i = 3, #ARGV, 2 do
   redis.call('HINCRBY', key(job), ARGV[i], ARGV[i + 1])
@@ -289,7 +292,7 @@ redis.call('HINCRBY', key(job), 'done', 1)
 local state = redis.call('HGET', key(job), 'state')
 if not is_open(job) then
   -- Stored a moment before the job was stopped: its summary, if that is written, lacks this chunk.
-  if state ~= 'preparing' and redis.call('HGET', key(job), 'home') ~= '{REDIS_HOME}' then
+  if state ~= 'preparing' and redis.call('HGET', key(job), 'storage') ~= '{REDIS_STORAGE}' then
     redis.call('SADD', ENDED, job)
   end
   expire_with_job(job)

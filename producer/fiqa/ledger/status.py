@@ -23,7 +23,7 @@ class JobStatus:
         parent: the job whose failed images this one tries again.
         models: images by the names of the detector and the quality model, with a slash between.
         max_failed: the share of failed images beyond which the job is stopped.
-        keep_s: how long it stays once it is finished, where its home is Redis.
+        keep_s: how long it stays once it is finished, where its storage is Redis.
         workers_run: whether any worker on this Redis gave a sign of life within the last 15 s.
     """
 
@@ -45,7 +45,7 @@ class JobStatus:
     finished: float | None
     reason: str | None
     priority: Priority
-    home: str
+    storage: str
     parent: str | None
     models: dict[str, int]
     max_failed: float
@@ -109,7 +109,7 @@ def read_status(
         finished=finished,
         reason=text.get("reason"),
         priority=Priority(text["priority"]),
-        home=text["home"],
+        storage=text["storage"],
         parent=text.get("parent") or None,
         models=numbers("models:"),
         max_failed=float(text["max_failed"]),

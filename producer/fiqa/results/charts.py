@@ -20,7 +20,7 @@ def histogram(title: str, bins: Bins, series: Sequence[Sequence[int]]) -> str:
     Args:
         title: for those who do not see it.
         bins: the classes of the x axis.
-        series: counts by bin, or nothing of an input that only keeps its place, and so its colour, here.
+        series: counts by bin, or nothing of an input that only keeps its place, and so its color, here.
     """
     _, pygal = import_drawing()
     several = sum(map(bool, series)) > 1
@@ -32,8 +32,8 @@ def histogram(title: str, bins: Bins, series: Sequence[Sequence[int]]) -> str:
         chart.add("", _outline(_shares(counts)) if several and counts else _bars(bins, counts))
     # Positions are those of the bins, so that values of any size can be drawn.
     every = next(every for every in (1, 2, 5, 10) if bins.number / every <= _MAX_LABELS)
-    labelled = [number for number in range(bins.number + 1) if (bins.first + number) % every == 0]
-    chart.x_labels = [{"value": number, "label": f"{bins.edge(number):.6g}"} for number in labelled]
+    labeled = [number for number in range(bins.number + 1) if (bins.first + number) % every == 0]
+    chart.x_labels = [{"value": number, "label": f"{bins.edge(number):.6g}"} for number in labeled]
     return _svg(chart, title)
 
 

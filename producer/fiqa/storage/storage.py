@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
-from fiqa.errors import HomeError, SettingsError
+from fiqa.errors import SettingsError, StorageError
 from fiqa.ledger.ledger import Ledger
-from fiqa.ledger.scripts import REDIS_HOME, job_key
+from fiqa.ledger.scripts import REDIS_STORAGE, job_key
 from fiqa.s3 import s3_client, s3_code, s3_errors, s3_reason
 
 Part = Literal["manifest", "results"]
@@ -34,7 +34,7 @@ Document = Literal["job", "summary"]
 _MAX_SHARD_BYTES: Final = 256 * 1024 * 1024
 _MAX_SHARD_LINES: Final = 1_000_000
 _SHARD_NAME: Final = re.compile(r"[0-9]{8}\.jsonl\.gz")
-_READ_AHEAD: Final = 8
+_READ_PREFETCH: Final = 8
 # Of a folder that a submit still writes to, and soon finds that it has no job any more.
 _DELETE_TRIES: Final = 20
 _DELETE_PAUSE_S: Final = 0.05
@@ -49,22 +49,22 @@ def unpack(data: bytes) -> list[bytes]:
     """A gzipped file to its JSON lines.
 
     Raises:
-        HomeError: it is not gzip, is cut off, or grows beyond what fiqa writes.
+        StorageError: it is not gzip, is cut off, or grows beyond what fiqa writes.
     """
     inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         text = inflate.decompress(data, _MAX_SHARD_BYTES)
     except zlib.error as error:
-        raise HomeError(f"a shard is damaged: {error}") from None
+        raise StorageError(f"a shard is damaged: {error}") from None
     if not inflate.eof:
-        raise HomeError("a shard is damaged: it is cut off, or larger than fiqa writes")
+        raise StorageError("a shard is damaged: it is cut off, or larger than fiqa writes")
     if text.count(b"\n") > _MAX_SHARD_LINES:  # each costs more than it holds
-        raise HomeError("a shard is damaged: it has more lines than fiqa writes")
+        raise StorageError("a shard is damaged: it has more lines than fiqa writes")
     return text.splitlines()
 
 
-class Home(Protocol):
-    """Every method raises HomeError where the store does not answer or refuses."""
+class Storage(Protocol):
+    """Every method raises StorageError where the store does not answer or refuses."""
 
     url: str
 
@@ -90,18 +90,18 @@ class Home(Protocol):
         """The jobs that can be recovered from here, oldest first."""
 
 
-def read_ahead(home: Home, job_id: str, part: Part, chunks: Iterable[int]) -> Iterator[tuple[int, list[bytes]]]:
+def read_ahead(storage: Storage, job_id: str, part: Part, chunks: Iterable[int]) -> Iterator[tuple[int, list[bytes]]]:
     """The JSON lines of one chunk after the other; threads read a few ahead.
 
     Raises:
-        HomeError: one cannot be read.
+        StorageError: one cannot be read.
     """
-    pool = ThreadPoolExecutor(_READ_AHEAD, thread_name_prefix="read")
+    pool = ThreadPoolExecutor(_READ_PREFETCH, thread_name_prefix="read")
     waiting: deque[tuple[int, Future[bytes]]] = deque()
     try:
         for chunk in chunks:
-            waiting.append((chunk, pool.submit(home.read, job_id, part, chunk)))
-            if len(waiting) == _READ_AHEAD:
+            waiting.append((chunk, pool.submit(storage.read, job_id, part, chunk)))
+            if len(waiting) == _READ_PREFETCH:
                 number, data = waiting.popleft()
                 yield number, unpack(data.result())
         for number, data in waiting:
@@ -110,28 +110,28 @@ def read_ahead(home: Home, job_id: str, part: Part, chunks: Iterable[int]) -> It
         pool.shutdown(cancel_futures=True)
 
 
-def open_home(url: str, ledger: Ledger) -> Home:
-    """The home that a URL names: `redis`, s3://bucket/prefix, or a folder (a path, or file://).
+def open_storage(url: str, ledger: Ledger) -> Storage:
+    """The storage that a URL names: `redis`, s3://bucket/prefix, or a folder (a path, or file://).
 
     Raises:
         SettingsError: the URL names none.
     """
-    if url == REDIS_HOME:
-        return RedisHome(ledger)
+    if url == REDIS_STORAGE:
+        return RedisStorage(ledger)
     scheme, separator, rest = url.partition("://")
     if not separator or (scheme == "file" and rest.startswith("/")):
         folder = Path(unquote(rest) if separator else url)
-        return DirectoryHome(folder.expanduser().resolve())
+        return DirectoryStorage(folder.expanduser().resolve())
     if scheme == "s3":
-        return S3Home(url)
+        return S3Storage(url)
     shown = re.sub(r"(?<=://)[^/?#]*@|\?.*", "", url)  # without a password or a signature
-    raise SettingsError(f"FIQA_HOME: {shown!r} is neither `redis` nor s3://bucket/prefix nor a folder, /path")
+    raise SettingsError(f"FIQA_STORAGE: {shown!r} is neither `redis` nor s3://bucket/prefix nor a folder, /path")
 
 
-class RedisHome:
+class RedisStorage:
     """In hashes beside the ledger: no store to set up, all in Redis's memory."""
 
-    url = REDIS_HOME
+    url = REDIS_STORAGE
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -143,7 +143,7 @@ class RedisHome:
         with self._ledger.errors():
             data = self._ledger.redis.hget(job_key(job_id, part), chunk)
         if data is None:
-            raise HomeError(f"{part} {chunk} of job {job_id} is not in Redis: was the job deleted?")
+            raise StorageError(f"{part} {chunk} of job {job_id} is not in Redis: was the job deleted?")
         return bytes(data)
 
     def chunks(self, job_id: str, part: Part) -> list[int]:
@@ -165,8 +165,8 @@ class RedisHome:
         return []
 
 
-class DirectoryHome:
-    """In a folder that producers and workers share; the names are those of S3Home."""
+class DirectoryStorage:
+    """In a folder that producers and workers share; the names are those of S3Storage."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -196,7 +196,7 @@ class DirectoryHome:
                 return False
             return True
         except OSError as error:
-            raise HomeError(f"cannot write {path}: {error.strerror}: free it, or set FIQA_HOME") from error
+            raise StorageError(f"cannot write {path}: {error.strerror}: free it, or set FIQA_STORAGE") from error
         finally:
             with suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108  "" is no path when the file was never made
@@ -206,7 +206,7 @@ class DirectoryHome:
         try:
             return path.read_bytes()
         except OSError as error:
-            raise HomeError(f"cannot read {path}: {error.strerror}") from error
+            raise StorageError(f"cannot read {path}: {error.strerror}") from error
 
     def chunks(self, job_id: str, part: Part) -> list[int]:
         return _chunks(self._names(self._folder / "jobs" / job_id / part))
@@ -221,7 +221,7 @@ class DirectoryHome:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise HomeError(f"cannot read {path}: {error.strerror}") from error
+            raise StorageError(f"cannot read {path}: {error.strerror}") from error
 
     def delete(self, job_id: str) -> None:
         folder = self._folder / "jobs" / job_id
@@ -231,13 +231,13 @@ class DirectoryHome:
             except OSError as error:
                 # A file came, or went, meanwhile.
                 if error.errno not in {errno.ENOTEMPTY, errno.ENOENT}:
-                    raise HomeError(
+                    raise StorageError(
                         f"cannot delete {error.filename}: {error.strerror}: free it, and try again"
                     ) from error
             if not folder.exists():
                 return
             time.sleep(_DELETE_PAUSE_S)
-        raise HomeError(f"cannot delete {folder}: something still writes there: stop that, and try again")
+        raise StorageError(f"cannot delete {folder}: something still writes there: stop that, and try again")
 
     def jobs(self) -> list[str]:
         return sorted(self._names(self._folder / "jobs"))
@@ -248,16 +248,16 @@ class DirectoryHome:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise HomeError(f"cannot read {folder}: {error.strerror}") from error
+            raise StorageError(f"cannot read {folder}: {error.strerror}") from error
 
 
-class S3Home:
+class S3Storage:
     """Under a prefix of an S3-compatible bucket, readable by others' tools: jobs/{id}/results/*.jsonl.gz."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if not parts.netloc:
-            raise SettingsError(f"FIQA_HOME: {url!r} names no bucket: s3://bucket/prefix")
+            raise SettingsError(f"FIQA_STORAGE: {url!r} names no bucket: s3://bucket/prefix")
         self._bucket, prefix = parts.netloc, parts.path.strip("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self.url = f"s3://{self._bucket}/{prefix}".rstrip("/")
@@ -283,7 +283,7 @@ class S3Home:
             if code == "ConditionalRequestConflict" and tries > 1:
                 time.sleep(0.5)
                 return self._put(name, data, content_type=content_type, tries=tries - 1, **conditions)
-            raise HomeError(f"cannot write s3://{self._bucket}/{key}: {s3_reason(error)}") from error
+            raise StorageError(f"cannot write s3://{self._bucket}/{key}: {s3_reason(error)}") from error
         return True
 
     def read(self, job_id: str, part: Part, chunk: int) -> bytes:
@@ -292,7 +292,7 @@ class S3Home:
     def read_document(self, job_id: str, name: Document) -> bytes | None:
         try:
             return self._get(f"jobs/{job_id}/{name}.json")
-        except HomeError as error:
+        except StorageError as error:
             if isinstance(error.__cause__, Exception) and s3_code(error.__cause__) == "NoSuchKey":
                 return None
             raise
@@ -302,7 +302,7 @@ class S3Home:
         try:
             return bytes(self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read())
         except s3_errors() as error:
-            raise HomeError(f"cannot read s3://{self._bucket}/{key}: {s3_reason(error)}") from error
+            raise StorageError(f"cannot read s3://{self._bucket}/{key}: {s3_reason(error)}") from error
 
     def chunks(self, job_id: str, part: Part) -> list[int]:
         return _chunks(key.rpartition("/")[2] for page in self._pages(f"jobs/{job_id}/{part}/") for key in _keys(page))
@@ -315,10 +315,12 @@ class S3Home:
             try:
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
             except s3_errors() as error:
-                raise HomeError(f"cannot remove objects of s3://{self._bucket}: {s3_reason(error)}") from error
+                raise StorageError(f"cannot remove objects of s3://{self._bucket}: {s3_reason(error)}") from error
             if answer.get("Errors"):
                 first = answer["Errors"][0]
-                raise HomeError(f"cannot delete s3://{self._bucket}/{first['Key']}: the store answered {first['Code']}")
+                raise StorageError(
+                    f"cannot delete s3://{self._bucket}/{first['Key']}: the store answered {first['Code']}"
+                )
 
     def jobs(self) -> list[str]:
         pages = self._pages("jobs/", Delimiter="/")
@@ -329,7 +331,7 @@ class S3Home:
             lister = self._client.get_paginator("list_objects_v2")
             yield from lister.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix, **options)
         except s3_errors() as error:
-            raise HomeError(f"cannot list s3://{self._bucket}/{self._prefix}{prefix}: {s3_reason(error)}") from error
+            raise StorageError(f"cannot list s3://{self._bucket}/{self._prefix}{prefix}: {s3_reason(error)}") from error
 
 
 def _keys(page: dict[str, Any]) -> list[str]:

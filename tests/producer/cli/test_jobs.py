@@ -1,4 +1,4 @@
-"""A job's controls through the client, on each home; nothing is scored."""
+"""A job's controls through the client, on each storage; nothing is scored."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pytest
 from fiqa.client import Client
 from fiqa.contract import QUEUE, ErrorCode, ImageResult, Item, JobSpec, JobState, Priority
 from fiqa.errors import (
-    HomeError,
     JobStateError,
     RedisUnavailableError,
     SettingsError,
     SourceError,
+    StorageError,
     UnknownJobError,
 )
 from fiqa.jobs.summary import write_summaries
 from fiqa.ledger.ledger import Control, Counts, Ledger, new_job_id
-from fiqa.storage.storage import open_home, pack
+from fiqa.storage.storage import open_storage, pack
 from tests.producer.faceless import failed, no_face, work
 from tests.waiting import wait_until
 
@@ -29,9 +29,9 @@ URIS = [f"s3://photos/{number}.jpg" for number in range(100)]
 
 
 @pytest.fixture(params=["redis", "folder", "s3"])
-def home(request: pytest.FixtureRequest) -> str:
+def storage(request: pytest.FixtureRequest) -> str:
     if request.param == "folder":
-        return str(request.getfixturevalue("tmp_path") / "home")
+        return str(request.getfixturevalue("tmp_path") / "storage")
     if request.param == "s3":
         request.getfixturevalue("s3_env")
         return str(request.getfixturevalue("bucket").uri("fiqa"))
@@ -39,13 +39,13 @@ def home(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def client(redis_url: str, home: str) -> Iterator[Client]:
-    with Client(redis_url, home) as client:
+def client(redis_url: str, storage: str) -> Iterator[Client]:
+    with Client(redis_url, storage) as client:
         yield client
 
 
-in_a_folder = pytest.mark.parametrize("home", ["folder"], indirect=True)
-in_redis = pytest.mark.parametrize("home", ["redis"], indirect=True)
+in_a_folder = pytest.mark.parametrize("storage", ["folder"], indirect=True)
+in_redis = pytest.mark.parametrize("storage", ["redis"], indirect=True)
 
 
 # Pause, resume, cancel, delete
@@ -65,7 +65,7 @@ def test_a_job_is_paused_and_goes_on(client: Client, ledger: Ledger) -> None:
     assert [result.uri for result in client.results(job.id)] == URIS
 
 
-def test_a_cancelled_job_keeps_its_results_until_it_is_deleted(client: Client, ledger: Ledger, home: str) -> None:
+def test_a_cancelled_job_keeps_its_results_until_it_is_deleted(client: Client, ledger: Ledger, storage: str) -> None:
     job = client.submit(URIS)
     work(ledger, chunks=2)
     refused = rf"^job {job.id} is running: cannot delete it: `fiqa cancel {job.id}` first$"
@@ -76,7 +76,7 @@ def test_a_cancelled_job_keeps_its_results_until_it_is_deleted(client: Client, l
     assert len(list(client.results(job.id))) == 32
     client.delete(job.id)
     assert client.jobs() == []
-    assert open_home(home, ledger).chunks(job.id, "results") == []
+    assert open_storage(storage, ledger).chunks(job.id, "results") == []
     ledger.redis.delete(QUEUE)
     assert ledger.redis.keys("fiqa*") == []
 
@@ -106,7 +106,7 @@ def test_a_job_cancelled_while_it_is_submitted_leaves_nothing(client: Client, le
 
 @pytest.mark.parametrize("then", ["delete", "resume"])
 def test_an_interrupted_submit_is_left_preparing_and_can_be_dealt_with(
-    client: Client, ledger: Ledger, home: str, then: str
+    client: Client, ledger: Ledger, storage: str, then: str
 ) -> None:
     def interrupted() -> Iterator[str]:
         yield from URIS[::-1][:70]
@@ -124,7 +124,7 @@ def test_an_interrupted_submit_is_left_preparing_and_can_be_dealt_with(
     if then == "delete":
         client.delete(status.id)
         assert client.jobs() == []
-        assert open_home(home, ledger).chunks(status.id, "manifest") == []
+        assert open_storage(storage, ledger).chunks(status.id, "manifest") == []
     else:
         job = client.submit(URIS, resume_id=status.id)
         assert (job.id, job.images) == (status.id, 100)
@@ -209,11 +209,11 @@ def test_a_late_submit_leaves_the_job_that_is_submitted_again_to_the_one_that_to
     assert [result.uri for result in client.results(job.id)] == URIS[:40]
 
 
-def test_two_submits_of_one_job_at_once_never_mix_their_images(client: Client, ledger: Ledger, home: str) -> None:
+def test_two_submits_of_one_job_at_once_never_mix_their_images(client: Client, ledger: Ledger, storage: str) -> None:
     def source() -> Iterator[str]:
         for number, uri in enumerate(URIS):
             if number == 50:  # what another submit had under way when this one began
-                open_home(home, ledger).write_once(client.jobs()[0].id, "manifest", 5, pack([b"other"]))
+                open_storage(storage, ledger).write_once(client.jobs()[0].id, "manifest", 5, pack([b"other"]))
             yield uri
 
     with pytest.raises(JobStateError, match=r"too, with other images: stop that one\n") as caught:
@@ -227,12 +227,12 @@ def test_two_submits_of_one_job_at_once_never_mix_their_images(client: Client, l
     assert [result.uri for result in client.results(job.id)] == URIS
 
 
-def test_two_submits_of_one_job_that_read_the_same_source_are_one(client: Client, ledger: Ledger, home: str) -> None:
+def test_two_submits_of_one_job_that_read_the_same_source_are_one(client: Client, ledger: Ledger, storage: str) -> None:
     def source() -> Iterator[str]:
         for number, uri in enumerate(URIS):
             if number == 50:
                 lines = [Item(uri=uri).encode() for uri in URIS[80:96]]
-                open_home(home, ledger).write_once(client.jobs()[0].id, "manifest", 5, pack(lines))
+                open_storage(storage, ledger).write_once(client.jobs()[0].id, "manifest", 5, pack(lines))
             yield uri
 
     job = client.submit(source())
@@ -243,8 +243,8 @@ def test_two_submits_of_one_job_that_read_the_same_source_are_one(client: Client
 def wait_until_written(client: Client, chunks: int) -> None:
     """Of the only job's manifest."""
     (status,) = client.jobs()
-    home = open_home(status.home, client.ledger)
-    wait_until(lambda: len(home.chunks(status.id, "manifest")) == chunks)
+    storage = open_storage(status.storage, client.ledger)
+    wait_until(lambda: len(storage.chunks(status.id, "manifest")) == chunks)
 
 
 # Retry
@@ -288,14 +288,14 @@ def test_a_job_without_images_to_retry_is_one_line_that_says_what_there_is(clien
 # The end, and what is left of it
 
 
-@pytest.mark.parametrize("home", ["folder", "s3"], indirect=True)
-def test_a_finished_job_has_a_summary_beside_its_results(client: Client, ledger: Ledger, home: str) -> None:
+@pytest.mark.parametrize("storage", ["folder", "s3"], indirect=True)
+def test_a_finished_job_has_a_summary_beside_its_results(client: Client, ledger: Ledger, storage: str) -> None:
     job = client.submit(URIS, name="backfill")
     work(ledger, chunks=6)
     work(ledger, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
     assert write_summaries(ledger) == 1
     assert write_summaries(ledger) == 0
-    document = open_home(home, ledger).read_document(job.id, "summary")
+    document = open_storage(storage, ledger).read_document(job.id, "summary")
     assert document is not None
     summary = json.loads(document)
     assert (summary["v"], summary["id"], summary["name"], summary["state"]) == (1, job.id, "backfill", "succeeded")
@@ -305,37 +305,39 @@ def test_a_finished_job_has_a_summary_beside_its_results(client: Client, ledger:
 
 
 @in_a_folder
-def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledger, home: str) -> None:
+def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledger, storage: str) -> None:
     job = client.submit(URIS)
     work(ledger)
-    ledger.redis.hset(f"fiqa:job:{job.id}", "home", "/dev/null/home")
+    ledger.redis.hset(f"fiqa:job:{job.id}", "storage", "/dev/null/home")
     other = client.submit(URIS)
     work(ledger)
-    with pytest.raises(HomeError):
+    with pytest.raises(StorageError):
         write_summaries(ledger)
     assert ledger.ended() == [job.id]
-    assert open_home(home, ledger).read_document(other.id, "summary") is not None
-    ledger.redis.hset(f"fiqa:job:{job.id}", "home", home)
+    assert open_storage(storage, ledger).read_document(other.id, "summary") is not None
+    ledger.redis.hset(f"fiqa:job:{job.id}", "storage", storage)
     assert write_summaries(ledger) == 1
 
 
-@pytest.mark.parametrize("home", ["folder", "s3"], indirect=True)
+@pytest.mark.parametrize("storage", ["folder", "s3"], indirect=True)
 def test_a_summary_that_comes_after_its_job_was_deleted_does_not_stay(
-    client: Client, ledger: Ledger, home: str
+    client: Client, ledger: Ledger, storage: str
 ) -> None:
     job = client.submit(URIS)
     client.cancel(job.id)
-    open_home(home, ledger).delete(job.id)  # the first half of `delete`, and before the second the reconciler comes
+    open_storage(storage, ledger).delete(
+        job.id
+    )  # the first half of `delete`, and before the second the reconciler comes
     write_summaries(ledger)
     ledger.control(job.id, Control.DELETE)
-    assert open_home(home, ledger).read_document(job.id, "summary") is None
+    assert open_storage(storage, ledger).read_document(job.id, "summary") is None
     assert client.recoverable() == []
 
 
 # Recover
 
 
-@pytest.mark.parametrize("home", ["folder", "s3"], indirect=True)
+@pytest.mark.parametrize("storage", ["folder", "s3"], indirect=True)
 def test_a_job_is_recovered_after_redis_was_lost_and_goes_on(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS, name="backfill", priority="high", max_failed=0.9)
     work(ledger, chunks=2, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
@@ -346,7 +348,7 @@ def test_a_job_is_recovered_after_redis_was_lost_and_goes_on(client: Client, led
     told: list[tuple[int, int]] = []
     after = client.recover(job.id, lambda done, shards: told.append((done, shards)))
     assert told == [(1, 2), (2, 2)]
-    for name in ("name", "state", "images", "chunks", "chunks_done", "failed_by_code", "priority", "home", "models"):
+    for name in ("name", "state", "images", "chunks", "chunks_done", "failed_by_code", "priority", "storage", "models"):
         assert getattr(after, name) == getattr(before, name)
     assert after.created == pytest.approx(before.created, abs=0.002)
     assert client.recoverable() == []
@@ -395,26 +397,28 @@ def test_a_job_that_was_never_submitted_whole_cannot_be_recovered(client: Client
 
 
 @in_a_folder
-def test_a_damaged_shard_stops_a_recovery_and_leaves_no_half_of_it(client: Client, ledger: Ledger, home: str) -> None:
+def test_a_damaged_shard_stops_a_recovery_and_leaves_no_half_of_it(
+    client: Client, ledger: Ledger, storage: str
+) -> None:
     job = client.submit(URIS)
     work(ledger)
     ledger.redis.flushall()
-    (Path(home) / "jobs" / job.id / "results" / "00000003.jsonl.gz").write_bytes(b"garbage")
-    with pytest.raises(HomeError, match="damaged"):
+    (Path(storage) / "jobs" / job.id / "results" / "00000003.jsonl.gz").write_bytes(b"garbage")
+    with pytest.raises(StorageError, match="damaged"):
         client.recover(job.id)
     assert client.jobs() == []
 
 
 @in_a_folder
 def test_a_recovery_that_was_killed_is_taken_up_again_and_nothing_is_deleted(
-    client: Client, ledger: Ledger, home: str
+    client: Client, ledger: Ledger, storage: str
 ) -> None:
     job = client.submit(URIS)
     work(ledger, chunks=3)
     ledger.redis.flushall()
-    document = open_home(home, ledger).read_document(job.id, "job")
+    document = open_storage(storage, ledger).read_document(job.id, "job")
     assert document is not None
-    ledger.create(JobSpec.decode(document), home=str(open_home(home, ledger).url))
+    ledger.create(JobSpec.decode(document), storage=str(open_storage(storage, ledger).url))
     ledger.complete(job.id, 0, Counts(0, 16, 0, {}, {}))  # and here it was killed
     for refused in (lambda: client.delete(job.id), lambda: client.submit(URIS, resume_id=job.id)):
         with pytest.raises(JobStateError, match=rf"its recovery was interrupted: `fiqa recover {job.id}`$"):
@@ -424,11 +428,11 @@ def test_a_recovery_that_was_killed_is_taken_up_again_and_nothing_is_deleted(
 
 
 @in_a_folder
-def test_a_damaged_summary_is_one_line(client: Client, ledger: Ledger, home: str) -> None:
+def test_a_damaged_summary_is_one_line(client: Client, ledger: Ledger, storage: str) -> None:
     job = client.submit(URIS)
     ledger.redis.flushall()
-    open_home(home, ledger).write_document(job.id, "summary", bytes(20))
-    with pytest.raises(HomeError, match=r"^summary.json is damaged: [^\n]+$"):
+    open_storage(storage, ledger).write_document(job.id, "summary", bytes(20))
+    with pytest.raises(StorageError, match=r"^summary.json is damaged: [^\n]+$"):
         client.recover(job.id)
     assert client.jobs() == []
 

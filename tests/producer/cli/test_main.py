@@ -49,7 +49,7 @@ def refused(done: Run, status: int) -> str:
 def ledger(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """Redis as a worker sees it; the command is led to it by the environment."""
     monkeypatch.setenv("FIQA_REDIS_URL", redis_url)
-    monkeypatch.setenv("FIQA_HOME", "redis")
+    monkeypatch.setenv("FIQA_STORAGE", "redis")
     with closing(Ledger(redis_url)) as ledger:
         yield ledger
 
@@ -266,16 +266,16 @@ def test_retry_prints_the_id_of_the_new_job(ledger: Ledger, photos: Path) -> Non
 
 
 def test_recover_lists_what_redis_lost_and_takes_it_back(ledger: Ledger, photos: Path, tmp_path: Path) -> None:
-    home = {"FIQA_HOME": str(tmp_path / "home")}
-    jobs = [fiqa("submit", photos, env=home).stdout.strip() for _ in range(3)]
+    storage = {"FIQA_STORAGE": str(tmp_path / "storage")}
+    jobs = [fiqa("submit", photos, env=storage).stdout.strip() for _ in range(3)]
     work(ledger)
     ledger.redis.flushall()
-    listed = fiqa("recover", env=home)
+    listed = fiqa("recover", env=storage)
     assert (listed.stdout.split(), listed.stderr) == (sorted(jobs), "")
-    assert fiqa("recover", jobs[1], env=home).returncode == 0
-    (tmp_path / "home" / "jobs" / jobs[0] / "job.json").unlink()
+    assert fiqa("recover", jobs[1], env=storage).returncode == 0
+    (tmp_path / "storage" / "jobs" / jobs[0] / "job.json").unlink()
 
-    rest = fiqa("recover", "--all", env=home)
+    rest = fiqa("recover", "--all", env=storage)
     assert rest.returncode == 1
     assert f"fiqa: no job.json of job {jobs[0]}" in rest.stderr
     assert f"job {jobs[2]} is succeeded: 0 scored, 20 no face, 0 failed" in rest.stderr
@@ -397,8 +397,8 @@ def test_closed_standard_input_exits_with_2(ledger: Ledger) -> None:
     [
         ("FIQA_REDIS_URL", "localhost"),
         ("FIQA_REDIS_URL", "redis://:secret/@localhost"),
-        ("FIQA_HOME", "ftp://secret"),
-        ("FIQA_HOME", ""),
+        ("FIQA_STORAGE", "ftp://secret"),
+        ("FIQA_STORAGE", ""),
     ],
 )
 @pytest.mark.parametrize("command", [["jobs"], ["submit", "-"]])
@@ -416,7 +416,7 @@ def test_an_unknown_job_exits_with_1(ledger: Ledger, command: str, job: str) -> 
 
 @pytest.mark.parametrize("command", [["jobs"], ["submit", "-"]])
 def test_a_redis_that_is_down_exits_with_1(command: list[str]) -> None:
-    down = {"FIQA_REDIS_URL": "redis://:secret@127.0.0.1:1/0", "FIQA_HOME": "redis"}
+    down = {"FIQA_REDIS_URL": "redis://:secret@127.0.0.1:1/0", "FIQA_STORAGE": "redis"}
     line = refused(fiqa(*command, env=down, stdin="s3://b/k.jpg\n"), 1)
     assert line.startswith("cannot reach Redis at redis://127.0.0.1:1/0 (")
     assert line.endswith("): start it, or set FIQA_REDIS_URL")

@@ -29,7 +29,7 @@ STATUS = JobStatus(
     finished=None,
     reason=None,
     priority=Priority.NORMAL,
-    home="redis",
+    storage="redis",
     parent=None,
     models={},
     max_failed=0.5,
@@ -79,8 +79,8 @@ def test_a_summary_tells_what_is_known() -> None:
     assert summary(unclaimed) == "1,234 scored, 5 no face, 0 failed, waiting for a free worker"
     abandoned = dataclasses.replace(STATUS, images_per_s=1234.5, workers_run=False)
     assert summary(abandoned) == "1,234 scored, 5 no face, 0 failed, no worker runs: start `fiqa worker`"
-    running = dataclasses.replace(STATUS, images_per_s=1234.5, eta_s=90, reason="chunk 3: home is down")
-    assert summary(running) == "1,234 scored, 5 no face, 0 failed, 1,234 images/s, 2 min left, chunk 3: home is down"
+    running = dataclasses.replace(STATUS, images_per_s=1234.5, eta_s=90, reason="chunk 3: storage is down")
+    assert summary(running) == "1,234 scored, 5 no face, 0 failed, 1,234 images/s, 2 min left, chunk 3: storage is down"
 
 
 def test_the_bar_goes_to_standard_error_with_reasons_as_they_are(

@@ -18,19 +18,19 @@ def create(
     *,
     name: str | None = None,
     priority: Priority = Priority.NORMAL,
-    home: str = "redis",
+    storage: str = "redis",
     **options: Any,
 ) -> tuple[str, int]:
     """A job that is `preparing`: its id, and what `open` wants of it."""
     job_id = new_job_id()
     spec = JobSpec(id=job_id, name=name, priority=priority, created=ledger.now(), **options)
-    return job_id, ledger.create(spec, home=home)
+    return job_id, ledger.create(spec, storage=storage)
 
 
 def opened(ledger: Ledger, chunks: int = 1, images: int | None = None, priority: Priority = Priority.NORMAL) -> str:
     """A running job; of ten images a chunk."""
-    job_id, entry = create(ledger, priority=priority)
-    ledger.open(job_id, entry, chunks=chunks, images=10 * chunks if images is None else images)
+    job_id, submission = create(ledger, priority=priority)
+    ledger.open(job_id, submission, chunks=chunks, images=10 * chunks if images is None else images)
     return job_id
 
 

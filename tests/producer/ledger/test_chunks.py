@@ -35,7 +35,7 @@ def test_chunks_are_handed_out_in_order_and_then_no_more(ledger: Ledger) -> None
     first = claims[0].token
     assert claims == [Claim(job_id, chunk, 1, first + chunk, "redis", {}) for chunk in range(3)]
     assert ledger.claim() is None
-    assert not any(claim.careful for claim in claims)
+    assert not any(claim.isolated for claim in claims)
 
 
 def test_a_higher_priority_goes_first(ledger: Ledger) -> None:
@@ -107,7 +107,7 @@ def test_a_lease_that_ran_out_goes_to_another_and_the_attempt_is_counted(
         time.sleep(0.06)
     first = attempts[0].token
     assert attempts == [Claim(job_id, 0, attempt, first + attempt - 1, "redis", {}) for attempt in (1, 2, 3, 4)]
-    assert [claim.careful for claim in attempts] == [False, False, True, True]
+    assert [claim.isolated for claim in attempts] == [False, False, True, True]
 
 
 def test_a_lease_that_is_held_goes_to_nobody_else(ledger: Ledger) -> None:
@@ -131,8 +131,8 @@ def test_a_worker_that_lost_its_lease_cannot_renew_note_or_give_back(ledger: Led
     expire_leases(ledger)
     holder = claimed(ledger)
 
-    assert not ledger.renew(late, note=3)
-    ledger.release(late, trouble="late", hung=4)
+    assert not ledger.renew(late, in_flight=3)
+    ledger.release(late, last_error="late", hung=4)
 
     assert ledger.renew(holder)
     assert ledger.status(late.job_id).reason is None
@@ -155,7 +155,7 @@ def test_a_chunk_given_back_is_next_and_its_attempt_does_not_count(ledger: Ledge
 
 def test_a_chunk_given_back_with_a_delay_rests_and_its_reason_shows_until_a_chunk_is_done(ledger: Ledger) -> None:
     job_id = opened(ledger)
-    ledger.release(claimed(ledger), delay_s=60, trouble="chunk 0: cannot read s3://b/k")
+    ledger.release(claimed(ledger), delay_s=60, last_error="chunk 0: cannot read s3://b/k")
     assert ledger.status(job_id).reason == "chunk 0: cannot read s3://b/k"
     assert ledger.claim() is None
     expire_leases(ledger)
@@ -172,39 +172,39 @@ def test_an_item_that_was_noted_when_a_worker_died_is_skipped(ledger: Ledger) ->
     opened(ledger)
     claim = claimed(ledger)
     for item in (0, 1, 2):
-        assert ledger.renew(claim, note=item)
+        assert ledger.renew(claim, in_flight=item)
     expire_leases(ledger)
 
     second = claimed(ledger)
-    assert second.skips == {2: ErrorCode.WORKER_CRASHED}
+    assert second.quarantined == {2: ErrorCode.WORKER_CRASHED}
 
-    ledger.renew(second, note=7)
+    ledger.renew(second, in_flight=7)
     ledger.renew(second)
     expire_leases(ledger)
-    assert claimed(ledger).skips == {2: ErrorCode.WORKER_CRASHED, 7: ErrorCode.WORKER_CRASHED}
+    assert claimed(ledger).quarantined == {2: ErrorCode.WORKER_CRASHED, 7: ErrorCode.WORKER_CRASHED}
 
 
 def test_an_item_that_hung_is_skipped_and_the_attempt_does_not_count(ledger: Ledger) -> None:
     opened(ledger)
     claim = claimed(ledger)
-    ledger.renew(claim, note=5)
+    ledger.renew(claim, in_flight=5)
     ledger.release(claim, hung=5)
     again = claimed(ledger)
-    assert (again.attempt, again.skips) == (1, {5: ErrorCode.TIME_LIMIT})
+    assert (again.attempt, again.quarantined) == (1, {5: ErrorCode.TIME_LIMIT})
 
 
 def test_a_chunk_given_back_unharmed_skips_nothing(ledger: Ledger) -> None:
     opened(ledger)
     claim = claimed(ledger)
-    ledger.renew(claim, note=5)
+    ledger.renew(claim, in_flight=5)
     ledger.release(claim)
-    assert claimed(ledger).skips == {}
+    assert claimed(ledger).quarantined == {}
 
 
 def test_skips_are_a_chunks_own(ledger: Ledger) -> None:
     opened(ledger, chunks=2)
     ledger.release(claimed(ledger), hung=5)
-    assert [claimed(ledger).skips for _ in range(2)] == [{5: ErrorCode.TIME_LIMIT}, {}]
+    assert [claimed(ledger).quarantined for _ in range(2)] == [{5: ErrorCode.TIME_LIMIT}, {}]
 
 
 # Counting
@@ -307,8 +307,8 @@ def test_done_chunks_come_in_order(ledger: Ledger, chunks: int) -> None:
 
 def test_a_finished_job_leaves_only_what_is_read_of_it(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=3)
-    ledger.release(claimed(ledger), hung=1, trouble="x")
-    ledger.renew(claimed(ledger), note=2)
+    ledger.release(claimed(ledger), hung=1, last_error="x")
+    ledger.renew(claimed(ledger), in_flight=2)
     expire_leases(ledger)
     while claim := ledger.claim():
         complete(ledger, claim)
@@ -361,13 +361,13 @@ def test_no_more_than_so_many_tickets_wait_however_large_the_jobs(ledger: Ledger
 def test_a_job_tells_whether_any_worker_runs_and_how_long_it_takes_only_if_one_does(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=2, images=20)
     assert not ledger.status(job_id).workers_run
-    ledger.sign_of_life(seconds=60)
+    ledger.heartbeat(seconds=60)
     claim = claimed(ledger)
     ledger.complete(job_id, claim.chunk, Counts(10, 0, 10, {}, {}))
     running = ledger.status(job_id)
     assert running.workers_run
     assert running.eta_s is not None
-    ledger.sign_of_life(seconds=0.01)
+    ledger.heartbeat(seconds=0.01)
     wait_until(lambda: not ledger.status(job_id).workers_run)
     abandoned = ledger.status(job_id)
     assert abandoned.images_per_s
@@ -452,12 +452,12 @@ def test_counts_are_exact_whatever_workers_do(ledger: Ledger) -> None:
                 continue
             old.append(claim)
             fate = dice.choice(["complete", "complete", "die", "give back", "trouble", "late"])
-            if fate == "complete" and ledger.renew(claim, note=dice.randrange(10)):
+            if fate == "complete" and ledger.renew(claim, in_flight=dice.randrange(10)):
                 finishes.extend([claim.job_id] * (complete(ledger, claim) is Completion.JOB_IS_FINISHED))
             elif fate == "give back":
                 ledger.release(claim, hung=dice.choice([None, 3]))
             elif fate == "trouble":
-                ledger.release(claim, delay_s=60, trouble="x")
+                ledger.release(claim, delay_s=60, last_error="x")
             elif fate == "late":
                 late = dice.choice(old)
                 finishes.extend([late.job_id] * (complete(ledger, late) is Completion.JOB_IS_FINISHED))

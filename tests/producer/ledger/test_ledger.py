@@ -32,14 +32,14 @@ def test_job_ids_are_all_different_and_sort_by_time() -> None:
 
 
 def test_a_job_is_preparing_until_it_is_opened_and_nobody_works_on_it_before(ledger: Ledger) -> None:
-    job_id, entry = create(ledger, name="backfill", priority=Priority.LOW)
+    job_id, submission = create(ledger, name="backfill", priority=Priority.LOW)
     before = ledger.status(job_id)
     assert (before.state, before.images, before.chunks, before.started) == (JobState.PREPARING, 0, 0, None)
-    assert (before.name, before.priority, before.home) == ("backfill", Priority.LOW, "redis")
+    assert (before.name, before.priority, before.storage) == ("backfill", Priority.LOW, "redis")
     assert ledger.claim() is None
     assert ledger.missing_tickets() == 0
 
-    ledger.open(job_id, entry, chunks=2, images=20)
+    ledger.open(job_id, submission, chunks=2, images=20)
 
     after = ledger.status(job_id)
     assert (after.state, after.images, after.chunks) == (JobState.RUNNING, 20, 2)
@@ -55,33 +55,36 @@ def test_a_job_is_opened_once(ledger: Ledger) -> None:
 
 def test_a_job_is_not_opened_by_who_entered_it_before_another_did(ledger: Ledger) -> None:
     job_id, first = create(ledger)
-    ledger.check_entry(job_id, first)
-    second = ledger.create(JobSpec(id=job_id, created=ledger.now()), home="redis", anew=True)
+    ledger.check_submission(job_id, first)
+    second = ledger.create(JobSpec(id=job_id, created=ledger.now()), storage="redis", replace=True)
     told = rf"^job {job_id} was taken over meanwhile by another `submit --resume-id` or `recover`: "
     with pytest.raises(JobStateError, match=told):
-        ledger.check_entry(job_id, first)
+        ledger.check_submission(job_id, first)
     with pytest.raises(JobStateError, match=told):
         ledger.open(job_id, first, chunks=1, images=1)
     with pytest.raises(JobStateError, match=told):
         ledger.abandon(job_id, first)
     with pytest.raises(JobStateError, match=told):
-        ledger.control(job_id, Control.DELETE, entry=first)
+        ledger.control(job_id, Control.DELETE, submission=first)
     assert ledger.status(job_id).state is JobState.PREPARING
     ledger.open(job_id, second, chunks=1, images=1)
     assert not ledger.abandon(job_id, second)
     with pytest.raises(JobStateError, match="is in Redis already"):
-        ledger.create(JobSpec(id=job_id, created=ledger.now()), home="redis", anew=True)
+        ledger.create(JobSpec(id=job_id, created=ledger.now()), storage="redis", replace=True)
 
 
 def test_an_abandoned_job_is_opened_and_submitted_again_by_nobody(ledger: Ledger) -> None:
-    job_id, entry = create(ledger, home="s3://b/p")
+    job_id, submission = create(ledger, storage="s3://b/p")
     assert ledger.abandon(job_id)
-    assert ledger.abandon(job_id, entry)
-    for late in (lambda: ledger.check_entry(job_id, entry), lambda: ledger.open(job_id, entry, chunks=1, images=1)):
+    assert ledger.abandon(job_id, submission)
+    for late in (
+        lambda: ledger.check_submission(job_id, submission),
+        lambda: ledger.open(job_id, submission, chunks=1, images=1),
+    ):
         with pytest.raises(JobStateError, match=r"is cancelled: only one that is `preparing` can be opened$"):
             late()  # type: ignore[no-untyped-call]
     with pytest.raises(JobStateError, match="is in Redis already"):
-        ledger.create(JobSpec(id=job_id, created=ledger.now()), home="s3://b/p", anew=True)
+        ledger.create(JobSpec(id=job_id, created=ledger.now()), storage="s3://b/p", replace=True)
     assert ledger.ended() == []  # it has nothing to sum up
 
 
@@ -251,12 +254,12 @@ def test_a_chunk_that_comes_back_does_not_wait_until_younger_jobs_have_caught_up
 def test_a_chunk_that_is_counted_after_its_job_was_stopped_leaves_the_reason_and_is_in_the_summary(
     ledger: Ledger,
 ) -> None:
-    job_id, entry = create(ledger, home="/home", max_failed=0.5)
-    ledger.open(job_id, entry, chunks=3, images=3000)
+    job_id, submission = create(ledger, storage="/home", max_failed=0.5)
+    ledger.open(job_id, submission, chunks=3, images=3000)
     first, second = claimed(ledger), claimed(ledger)
     broken = Counts(0, 0, 0, {ErrorCode.NOT_FOUND: 1000}, {})
     complete(ledger, first, broken)
-    ledger.summarised(job_id)
+    ledger.summarized(job_id)
     complete(ledger, second, broken)
     status = ledger.status(job_id)
     assert (status.state, status.reason) == (JobState.FAILED, "1000 of the first 1000 images failed")
@@ -280,8 +283,8 @@ def test_a_chunk_that_is_counted_after_its_job_was_stopped_leaves_the_reason_and
 def test_a_job_is_stopped_when_too_many_of_its_images_failed(
     ledger: Ledger, images: int, failed: int, max_failed: float, state: JobState
 ) -> None:
-    job_id, entry = create(ledger, max_failed=max_failed)
-    ledger.open(job_id, entry, chunks=3, images=3000)
+    job_id, submission = create(ledger, max_failed=max_failed)
+    ledger.open(job_id, submission, chunks=3, images=3000)
     other = opened(ledger)
     held = [claimed(ledger), claimed(ledger)]
     first = next(claim for claim in held if claim.job_id == job_id)
@@ -300,9 +303,9 @@ def test_a_job_is_stopped_when_too_many_of_its_images_failed(
 
 
 def test_a_finished_job_whose_results_are_in_redis_goes_by_itself_with_all_its_keys(ledger: Ledger) -> None:
-    job_id, entry = create(ledger, keep_s=1)
+    job_id, submission = create(ledger, keep_s=1)
     ledger.redis.hset(job_key(job_id, "manifest"), mapping={"0": b"m", "1": b"m"})
-    ledger.open(job_id, entry, chunks=2, images=20)
+    ledger.open(job_id, submission, chunks=2, images=20)
     answers = []
     for claim in (claimed(ledger), claimed(ledger)):
         ledger.store_once(job_id, "results", claim.chunk, b"r")
@@ -325,23 +328,23 @@ def test_results_that_come_after_a_job_was_cancelled_go_with_it(ledger: Ledger) 
 
 
 def test_a_finished_job_with_a_home_of_its_own_stays_until_it_is_deleted_and_wants_a_summary(ledger: Ledger) -> None:
-    job_id, entry = create(ledger, home="s3://b/p")
-    ledger.open(job_id, entry, chunks=1, images=10)
+    job_id, submission = create(ledger, storage="s3://b/p")
+    ledger.open(job_id, submission, chunks=1, images=10)
     assert ledger.ended() == []
     complete(ledger, claimed(ledger))
     assert ledger.ended() == [job_id]
     assert ledger.redis.ttl(job_key(job_id)) == -1
-    ledger.summarised(job_id)
+    ledger.summarized(job_id)
     assert not ledger.redis.exists(ENDED)
 
 
 def test_a_recovered_job_hands_out_what_is_not_done(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fiqa.ledger.ledger.LEASE_S", 200)  # so many claims may take longer than 10 s
     done = {*range(5000), 5002, 7000}
-    job_id, entry = create(ledger)
+    job_id, submission = create(ledger)
     for chunk in done:
         ledger.complete(job_id, chunk, scored())
-    ledger.open(job_id, entry, chunks=7003, images=70_030)
+    ledger.open(job_id, submission, chunks=7003, images=70_030)
     held = [claimed(ledger).chunk for _ in range(2001)]
     assert held == [chunk for chunk in range(7003) if chunk not in done]
     assert ledger.claim() is None
@@ -354,17 +357,17 @@ def test_a_job_whose_hash_alone_was_lost_is_recovered_from_its_beginning(ledger:
     complete(ledger, held[0])
     ledger.release(held[1])
     ledger.redis.delete(job_key(job_id), DUE, LEASES)
-    entry = ledger.create(JobSpec(id=job_id, created=0), home="redis")
-    ledger.open(job_id, entry, chunks=3, images=30)
+    submission = ledger.create(JobSpec(id=job_id, created=0), storage="redis")
+    ledger.open(job_id, submission, chunks=3, images=30)
     assert [claimed(ledger).chunk for _ in range(3)] == [0, 1, 2]
     assert ledger.done_chunks(job_id) == []
 
 
 def test_a_recovered_job_of_which_all_is_done_has_succeeded(ledger: Ledger) -> None:
-    job_id, entry = create(ledger)
+    job_id, submission = create(ledger)
     for chunk in range(3):
         ledger.complete(job_id, chunk, scored())
-    ledger.open(job_id, entry, chunks=3, images=30)
+    ledger.open(job_id, submission, chunks=3, images=30)
     assert ledger.status(job_id).state is JobState.SUCCEEDED
     assert ledger.claim() is None
 
@@ -374,8 +377,8 @@ def test_who_held_a_chunk_before_redis_was_lost_can_do_nothing_with_it_after_the
     claims = []
     for _ in range(2):
         ledger.redis.flushall()
-        entry = ledger.create(spec, home="s3://photos/fiqa")
-        ledger.open(spec.id, entry, chunks=1, images=10)
+        submission = ledger.create(spec, storage="s3://photos/fiqa")
+        ledger.open(spec.id, submission, chunks=1, images=10)
         claims.append(claimed(ledger))
     late, holder = claims
     assert not ledger.renew(late)
@@ -400,7 +403,7 @@ def test_the_pace_of_a_running_job_is_that_of_the_last_minute(ledger: Ledger) ->
     job_id = opened(ledger, chunks=100, images=10_000)
     complete(ledger, claimed(ledger), scored(600))
     set_times(ledger, job_id, started=3600)
-    ledger.sign_of_life(seconds=60)
+    ledger.heartbeat(seconds=60)
     status = ledger.status(job_id)
     assert status.images_per_s is not None
     assert status.eta_s is not None

@@ -252,7 +252,7 @@ def test_results_without_a_face_make_a_page_too(results: list[ImageResult]) -> N
     assert "Median quality" not in seen.text
 
 
-def test_inputs_of_one_model_share_a_chart_each_in_its_colour() -> None:
+def test_inputs_of_one_model_share_a_chart_each_in_its_color() -> None:
     low, high = (tally([result(f"s3://{name}/{n}", base + n / 100) for n in range(40)], name) for name, base in
                  (("low", 0.1), ("high", 0.5)))  # fmt: skip
     html = render([low, high])
@@ -399,7 +399,7 @@ def test_the_command_reads_a_job_also_while_it_runs(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FIQA_REDIS_URL", redis_url)
-    monkeypatch.setenv("FIQA_HOME", "redis")
+    monkeypatch.setenv("FIQA_STORAGE", "redis")
 
     def scored(item: Item) -> ImageResult:
         return result(item.uri, int(item.uri.rpartition("/")[2]) / 100)

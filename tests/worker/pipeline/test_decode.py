@@ -18,7 +18,7 @@ SUFFIXES = (".jpg", ".png", ".webp", ".tiff", ".bmp", ".gif", ".avif")
 
 
 def picture(height: int = 48, width: int = 64) -> NDArray[np.uint8]:
-    """Four flat corners of different colours."""
+    """Four flat corners of different colors."""
     image = np.zeros((height, width, 3), np.uint8)
     image[: height // 2, : width // 2] = (250, 20, 20)
     image[: height // 2, width // 2 :] = (20, 250, 20)
@@ -41,7 +41,7 @@ def assert_alike(image: NDArray[np.uint8], expected: NDArray[np.uint8], toleranc
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_format_is_read_as_bgr(suffix: str) -> None:
-    tolerance = 25 if suffix == ".gif" else 6  # a GIF has few colours
+    tolerance = 25 if suffix == ".gif" else 6  # a GIF has few colors
     assert_alike(decode(encode(suffix, picture()), max_pixels=MAX_PIXELS), picture(), tolerance)
 
 
@@ -122,17 +122,17 @@ def test_sixteen_bits_become_eight(suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff", ".bmp"])
-def test_grey_becomes_colours(suffix: str) -> None:
-    grey = np.asarray(cv2.cvtColor(picture(), cv2.COLOR_BGR2GRAY), np.uint8)
-    assert_alike(decode(encode(suffix, grey), max_pixels=MAX_PIXELS), np.dstack([grey] * 3))
+def test_grey_becomes_colors(suffix: str) -> None:
+    gray = np.asarray(cv2.cvtColor(picture(), cv2.COLOR_BGR2GRAY), np.uint8)
+    assert_alike(decode(encode(suffix, gray), max_pixels=MAX_PIXELS), np.dstack([gray] * 3))
 
 
-def test_a_palette_becomes_colours() -> None:
+def test_a_palette_becomes_colors() -> None:
     palette = [(250, 20, 20), (20, 250, 20), (20, 20, 250), (200, 200, 200)]
     rows = b"".join(b"\0" + bytes(2 * (row >= 24) + (column >= 32) for column in range(64)) for row in range(48))
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", 64, 48, 8, 3, 0, 0, 0)),
-        (b"PLTE", b"".join(bytes(reversed(colour)) for colour in palette)),
+        (b"PLTE", b"".join(bytes(reversed(color)) for color in palette)),
         (b"IDAT", zlib.compress(rows)),
         (b"IEND", b""),
     )

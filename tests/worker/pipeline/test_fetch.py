@@ -56,7 +56,7 @@ from tests.worker.pipeline.fetching import BODY, LARGE_BODY, ODD_KEY, PLAIN_KEY,
     ],
 )
 def test_every_key_that_s3_takes_is_read_literally(bucket: Bucket, key: str) -> None:
-    bucket.put(key.strip("/"), b"another object, that a normalised key would name")
+    bucket.put(key.strip("/"), b"another object, that a normalized key would name")
     bucket.put(key, BODY)
 
     assert fetcher().fetch(bucket.uri(key)) == BODY
@@ -78,8 +78,8 @@ def test_a_missing_bucket_is_not_found_and_named(key: str) -> None:
 
 @pytest.mark.usefixtures("s3_env")
 @pytest.mark.parametrize("key", [PLAIN_KEY, ODD_KEY])
-def test_a_denied_object_is_access_denied_and_its_neighbour_is_read(bucket: Bucket, key: str) -> None:
-    denied, neighbour = bucket.put(f"secret/{key}", BODY), bucket.put(key, BODY)
+def test_a_denied_object_is_access_denied_and_its_neighbor_is_read(bucket: Bucket, key: str) -> None:
+    denied, neighbor = bucket.put(f"secret/{key}", BODY), bucket.put(key, BODY)
     statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject"}
     statement["Resource"] = f"arn:aws:s3:::{bucket.name}/secret/*"
     policy = {"Version": "2012-10-17", "Statement": [statement]}
@@ -87,7 +87,7 @@ def test_a_denied_object_is_access_denied_and_its_neighbour_is_read(bucket: Buck
 
     with pytest.raises(AccessDenied, match="403"):
         fetcher().fetch(denied)
-    assert fetcher().fetch(neighbour) == BODY
+    assert fetcher().fetch(neighbor) == BODY
 
 
 @pytest.mark.usefixtures("s3_env")

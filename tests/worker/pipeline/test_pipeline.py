@@ -52,13 +52,13 @@ def run(
     pipeline: Pipeline,
     paths: Sequence[Path],
     *,
-    skips: dict[int, ErrorCode] | None = None,
+    quarantined: dict[int, ErrorCode] | None = None,
     touched: list[int] | None = None,
-    one_by_one: bool = False,
+    isolated: bool = False,
 ) -> list[ImageResult]:
     items = [Item(uri=path.as_uri(), id=path.name) for path in paths]
     touch = (lambda _: None) if touched is None else touched.append
-    return list(pipeline.run(items, skips=skips or {}, touch=touch, one_by_one=one_by_one))
+    return list(pipeline.run(items, quarantined=quarantined or {}, on_item_start=touch, isolated=isolated))
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -163,30 +163,33 @@ def test_a_gpus_batches_give_the_results_of_one_image_after_the_other(
 ) -> None:
     assert len(mixed) > GPU_BATCH / 2
     paths = mixed * (1 + 2 * GPU_BATCH // len(mixed))
-    skips = {0: ErrorCode.TIME_LIMIT, 5: ErrorCode.WORKER_CRASHED, len(paths) - 1: ErrorCode.TIME_LIMIT}
+    quarantined = {0: ErrorCode.TIME_LIMIT, 5: ErrorCode.WORKER_CRASHED, len(paths) - 1: ErrorCode.TIME_LIMIT}
     touched: list[int] = []
-    alone, together = run(fast, paths, skips=skips), run(batching, paths, skips=skips, touched=touched)
+    alone, together = (
+        run(fast, paths, quarantined=quarantined),
+        run(batching, paths, quarantined=quarantined, touched=touched),
+    )
     assert [result.id for result in together] == [path.name for path in paths]
     assert {result.status for result in alone} == set(Status)
-    assert set(touched) == set(range(len(paths))) - set(skips)
+    assert set(touched) == set(range(len(paths))) - set(quarantined)
     for one, other in zip(together, alone, strict=True):
         assert one.error == other.error
         assert_same_faces(one, other, share=1e-4, quality=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [1, GPU_BATCH])
-def test_one_by_one_each_image_is_touched_before_anything_is_done_with_it(
+def test_isolated_each_image_is_touched_before_anything_is_done_with_it(
     batch_size: int, mixed: list[Path], fast: Pipeline
 ) -> None:
     pipeline = fast if batch_size == 1 else load(batch_size=batch_size)
     touched: list[int] = []
     items = [Item(uri=path.as_uri(), id=path.name) for path in mixed]
-    skips = {2: ErrorCode.WORKER_CRASHED}
+    quarantined = {2: ErrorCode.WORKER_CRASHED}
     results = []
-    for result in pipeline.run(items, skips=skips, touch=touched.append, one_by_one=True):
+    for result in pipeline.run(items, quarantined=quarantined, on_item_start=touched.append, isolated=True):
         results.append(result)
-        assert touched == [index for index in range(len(results)) if index not in skips]
-    for one, other in zip(results, run(fast, mixed, skips=skips), strict=True):
+        assert touched == [index for index in range(len(results)) if index not in quarantined]
+    for one, other in zip(results, run(fast, mixed, quarantined=quarantined), strict=True):
         assert_same_faces(one, other, share=1e-4, quality=1e-4)
 
 

@@ -22,7 +22,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> QualityScorer:
     return QualityScorer(open_session(prepare(find("builtin_quality", "quality", str(cache)), cache), Device.CPU))
 
 
-def test_a_score_is_the_models_output_for_normalised_rgb(tmp_path: Path) -> None:
+def test_a_score_is_the_models_output_for_normalized_rgb(tmp_path: Path) -> None:
     session: Session = open_session(graphs.quality(tmp_path / "model.onnx").path, Device.CPU)
     crops = np.random.default_rng(3).integers(0, 256, (4, 112, 112, 3), np.uint8)
     expected = []

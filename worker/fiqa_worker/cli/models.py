@@ -1,4 +1,4 @@
-"""`fiqa models`: list, download, verify and quantise the models."""
+"""`fiqa models`: list, download, verify and quantize the models."""
 # ruff: noqa: PLC0415  imports at the top would break the base install; see cli.py
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from fiqa_worker.settings import Device, WorkerSettings
 
 @click.group()
 def models() -> None:
-    """List, download, verify and quantise the models."""
+    """List, download, verify and quantize the models."""
 
 
 @models.command("list")
 def list_models() -> None:
-    """Show the models there are, their licences, and whether they are here."""
+    """Show the models there are, their licenses, and whether they are here."""
     with needs("cpu"):
         from fiqa_worker.models.registry import verify
 
     settings = WorkerSettings.load()
     grid = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("model", "kind", "licence", "state"):
+    for column in ("model", "kind", "license", "state"):
         grid.add_column(column, no_wrap=True)
     grid.add_column("file", overflow="fold")
     for check in verify(settings.models_dir):
         model = check.model
-        grid.add_row(model.name, model.kind, model.licence, check.state, model.file)
+        grid.add_row(model.name, model.kind, model.license, check.state, model.file)
     Console().print(grid)
     click.echo(f"models folder: {settings.models_dir}")
 
@@ -78,7 +78,7 @@ def pull() -> int:
 @click.option("--max-mean", type=float, default=0.01, show_default=True, help="Limit of the mean score difference.")
 @click.option("--max-p99", type=float, default=0.05, show_default=True, help="Limit of its 99th percentile.")
 @click.option("--min-rank", type=float, default=0.98, show_default=True, help="Least rank correlation of the scores.")
-def quantise(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99: float, min_rank: float) -> int:
+def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99: float, min_rank: float) -> int:
     """Make an int8 form of the quality model, calibrated on the photos of FOLDER, and compare its scores.
 
     Nothing is written, and the exit status is 1, where they differ by more than the limits. It is used only where
@@ -112,8 +112,8 @@ def quantise(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
             max_pixels=settings.max_image_pixels,
             progress=lambda done: progress.update(task, completed=done),
         )
-        running = progress.add_task("quantising", total=len(calibration) + len(held_out))
-        agreement, written = int8.quantise(
+        running = progress.add_task("quantizing", total=len(calibration) + len(held_out))
+        agreement, written = int8.quantize(
             quality_model,
             calibration,
             held_out,

@@ -141,7 +141,7 @@ def score(image: Path, output: Path | None) -> int:
         )
     )
     item = Item(uri=image.resolve().as_uri())
-    (result,) = pipeline.run([item], skips={}, touch=lambda _: None, one_by_one=True)
+    (result,) = pipeline.run([item], quarantined={}, on_item_start=lambda _: None, isolated=True)
     if result.error:
         click.echo(f"fiqa: {image}: {result.error.code}: {result.error.message}", err=True)
         return 1

@@ -19,14 +19,14 @@ _SEED: Final = 1995
 
 # Where things are in the portrait, in its pixels.
 _FACE_BOX: Final = (178, 62, 90, 115)
-_FACE_CENTRE: Final = (224, 120)
+_FACE_CENTER: Final = (224, 120)
 _OUTLINE: Final = (  # hers and the helmet's, as x,y around
     "0,512 18,470 30,360 48,275 70,244 112,214 114,185 132,160 182,150 180,128 166,112 154,92 155,62 168,44 186,38 "
     "202,22 228,14 262,20 284,38 297,62 301,92 294,112 278,128 268,134 262,160 258,174 282,192 300,216 305,238 "
     "340,258 356,290 364,346 400,342 440,352 474,384 494,430 498,512"
 )
 
-# Each crew member of the group picture, back to front: scale, mirrored, and where the face's centre goes.
+# Each crew member of the group picture, back to front: scale, mirrored, and where the face's center goes.
 _CREW: Final = (
     (0.50, False, (72, 292)),
     (0.55, True, (792, 258)),
@@ -124,7 +124,7 @@ _DAMAGES: Final[Mapping[str, tuple[Callable[[MatLike, float], bytes], tuple[floa
 
 def _turned(portrait: MatLike, degrees: float) -> bytes:
     height, width = portrait.shape[:2]
-    turn = cv2.getRotationMatrix2D(_FACE_CENTRE, degrees, 1)
+    turn = cv2.getRotationMatrix2D(_FACE_CENTER, degrees, 1)
     return _encode(cv2.warpAffine(portrait, turn, (width, height), borderMode=cv2.BORDER_REFLECT_101))
 
 
@@ -133,10 +133,10 @@ def _group(portrait: MatLike) -> MatLike:
     scene = _shade((206, 212, 218), (166, 176, 186), _CREW_SIZE).astype(np.float32)
     points = np.array([point.split(",") for point in _OUTLINE.split()], np.int32)
     outline = cv2.GaussianBlur(cv2.fillPoly(np.zeros(portrait.shape[:2], np.float32), [points], 1.0), (0, 0), 1.2)
-    centre_x, centre_y = _FACE_CENTRE
+    center_x, center_y = _FACE_CENTER
     for scale, mirrored, (x, y) in _CREW:
         across = -scale if mirrored else scale
-        place = np.array([[across, 0, x - across * centre_x], [0, scale, y - scale * centre_y]])
+        place = np.array([[across, 0, x - across * center_x], [0, scale, y - scale * center_y]])
         person = cv2.warpAffine(portrait, place, _CREW_SIZE).astype(np.float32)
         alpha = cv2.warpAffine(outline, place, _CREW_SIZE)[:, :, np.newaxis]
         scene += alpha * (person - scene)
@@ -160,14 +160,14 @@ def _landscape() -> MatLike:
     picture = _shade((200, 150, 90), (190, 214, 250), (width, height))
     cv2.circle(picture, (470, 150), 36, (190, 236, 255), cv2.FILLED, cv2.LINE_AA)
     x = np.arange(width)
-    for level, length, phase, colour in (
+    for level, length, phase, color in (
         (270, 190, 0.4, (150, 140, 120)),
         (330, 130, 2.0, (110, 110, 84)),
         (390, 240, 4.1, (62, 74, 52)),
     ):
         ridge = level + 32 * np.sin(x / length * 2 * np.pi + phase) + 10 * np.sin(x / length * 7 + phase)
         edge = np.column_stack([x, ridge]).astype(np.int32)
-        cv2.fillPoly(picture, [np.vstack([edge, [(width - 1, height), (0, height)]])], colour, cv2.LINE_AA)
+        cv2.fillPoly(picture, [np.vstack([edge, [(width - 1, height), (0, height)]])], color, cv2.LINE_AA)
     return picture
 
 

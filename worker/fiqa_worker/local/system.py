@@ -33,7 +33,7 @@ class LocalSystem:
     """What `local_system` yields.
 
     Attributes:
-        client: for jobs on the embedded server; their home is a folder that goes with it.
+        client: for jobs on the embedded server; their storage is a folder that goes with it.
     """
 
     client: Client
@@ -65,7 +65,7 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
     ):
         folder = Path(name)
         socket = folder / "redis.sock"
-        urls = {"FIQA_REDIS_URL": f"unix://{socket}", "FIQA_HOME": str(folder / "home")}
+        urls = {"FIQA_REDIS_URL": f"unix://{socket}", "FIQA_STORAGE": str(folder / "storage")}
         options = [] if processes is None else ["--concurrency", str(processes)]
         log = folder / "worker.log"
         # A binary inside the wheel, on a socket: no port, no other program to install.
@@ -74,7 +74,7 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
         )
         server.start()
         try:
-            with Client(urls["FIQA_REDIS_URL"], urls["FIQA_HOME"]) as client, log.open("wb") as file:
+            with Client(urls["FIQA_REDIS_URL"], urls["FIQA_STORAGE"]) as client, log.open("wb") as file:
                 # In a session of its own, so that Ctrl-C reaches this process only, which then stops it in order.
                 worker = subprocess.Popen(  # noqa: S603  our own command
                     [sys.executable, "-P", "-m", "fiqa", "worker", *options],

@@ -39,7 +39,7 @@ class Model:
     file: str
     bytes: int
     sha256: str
-    licence: str
+    license: str
     attribution: str
     urls: tuple[str, ...]
     kind: Kind
@@ -79,7 +79,7 @@ REGISTRY: Final[dict[str, Model]] = {
             file="face_detection_yunet_2023mar.onnx",
             bytes=232_589,
             sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-            licence="MIT",
+            license="MIT",
             attribution="YuNet by Wei Wu, Hanyang Peng and Shiqi Yu, from OpenCV's model zoo",
             urls=(
                 f"{_GITHUB}/face_detection_yunet/face_detection_yunet_2023mar.onnx",
@@ -93,7 +93,7 @@ REGISTRY: Final[dict[str, Model]] = {
             file="ediffiqa_tiny_jun2024.onnx",
             bytes=7_272_678,
             sha256="9426c899cc0f01665240cb7d9e7f98e18e24e456c178326c771a43da289bfc6a",
-            licence="CC-BY-4.0",
+            license="CC-BY-4.0",
             attribution="eDifFIQA(T) by Žiga Babnik, Peter Peer and Vitomir Štruc, from OpenCV's model zoo",
             urls=(
                 f"{_GITHUB}/face_image_quality_assessment_ediffiqa/ediffiqa_tiny_jun2024.onnx",
@@ -107,7 +107,7 @@ REGISTRY: Final[dict[str, Model]] = {
             file="builtin-detector.onnx",
             bytes=475_407,
             sha256="539f05d6b74d07befeddc327b4e30ebfb5d377228ef444c0917cb30bfb6d481b",
-            licence="Apache-2.0",
+            license="Apache-2.0",
             attribution="the fiqa project",
             urls=(),
             kind="detector",
@@ -118,7 +118,7 @@ REGISTRY: Final[dict[str, Model]] = {
             file="builtin-quality.onnx",
             bytes=1_080_449,
             sha256="e83bbd6746058d173b6b08ad477dbaefdadf6ca3612821e293931be13f5fa0bc",
-            licence="Apache-2.0",
+            license="Apache-2.0",
             attribution="the fiqa project",
             urls=(),
             kind="quality",

@@ -135,7 +135,7 @@ def _options(threads: int) -> ort.SessionOptions:
     # Memory is kept from run to run: fresh pages cost a detection at 640x640 a quarter of its time, and the memory that
     # the photos of all shapes need stays far below what decoding them takes.
     options.enable_cpu_mem_arena = True
-    options.log_severity_level = 3  # errors; warnings speak of optimisations that nobody can act on
+    options.log_severity_level = 3  # errors; warnings speak of optimizations that nobody can act on
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the other workers want that core
     return options
 
@@ -155,7 +155,7 @@ def write_int8(
         progress: told how many batches were run.
 
     Raises:
-        ModelError: onnxruntime cannot quantise this model.
+        ModelError: onnxruntime cannot quantize this model.
     """
     from onnxruntime import quantization  # noqa: PLC0415  a worker needs none of it, and it takes its time to import
 
@@ -180,7 +180,7 @@ def write_int8(
             )
     except Exception as error:  # onnxruntime's errors share no class below it
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"this model cannot be quantised: {reason}") from error
+        raise ModelError(f"this model cannot be quantized: {reason}") from error
 
 
 def _after_the_last_convolution(path: Path) -> list[str]:

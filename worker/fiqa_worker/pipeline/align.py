@@ -45,8 +45,8 @@ def _least_squares(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     source = landmarks[:, 0] + 1j * landmarks[:, 1]
     target = _TEMPLATE[:, 0].astype(np.float64) + 1j * _TEMPLATE[:, 1]
-    centred = source - source.mean()
-    spread = np.vdot(centred, centred).real
-    turn = np.vdot(centred, target) / spread if spread > 0 else 1.0 + 0.0j  # all in one point: as it stands
+    centerd = source - source.mean()
+    spread = np.vdot(centerd, centerd).real
+    turn = np.vdot(centerd, target) / spread if spread > 0 else 1.0 + 0.0j  # all in one point: as it stands
     shift = target.mean() - turn * source.mean()
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])

@@ -72,7 +72,7 @@ def decode_reduced(data: FileBytes, *, max_pixels: int, long_side: float, least_
 def decode(data: FileBytes, *, max_pixels: int) -> NDArray[np.uint8]:
     """Decode a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file; the first picture of one that holds several.
 
-    EXIF orientation is applied, 16 bits become 8, grey and palettes become colours, transparency is laid over white.
+    EXIF orientation is applied, 16 bits become 8, gray and palettes become colors, transparency is laid over white.
 
     Args:
         data: the file.
@@ -125,19 +125,19 @@ def _decode_transparent(data: FileBytes) -> NDArray[np.uint8] | None:
     image = _decode(data, cv2.IMREAD_UNCHANGED)
     if image is None or image.ndim != _WITH_CHANNELS or image.shape[2] != _BGRA or image.dtype not in _DEPTHS:
         return None
-    colour = np.empty((*image.shape[:2], 3), np.uint8)
+    color = np.empty((*image.shape[:2], 3), np.uint8)
     # Piece by piece: what it takes on the way is several times the picture.
     rows = max(1, _PIECE_PIXELS // image.shape[1])
     for top in range(0, len(image), rows):
-        colour[top : top + rows] = _over_white(image[top : top + rows])
-    return colour
+        color[top : top + rows] = _over_white(image[top : top + rows])
+    return color
 
 
 def _over_white(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
-    colour, alpha = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR), image[..., 3]
+    color, alpha = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR), image[..., 3]
     if alpha.min() < _OPAQUE:
         share = alpha.astype(np.float32) / _OPAQUE
-        colour = cv2.blendLinear(colour, np.full_like(colour, _OPAQUE), share, 1 - share)
-    return np.asarray(colour, np.uint8)
+        color = cv2.blendLinear(color, np.full_like(color, _OPAQUE), share, 1 - share)
+    return np.asarray(color, np.uint8)

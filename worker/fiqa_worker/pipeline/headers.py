@@ -28,7 +28,7 @@ _TILE_HEIGHT: Final = 323
 _INTEGERS: Final = {3: "H", 4: "I"}
 _INTEGERS_OF_BIGTIFF: Final = {**_INTEGERS, 16: "Q"}
 _RGB: Final = 2
-_COLOURS: Final = 3
+_COLORS: Final = 3
 _MAX_TIFF_ENTRIES: Final = 4096
 _TIFF_TAGS: Final = frozenset({_WIDTH, _HEIGHT, _PHOTOMETRIC, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT})
 
@@ -99,8 +99,8 @@ def _jpeg(data: FileBytes) -> Header:
 
 
 def _png(data: FileBytes) -> Header:
-    width, height, _, colour_type = struct.unpack_from(">IIBB", data, 16)
-    has_alpha = colour_type in {4, 6}
+    width, height, _, color_type = struct.unpack_from(">IIBB", data, 16)
+    has_alpha = color_type in {4, 6}
     position = 8
     for _ in range(_MAX_PARTS):
         if position + 8 > len(data):
@@ -167,7 +167,7 @@ def _tiff(data: FileBytes) -> Header:
                 raise DecodeFailed("the TIFF header gives its size in a way that is not allowed")
             (found[tag],) = struct.unpack_from(order + integers[kind], data, entry + value_at)
     width, height = found.get(_WIDTH, 0), found.get(_HEIGHT, 0)
-    transparent = found.get(_PHOTOMETRIC) == _RGB and found.get(_SAMPLES, 1) > _COLOURS
+    transparent = found.get(_PHOTOMETRIC) == _RGB and found.get(_SAMPLES, 1) > _COLORS
     return Header("TIFF", width, height, transparent, found.get(_TILE_WIDTH, 0) * found.get(_TILE_HEIGHT, 0))
 
 

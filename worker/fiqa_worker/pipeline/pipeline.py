@@ -132,36 +132,36 @@ class Pipeline:
         self,
         items: Sequence[Item],
         *,
-        skips: Mapping[int, ErrorCode],
-        touch: Callable[[int], None],
-        one_by_one: bool = False,
+        quarantined: Mapping[int, ErrorCode],
+        on_item_start: Callable[[int], None],
+        isolated: bool = False,
     ) -> Iterator[ImageResult]:
         """One result an item, in their order.
 
         Args:
             items: the images.
-            skips: items by index that are not touched, and the code they end with.
-            touch: told of each item before its compute begins; with `one_by_one` before it is fetched as well.
-            one_by_one: fetch and decode nothing ahead, and let no two images go through a model together.
+            quarantined: items by index that are not touched, and the code they end with.
+            on_item_start: told of each item before its compute begins; with `isolated` before it is fetched as well.
+            isolated: fetch and decode nothing ahead, and let no two images go through a model together.
         """
-        todo = (_Image(index, item) for index, item in enumerate(items) if index not in skips)
-        opened = self._opened_each(todo, touch) if one_by_one else self._opened(todo, touch)
+        todo = (_Image(index, item) for index, item in enumerate(items) if index not in quarantined)
+        opened = self._opened_each(todo, on_item_start) if isolated else self._opened(todo, on_item_start)
         images = (
-            _Image(index, item, failure=ImageError(code=skips[index], message=_SKIPPED[skips[index]]))
-            if index in skips
+            _Image(index, item, failure=ImageError(code=quarantined[index], message=_SKIPPED[quarantined[index]]))
+            if index in quarantined
             else next(opened)
             for index, item in enumerate(items)
         )
-        for batch in _batches(images, 1 if one_by_one else self.batch_size):
-            self._score([image for image in batch if image.picture], touch)
+        for batch in _batches(images, 1 if isolated else self.batch_size):
+            self._score([image for image in batch if image.picture], on_item_start)
             yield from map(self._result, batch)
 
-    def _opened_each(self, todo: Iterable[_Image], touch: Callable[[int], None]) -> Iterator[_Image]:
+    def _opened_each(self, todo: Iterable[_Image], on_item_start: Callable[[int], None]) -> Iterator[_Image]:
         for image in todo:
-            touch(image.index)
+            on_item_start(image.index)
             yield self._open(self._fetch(image))
 
-    def _opened(self, todo: Iterable[_Image], touch: Callable[[int], None]) -> Iterator[_Image]:
+    def _opened(self, todo: Iterable[_Image], on_item_start: Callable[[int], None]) -> Iterator[_Image]:
         fetched = ahead(
             self._fetch,
             todo,
@@ -171,14 +171,14 @@ class Pipeline:
             max_bytes=_MAX_BYTES_FETCHED,
         )
         if self.batch_size > 1:
-            yield from self._in_threads(self._open, fetched, touch)
+            yield from self._in_threads(self._open, fetched, on_item_start)
             return
         for image in fetched:
-            touch(image.index)
+            on_item_start(image.index)
             yield self._open(image)
 
     def _in_threads(
-        self, work: Callable[[_Image], _Image], todo: Iterable[_Image], touch: Callable[[int], None]
+        self, work: Callable[[_Image], _Image], todo: Iterable[_Image], on_item_start: Callable[[int], None]
     ) -> Iterator[_Image]:
         return ahead(
             work,
@@ -187,7 +187,7 @@ class Pipeline:
             depth=self.batch_size + _DECODE_THREADS,
             size=lambda image: image.bytes_held,
             max_bytes=_MAX_BYTES_DECODED,
-            waiting_for=lambda image: touch(image.index),
+            waiting_for=lambda image: on_item_start(image.index),
         )
 
     def _fetch(self, image: _Image) -> _Image:
@@ -210,29 +210,29 @@ class Pipeline:
         image.ms += _ms_since(started)
         return image
 
-    def _score(self, images: Sequence[_Image], touch: Callable[[int], None]) -> None:
+    def _score(self, images: Sequence[_Image], on_item_start: Callable[[int], None]) -> None:
         """Fill in the faces of images that have their pictures, or why that failed."""
         if not images:
             return
         started = time.perf_counter()
         try:
-            self._find_and_score(images, touch)
+            self._find_and_score(images, on_item_start)
         except Exception as error:  # noqa: BLE001  recorded as this image's result
             if len(images) > 1:  # no image may suffer for another
                 for image in images:
-                    self._score([image], touch)
+                    self._score([image], on_item_start)
                 return
             images[0].fail(error)
         for image in images:
             image.ms += _ms_since(started) / len(images)
 
-    def _find_and_score(self, images: Sequence[_Image], touch: Callable[[int], None]) -> None:
+    def _find_and_score(self, images: Sequence[_Image], on_item_start: Callable[[int], None]) -> None:
         pictures = [image.picture for image in images if image.picture]
         for image, picture, found in zip(
             images, pictures, self.detector.detect_all([picture.pixels for picture in pictures]), strict=True
         ):
             image.found = found.scaled(picture.reduction)
-        aligned = self._in_threads(self._align, images, touch) if len(images) > 1 else map(self._align, images)
+        aligned = self._in_threads(self._align, images, on_item_start) if len(images) > 1 else map(self._align, images)
         scores = iter(self.scorer.score(np.concatenate([image.crops for image in aligned])).tolist())
         for image in images:
             image.faces = tuple(

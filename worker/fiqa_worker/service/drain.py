@@ -74,27 +74,27 @@ class ChildDrain(threading.Thread):
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self.begun = threading.Event()
         self._limit_s = limit_s
-        self._give_back: Callable[[], None] | None = None
+        self._release: Callable[[], None] | None = None
 
     @contextmanager
-    def holding(self, give_back: Callable[[], None]) -> Iterator[None]:
+    def holding(self, release: Callable[[], None]) -> Iterator[None]:
         """What is to be done, at once and in another thread, if the drain begins during this block."""
-        self._give_back = give_back
+        self._release = release
         try:
             if self.begun.is_set():
-                give_back()
+                release()
             yield
         finally:
-            self._give_back = None
+            self._release = None
 
     def run(self) -> None:
         signal.sigwait(SIGNALS)
         deadline = time.monotonic() + self._limit_s
         self.begun.set()
-        if self._give_back is not None:
+        if self._release is not None:
             # In a thread of its own, since Redis may hang.
-            threading.Thread(target=self._try, args=(self._give_back,), daemon=True).start()
-        while self._give_back is not None:
+            threading.Thread(target=self._try, args=(self._release,), daemon=True).start()
+        while self._release is not None:
             if time.monotonic() > deadline:
                 _log.warning("still busy after %g s: this process ends without waiting", self._limit_s)
                 os._exit(0)
@@ -103,9 +103,9 @@ class ChildDrain(threading.Thread):
         time.sleep(max(_CHILD_LINGERS_S, min(3 * _CHILD_LINGERS_S, deadline - time.monotonic())))
         os._exit(0)
 
-    def _try(self, give_back: Callable[[], None]) -> None:
+    def _try(self, release: Callable[[], None]) -> None:
         try:
-            give_back()
+            release()
         except RedisUnavailableError as error:
             _log.warning("not given back, others do it when the lease runs out: %s", error)
 

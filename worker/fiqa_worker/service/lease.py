@@ -29,7 +29,7 @@ class Lease:
         self._ended = threading.Event()
         self._lost = False
         self._storing = False
-        self._touched: int | None = None
+        self._started: int | None = None
         self._watched: int | None = None
         self._beats = 0
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -44,7 +44,7 @@ class Lease:
 
     def check(self) -> None:
         """After each result: stop the item's clock. Raises LeaseLost as soon as that is known."""
-        self._touched = None
+        self._started = None
         if self._lost:
             raise LeaseLost
 
@@ -54,14 +54,14 @@ class Lease:
         self._renew()
         self.check()
 
-    def touch(self, index: int) -> None:
-        """Begin the clock of one item; where earlier workers died of this chunk, note the item in the ledger first."""
-        if self._claim.careful:
-            self._renew(note=index)
+    def on_item_start(self, index: int) -> None:
+        """Start one item's clock. An isolated chunk first records the item in the ledger."""
+        if self._claim.isolated:
+            self._renew(in_flight=index)
             self.check()
-        self._touched = index
+        self._started = index
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """From another thread: let others have the chunk at once, unless its results are being stored.
 
         Raises:
@@ -72,26 +72,26 @@ class Lease:
             self._ledger.release(self._claim)
 
     def _keep(self) -> None:
-        troubled = False
+        failing = False
         while not self._ended.wait(LEASES_RENEWED_EVERY_S):
             try:
                 self._end_if_hung()
                 self._renew()
-                troubled = False
+                failing = False
             except RedisUnavailableError as error:
                 # The lease may outlive the trouble; if not, the next renewal says so.
-                if not troubled:
+                if not failing:
                     _log.warning("lease not renewed: %s", error)
-                troubled = True
+                failing = True
 
-    def _renew(self, note: int | None = None) -> None:
+    def _renew(self, in_flight: int | None = None) -> None:
         # What another thread found lost, or gave back, stays lost.
-        if not self._lost and not self._ledger.renew(self._claim, note=note):
+        if not self._lost and not self._ledger.renew(self._claim, in_flight=in_flight):
             self._lost = True
 
     def _end_if_hung(self) -> None:
         # Counted in beats of this thread and not by a clock: while the process is stopped, no image is at work.
-        touched = self._touched
+        touched = self._started
         if touched is None or touched != self._watched:
             self._watched, self._beats = touched, 0
             return

@@ -29,9 +29,9 @@ class Reconciler(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        # In a thread of its own: a home that hangs may hold up the rest.
-        threading.Thread(target=self._give_signs, name="sign of life", daemon=True).start()
-        troubled = False
+        # In a thread of its own: a storage that hangs may hold up the rest.
+        threading.Thread(target=self._beat, name="sign of life", daemon=True).start()
+        failing = False
         while not self._ended.wait(_EVERY_S):
             try:
                 # A little shorter than the pause: who had the lock last time may have it again.
@@ -40,16 +40,16 @@ class Reconciler(threading.Thread):
                     if published:
                         _log.info("topped up %d tickets", published)
                     write_summaries(self._ledger)
-                troubled = False
+                failing = False
             except FiqaError as error:
-                if not troubled:
+                if not failing:
                     _log.warning("reconciler: %s", error)
-                troubled = True
+                failing = True
 
-    def _give_signs(self) -> None:
+    def _beat(self) -> None:
         while not self._ended.is_set():
             with suppress(RedisUnavailableError):  # the other thread says so
-                self._ledger.sign_of_life(seconds=3 * _EVERY_S)
+                self._ledger.heartbeat(seconds=3 * _EVERY_S)
             self._ended.wait(_EVERY_S)
 
     def stop(self) -> None:

@@ -22,7 +22,7 @@ from fiqa.errors import FiqaError, RedisUnavailableError, SettingsError
 from fiqa.jobs.summary import write_summaries
 from fiqa.ledger.ledger import Claim, Counts, Ledger
 from fiqa.ledger.scripts import Completion
-from fiqa.storage.storage import Home, open_home, pack, unpack
+from fiqa.storage.storage import Storage, open_storage, pack, unpack
 from fiqa_worker.service.drain import ChildDrain, MainDrain
 from fiqa_worker.service.health import TICKS_EVERY_S, Health, note_loaded
 from fiqa_worker.service.lease import Lease, LeaseLost
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# How long a chunk rests after its home, or anything else but an image, kept it from being done.
+# How long a chunk rests after its storage, or anything else but an image, kept it from being done.
 _REST_S: Final = 10.0
 _COMPLETE_TRIES: Final = 5
 
@@ -54,8 +54,8 @@ def _ledger() -> Ledger:
 
 
 @cache
-def _home(url: str) -> Home:
-    return open_home(url, _ledger())
+def _storage(url: str) -> Storage:
+    return open_storage(url, _ledger())
 
 
 @cache
@@ -96,7 +96,7 @@ def _try(claim: Claim) -> None:
     except Exception as error:  # noqa: BLE001  logged, and shown as the job's reason
         # What is raised on purpose says in one line what to do.
         _log.error("put back for %g s: %s", _REST_S, error, exc_info=not isinstance(error, FiqaError))
-        _ledger().release(claim, delay_s=_REST_S, trouble=f"chunk {claim.chunk}: {error}")
+        _ledger().release(claim, delay_s=_REST_S, last_error=f"chunk {claim.chunk}: {error}")
 
 
 def _work(claim: Claim) -> None:
@@ -104,32 +104,34 @@ def _work(claim: Claim) -> None:
 
     Raises:
         LeaseLost: it is not ours any more, or was given back; nothing was stored.
-        FiqaError: the home or Redis failed.
+        FiqaError: the storage or Redis failed.
     """
     started = time.monotonic()
     if claim.attempt > 1:
         _log.warning("delivery %d: one before was lost, since its worker died or its lease ran out", claim.attempt)
     with (
         Lease(_ledger(), claim, image_time_limit_s=settings.image_time_limit_s) as lease,
-        _drain().holding(partial(_give_back, lease)),
+        _drain().holding(partial(_release, lease)),
     ):
-        home = _home(claim.home)
-        items = [Item.decode(line) for line in unpack(home.read(claim.job_id, "manifest", claim.chunk))]
+        storage = _storage(claim.storage)
+        items = [Item.decode(line) for line in unpack(storage.read(claim.job_id, "manifest", claim.chunk))]
         results = []
-        for result in _pipeline().run(items, skips=claim.skips, touch=lease.touch, one_by_one=claim.careful):
+        for result in _pipeline().run(
+            items, quarantined=claim.quarantined, on_item_start=lease.on_item_start, isolated=claim.isolated
+        ):
             results.append(result)
             lease.check()
         lease.confirm()
         shard = pack(result.encode() for result in results)
-        if not home.write_once(claim.job_id, "results", claim.chunk, shard):
+        if not storage.write_once(claim.job_id, "results", claim.chunk, shard):
             # An earlier delivery stored it and died, or lost its lease, before it could count: what is stored counts.
-            results = [ImageResult.decode(line) for line in unpack(home.read(claim.job_id, "results", claim.chunk))]
+            results = [ImageResult.decode(line) for line in unpack(storage.read(claim.job_id, "results", claim.chunk))]
         counts = Counts.of(results)
         completion = _complete(claim, counts)
-    # If it was deleted, this shard came after the rest. Where job.json is still there, Redis was lost, and the home is
+    # If it was deleted, this shard came after the rest. If job.json is still there, Redis was lost, and the storage is
     # what the job is recovered from.
-    if completion is Completion.JOB_IS_GONE and home.read_document(claim.job_id, "job") is None:
-        home.delete(claim.job_id)
+    if completion is Completion.JOB_IS_GONE and storage.read_document(claim.job_id, "job") is None:
+        storage.delete(claim.job_id)
     _log.info(
         "%d images, %d scored, %d no face, %d failed, %.1f s",
         len(results),
@@ -144,8 +146,8 @@ def _work(claim: Claim) -> None:
             write_summaries(_ledger())
 
 
-def _give_back(lease: Lease) -> None:
-    lease.give_back()
+def _release(lease: Lease) -> None:
+    lease.release()
     # Not only when this process has ended: another may have nothing to do.
     publish_tickets(app, _ledger())
 
