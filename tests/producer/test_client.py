@@ -111,10 +111,10 @@ def test_one_string_is_not_taken_for_many(client: Client, ledger: Ledger) -> Non
 )
 @pytest.mark.parametrize("before", [0, 50])
 def test_an_entry_that_is_no_uri_is_named_and_leaves_no_job(
-    client: Client, ledger: Ledger, submission: str, why: str, before: int
+    client: Client, ledger: Ledger, entry: str, why: str, before: int
 ) -> None:
-    with pytest.raises(SourceError, match=rf"^submission {before}: [^\n]+$") as caught:
-        client.submit([*URIS[:before], submission, *URIS])
+    with pytest.raises(SourceError, match=rf"^entry {before}: [^\n]+$") as caught:
+        client.submit([*URIS[:before], entry, *URIS])
     assert why in str(caught.value)
     assert ledger.redis.dbsize() == 0
 
@@ -199,7 +199,7 @@ def test_settings_come_from_the_environment(
 
 @pytest.mark.parametrize("given", [{"redis_url": "localhost"}, {"storage": "ftp://store"}, {"storage": ""}])
 def test_wrong_settings_are_found_before_anything_is_done(given: dict[str, str]) -> None:
-    with pytest.raises(SettingsError, match=r"^FIQA_(REDIS_URL|HOME): [^\n]+$"):
+    with pytest.raises(SettingsError, match=r"^FIQA_(REDIS_URL|STORAGE): [^\n]+$"):
         Client(**given)
 
 
