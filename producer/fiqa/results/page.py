@@ -67,11 +67,11 @@ def render(tallies: Sequence[Tally], *, now: datetime | None = None) -> str:
         SettingsError: what draws it is not installed.
     """
     environment, markup = _environment()
-    style = _resource("report.css")
+    style = _resource("page.css")
     # Only this style is obeyed, and nothing else is loaded, run or sent, whatever gets into the page.
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     models = _models(tallies, markup)
-    page: str = environment.from_string(_resource("report.html")).render(
+    page: str = environment.from_string(_resource("page.html")).render(
         style=markup(style),
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
         tallies=tallies,
