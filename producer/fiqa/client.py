@@ -125,7 +125,7 @@ class Client:
                 id=resume_id or new_job_id(),
                 name=name,
                 priority=Priority(priority),
-                created=self.ledger.now(),
+                created=self.ledger.connection.now(),
                 max_failed=max_failed,
                 keep_s=keep_s,
             )
@@ -252,7 +252,7 @@ class Client:
             id=new_job_id(),
             name=parent.name,
             priority=parent.priority,
-            created=self.ledger.now(),
+            created=self.ledger.connection.now(),
             parent=job_id,
             max_failed=parent.max_failed,
             keep_s=parent.keep_s,
@@ -298,7 +298,9 @@ class Client:
         """
         # In Redis, wherever other jobs live: it is one result, and gone in a moment.
         storage = open_storage(REDIS_STORAGE, self.ledger)
-        spec = JobSpec(id=new_job_id(), name="score", priority=Priority.HIGH, created=self.ledger.now(), keep_s=60)
+        spec = JobSpec(
+            id=new_job_id(), name="score", priority=Priority.HIGH, created=self.ledger.connection.now(), keep_s=60
+        )
         enqueue(_items([uri]), spec, ledger=self.ledger, storage=storage, app=self._app)
         try:
             self.wait(spec.id, timeout_s)

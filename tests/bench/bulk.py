@@ -134,7 +134,7 @@ def _measure_tickets(table: Table, url: str) -> None:
     with closing(redis.Redis.from_url(url)) as server, closing(Ledger(url)) as ledger, make_app(url) as app:
         server.flushall()
         job_id = new_job_id()
-        submission = ledger.create(JobSpec(id=job_id, created=ledger.now()), storage="/nowhere")
+        submission = ledger.create(JobSpec(id=job_id, created=ledger.connection.now()), storage="/nowhere")
         ledger.open(job_id, submission, chunks=100_000, images=25_600_000)
         publish_tickets(app, ledger)  # the connection is there
         rates = []

@@ -29,7 +29,7 @@ def test_a_paused_job_finishes_what_is_under_way_and_goes_on_when_asked(
     job = client.submit(uris, chunk_size=16)
     wait_for_lease(client)
     client.pause(job.id)
-    wait_until(lambda: not client.ledger.redis.zcard(LEASES))
+    wait_until(lambda: not client.ledger.connection.redis.zcard(LEASES))
     paused = client.status(job.id)
     assert (paused.state, paused.images_done) == (JobState.PAUSED, 16 * paused.chunks_done)
     assert 1 <= paused.chunks_done < 10
@@ -161,4 +161,4 @@ def test_a_job_deleted_while_its_chunk_is_stored_does_not_come_back(
     client.delete(job.id)
     wait_for_log(worker, f"job {job.id} chunk 0: ")
     assert list((tmp_path / "storage" / "jobs").iterdir()) == []
-    assert client.ledger.redis.keys("fiqa:job:*") == []
+    assert client.ledger.connection.redis.keys("fiqa:job:*") == []

@@ -40,7 +40,7 @@ def assert_exactly_once(client: Client, job_id: str, uris: list[str]) -> list[Im
     )
     assert status.faces == sum(len(result.faces) for result in results)
     assert status.failed_by_code == dict(Counter(result.error.code.value for result in results if result.error))
-    server: redis.Redis = client.ledger.redis
+    server: redis.Redis = client.ledger.connection.redis
     assert server.zcard(LEASES) == 0
     assert server.exists(job_key(job_id, "notes"), job_key(job_id, "skips"), job_key(job_id, "returned")) == 0
     return results
@@ -48,7 +48,7 @@ def assert_exactly_once(client: Client, job_id: str, uris: list[str]) -> list[Im
 
 def wait_until_quiet(client: Client) -> None:
     """No ticket waits or is held; those too many end by themselves."""
-    wait_until(lambda: not (client.ledger.redis.llen(QUEUE) or client.ledger.redis.hlen(UNACKED)))
+    wait_until(lambda: not (client.ledger.connection.redis.llen(QUEUE) or client.ledger.connection.redis.hlen(UNACKED)))
 
 
 @pytest.mark.usefixtures("s3_env")
@@ -136,7 +136,7 @@ def test_a_worker_that_is_asked_to_end_gives_its_chunk_back_at_once(
     worker.process.send_signal(signal.SIGTERM)
     assert worker.process.wait(WAIT_S) == 0
     ledger = client.ledger
-    assert ledger.redis.zcard(LEASES) == 0
+    assert ledger.connection.redis.zcard(LEASES) == 0
     claim = ledger.claim()
     assert claim is not None
     assert (claim.job_id, claim.chunk, claim.attempt) == (job.id, 0, 1)
@@ -230,10 +230,10 @@ def test_a_slow_fetch_is_not_blamed_on_the_image_before_it(
 def test_tickets_that_the_broker_lost_are_topped_up(client: Client, photos: Path, start_worker: StartWorker) -> None:
     uris = [(photos / "original-0.jpg").as_uri() for _ in range(3)]
     job = client.submit(uris)
-    client.ledger.redis.delete(QUEUE)
+    client.ledger.connection.redis.delete(QUEUE)
     start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     assert_exactly_once(client, job.id, uris)
 
 
 def wait_for_lease(client: Client) -> None:
-    wait_until(lambda: client.ledger.redis.zcard(LEASES))
+    wait_until(lambda: client.ledger.connection.redis.zcard(LEASES))

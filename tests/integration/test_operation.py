@@ -208,7 +208,7 @@ def test_json_logs_are_json_line_by_line_and_those_of_a_chunk_name_it(
 
 
 def leases(client: Client) -> int:
-    server: redis.Redis = client.ledger.redis
+    server: redis.Redis = client.ledger.connection.redis
     return int(server.zcard(LEASES))
 
 
@@ -240,12 +240,12 @@ def test_a_worker_outlives_a_full_redis(client: Client, photos: Path, start_work
     worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), concurrency=2)
     job = client.submit(uris, chunk_size=4)
     wait_until(lambda: client.status(job.id).chunks_done > 0)
-    client.ledger.redis.config_set("maxmemory", 1)
+    client.ledger.connection.redis.config_set("maxmemory", 1)
     try:
         wait_until(lambda: "command not allowed when used memory > 'maxmemory'" in worker.log)
         time.sleep(3)
     finally:
-        client.ledger.redis.config_set("maxmemory", 0)
+        client.ledger.connection.redis.config_set("maxmemory", 0)
     assert worker.process.poll() is None
     status = client.wait(job.id, WAIT_S)
     assert (status.state, status.images_done, status.failed) == (JobState.SUCCEEDED, len(uris), 0)

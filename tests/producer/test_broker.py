@@ -23,7 +23,7 @@ PASSWORD = "p@s/s w%rd?"  # noqa: S105  a test's own
 
 def open_job(ledger: Ledger, chunks: int) -> None:
     job_id = new_job_id()
-    entry = ledger.create(JobSpec(id=job_id, created=ledger.now()), storage="redis")
+    entry = ledger.create(JobSpec(id=job_id, created=ledger.connection.now()), storage="redis")
     ledger.open(job_id, entry, chunks=chunks, images=chunks)
 
 
@@ -32,7 +32,7 @@ def published(redis_url: str) -> int:
     with closing(Ledger(redis_url)) as ledger, make_app(redis_url) as app:
         open_job(ledger, chunks=1)
         publish_tickets(app, ledger)
-        return int(ledger.redis.llen(QUEUE))
+        return int(ledger.connection.redis.llen(QUEUE))
 
 
 def test_tickets_are_published_up_to_what_the_queue_lacks(ledger: Ledger, redis_url: str) -> None:
@@ -43,12 +43,12 @@ def test_tickets_are_published_up_to_what_the_queue_lacks(ledger: Ledger, redis_
         assert publish_tickets(app, ledger) == 0
         open_job(ledger, chunks=10 * MAX_TICKETS)
         assert publish_tickets(app, ledger) == MAX_TICKETS - 5
-    assert ledger.redis.llen(QUEUE) == MAX_TICKETS
+    assert ledger.connection.redis.llen(QUEUE) == MAX_TICKETS
 
 
 def test_a_ticket_names_no_job_and_carries_nothing(ledger: Ledger, redis_url: str) -> None:
     published(redis_url)
-    (message,) = map(json.loads, ledger.redis.lrange(QUEUE, 0, -1))
+    (message,) = map(json.loads, ledger.connection.redis.lrange(QUEUE, 0, -1))
     assert message["headers"]["task"] == TASK_NAME
     assert message["content-type"] == "application/json"
     assert ledger.jobs()[0].id not in json.dumps(message)
@@ -57,7 +57,7 @@ def test_a_ticket_names_no_job_and_carries_nothing(ledger: Ledger, redis_url: st
 
 def test_every_key_says_whose_it_is(ledger: Ledger, redis_url: str) -> None:
     published(redis_url)
-    keys = [key.decode() for key in ledger.redis.scan_iter()]
+    keys = [key.decode() for key in ledger.connection.redis.scan_iter()]
     assert all(key == QUEUE or key.startswith(("fiqa:", "_kombu.")) for key in keys)
 
 
@@ -88,7 +88,7 @@ def test_the_variables_of_another_celery_application_change_nothing(
     monkeypatch.setenv("CELERY_LOADER", "no.such.loader")
     monkeypatch.setenv("CELERY_RESULT_BACKEND", "no-such-backend://")
     assert published(redis_url) == 1
-    assert ledger.redis.llen(QUEUE) == 1
+    assert ledger.connection.redis.llen(QUEUE) == 1
     with make_app(redis_url) as app, app.connection_for_read() as connection:
         assert connection.as_uri() == app.connection_for_write().as_uri()
         connection.ensure_connection(max_retries=1)
@@ -122,9 +122,11 @@ def test_a_unix_socket_leads_ledger_and_tickets_to_the_same_place(tmp_path: Path
     path = tmp_path / "redis.sock"
     with start_redis(tmp_path, {"unixsocket": str(path)}) as server:
         with closing(Ledger(server.url)) as admin:
-            admin.redis.execute_command("ACL", "SETUSER", "guarded", "on", f">{PASSWORD}", "~*", "&*", "+@all")
+            admin.connection.redis.execute_command(
+                "ACL", "SETUSER", "guarded", "on", f">{PASSWORD}", "~*", "&*", "+@all"
+            )
             if "guarded" in url:
-                admin.redis.execute_command("ACL", "SETUSER", "default", "off")
+                admin.connection.redis.execute_command("ACL", "SETUSER", "default", "off")
         assert published(url.format(path=path, password=quote(PASSWORD, safe=""))) == 1
 
 
@@ -134,8 +136,8 @@ def test_a_database_leads_ledger_and_tickets_to_the_same_place(redis_url: str, d
 
 
 def test_a_password_reaches_ledger_and_tickets(ledger: Ledger, redis_url: str) -> None:
-    ledger.redis.execute_command("ACL", "SETUSER", "guarded", "on", f">{PASSWORD}", "~*", "&*", "+@all")
+    ledger.connection.redis.execute_command("ACL", "SETUSER", "guarded", "on", f">{PASSWORD}", "~*", "&*", "+@all")
     try:
         assert published(redis_url.replace("://", f"://guarded:{quote(PASSWORD, safe='')}@")) == 1
     finally:
-        ledger.redis.execute_command("ACL", "DELUSER", "guarded")
+        ledger.connection.redis.execute_command("ACL", "DELUSER", "guarded")

@@ -36,7 +36,7 @@ def test_a_job_runs_once_it_is_submitted_and_a_ticket_waits_for_each_chunk(clien
     assert (status.state, status.images, status.chunks, status.images_done) == (JobState.RUNNING, 100, 7, 0)
     assert (status.name, status.priority, status.storage) == ("backfill", Priority.HIGH, "redis")
     assert client.jobs() == [status]
-    assert ledger.redis.llen(QUEUE) == 7
+    assert ledger.connection.redis.llen(QUEUE) == 7
 
 
 def test_a_job_is_preparing_while_its_source_is_read(client: Client, ledger: Ledger) -> None:
@@ -46,7 +46,7 @@ def test_a_job_is_preparing_while_its_source_is_read(client: Client, ledger: Led
     def source() -> Iterator[str]:
         for number, uri in enumerate(URIS):
             if number in {20, 40}:
-                states.append((client.jobs()[0].state, ledger.redis.llen(QUEUE)))
+                states.append((client.jobs()[0].state, ledger.connection.redis.llen(QUEUE)))
             yield uri
 
     client.submit(source(), progress=told.append)
@@ -81,20 +81,20 @@ def test_items_reach_the_home_in_order_with_the_callers_ids(
 def test_no_more_than_2000_tickets_wait_for_a_large_job(client: Client, ledger: Ledger) -> None:
     job = client.submit((f"s3://photos/{number}.jpg" for number in range(2_100)), chunk_size=1)
     assert job.chunks == 2_100
-    assert ledger.redis.llen(QUEUE) == 2_000
+    assert ledger.connection.redis.llen(QUEUE) == 2_000
 
 
 @pytest.mark.parametrize("source", [[], iter(()), {}])
 def test_an_empty_source_makes_no_job(client: Client, ledger: Ledger, source: list[str]) -> None:
     with pytest.raises(SourceError, match=r"^the source holds no images: .* names ending in \.avif, .*\.webp count$"):
         client.submit(source)
-    assert ledger.redis.dbsize() == 0
+    assert ledger.connection.redis.dbsize() == 0
 
 
 def test_one_string_is_not_taken_for_many(client: Client, ledger: Ledger) -> None:
     with pytest.raises(SourceError, match=r"^submit\(\) takes an iterable of URIs; for one image pass a list of one$"):
         client.submit("s3://photos/a.jpg")
-    assert ledger.redis.dbsize() == 0
+    assert ledger.connection.redis.dbsize() == 0
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_an_entry_that_is_no_uri_is_named_and_leaves_no_job(
     with pytest.raises(SourceError, match=rf"^entry {before}: [^\n]+$") as caught:
         client.submit([*URIS[:before], entry, *URIS])
     assert why in str(caught.value)
-    assert ledger.redis.dbsize() == 0
+    assert ledger.connection.redis.dbsize() == 0
 
 
 def test_a_source_that_fails_half_way_leaves_no_job(client: Client, ledger: Ledger) -> None:
@@ -126,7 +126,7 @@ def test_a_source_that_fails_half_way_leaves_no_job(client: Client, ledger: Ledg
 
     with pytest.raises(LookupError, match="the database went away"):
         client.submit(source())
-    assert ledger.redis.dbsize() == 0
+    assert ledger.connection.redis.dbsize() == 0
 
 
 def test_a_home_that_cannot_be_written_leaves_no_job(redis_url: str, ledger: Ledger, tmp_path: Path) -> None:
@@ -136,13 +136,13 @@ def test_a_home_that_cannot_be_written_leaves_no_job(redis_url: str, ledger: Led
         pytest.raises(StorageError, match=r"^cannot write "),
     ):
         client.submit(URIS)
-    assert ledger.redis.dbsize() == 0
+    assert ledger.connection.redis.dbsize() == 0
 
 
 def test_an_unknown_priority_makes_no_job(client: Client, ledger: Ledger) -> None:
     with pytest.raises(ValueError, match="urgent"):
         client.submit(URIS, priority="urgent")
-    assert ledger.redis.dbsize() == 0
+    assert ledger.connection.redis.dbsize() == 0
 
 
 # Connections
@@ -152,7 +152,7 @@ def test_a_client_is_shared_by_threads(client: Client, ledger: Ledger) -> None:
     with ThreadPoolExecutor(6) as pool:
         jobs = list(pool.map(lambda _: client.submit(URIS), range(12)))
     assert len({job.id for job in jobs}) == 12
-    assert ledger.redis.llen(QUEUE) >= 12 * 7  # two that see the same gap both fill it
+    assert ledger.connection.redis.llen(QUEUE) >= 12 * 7  # two that see the same gap both fill it
     work(ledger)
     with ThreadPoolExecutor(6) as pool:
         counts = list(pool.map(lambda job: len(list(client.results(job.id))), jobs))
@@ -161,14 +161,14 @@ def test_a_client_is_shared_by_threads(client: Client, ledger: Ledger) -> None:
 
 def test_a_client_goes_on_after_its_connections_were_cut(client: Client, ledger: Ledger) -> None:
     client.submit(URIS)
-    ledger.redis.client_kill_filter(_type="normal", skipme=True)
+    ledger.connection.redis.client_kill_filter(_type="normal", skipme=True)
     client.submit(URIS)
-    assert ledger.redis.llen(QUEUE) == 14
+    assert ledger.connection.redis.llen(QUEUE) == 14
 
 
 def test_a_closed_client_holds_no_connection(redis_url: str, ledger: Ledger) -> None:
     def connections() -> set[str]:
-        return {connection["id"] for connection in ledger.redis.client_list()}
+        return {connection["id"] for connection in ledger.connection.redis.client_list()}
 
     with Client(redis_url, storage="redis") as first:
         first.submit(URIS)  # kombu keeps one connection to a broker for the whole process
@@ -194,7 +194,7 @@ def test_settings_come_from_the_environment(
     monkeypatch.setenv("FIQA_STORAGE", str(tmp_path))
     with Client() as client:
         assert client.status(client.submit(URIS).id).storage == str(tmp_path)
-    assert ledger.redis.llen(QUEUE) == 7
+    assert ledger.connection.redis.llen(QUEUE) == 7
 
 
 @pytest.mark.parametrize("given", [{"redis_url": "localhost"}, {"storage": "ftp://store"}, {"storage": ""}])
@@ -273,14 +273,14 @@ def test_failures_come_back_with_their_uri_and_code(client: Client, ledger: Ledg
 def test_a_lost_shard_is_one_line(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS)
     work(ledger)
-    ledger.redis.hdel(f"fiqa:job:{job.id}:results", 3)
+    ledger.connection.redis.hdel(f"fiqa:job:{job.id}:results", 3)
     with pytest.raises(StorageError, match=rf"^results 3 of job {job.id} is not in Redis: [^\n]+$"):
         list(client.results(job.id))
 
 
 def test_every_key_of_a_job_from_beginning_to_end_says_whose_it_is(client: Client, ledger: Ledger) -> None:
     def parts() -> set[str]:
-        return {key.decode().replace(job.id, "JOB") for key in ledger.redis.scan_iter()}
+        return {key.decode().replace(job.id, "JOB") for key in ledger.connection.redis.scan_iter()}
 
     brokers = {"_kombu.binding.fiqa", "_kombu.binding_permanent.fiqa"}
     job = client.submit(URIS)
@@ -293,8 +293,8 @@ def test_every_key_of_a_job_from_beginning_to_end_says_whose_it_is(client: Clien
     assert parts() - brokers == started | done | {"fiqa:leases", "fiqa:job:JOB:attempts", "fiqa:job:JOB:holders"}
 
     work(ledger)
-    for lease in ledger.redis.zrange("fiqa:leases", 0, -1):
-        ledger.redis.zadd("fiqa:leases", {lease: 1})
+    for lease in ledger.connection.redis.zrange("fiqa:leases", 0, -1):
+        ledger.connection.redis.zadd("fiqa:leases", {lease: 1})
     work(ledger)
-    ledger.redis.delete(QUEUE)  # the tickets, which no worker took in this test
+    ledger.connection.redis.delete(QUEUE)  # the tickets, which no worker took in this test
     assert parts() - brokers == done | {"fiqa:jobs", "fiqa:job:JOB", "fiqa:job:JOB:manifest"}

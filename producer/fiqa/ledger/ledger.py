@@ -5,28 +5,18 @@ from __future__ import annotations
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import urlsplit
-
-import redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
+from typing import Final, Self
 
 from fiqa.contract import QUEUE, ErrorCode, ImageResult, JobSpec, JobState, Priority, Status
-from fiqa.errors import JobStateError, RedisUnavailableError, SettingsError, UnknownJobError
-from fiqa.ledger import scripts
+from fiqa.errors import JobStateError, UnknownJobError
+from fiqa.ledger.connection import Connection
 from fiqa.ledger.scripts import ENDED, HEARTBEAT, JOBS, LEASE_S, Completion, job_key
 from fiqa.ledger.status import JobStatus, read_status
-from fiqa.settings import NOT_A_REDIS_URL
-
-if TYPE_CHECKING:
-    from redis.commands.core import Script
 
 LEASES_RENEWED_EVERY_S: Final = 1.5
 ALL: Final = 1 << 62  # as a limit of jobs
@@ -40,13 +30,6 @@ _RANKS: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 def new_job_id() -> str:
     """A job id that sorts by time and is safe in a key, a path and a URL."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-
-
-def connection_options(redis_url: str) -> dict[str, Any]:
-    """How every connection to Redis is watched, the ledger's and the broker's."""
-    options = {"socket_connect_timeout": 5, "socket_timeout": 10, "health_check_interval": 30}
-    # A Unix socket knows no keep-alive, and redis-py takes no such option for one.
-    return options if redis_url.startswith("unix://") else {**options, "socket_keepalive": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,82 +104,29 @@ class Ledger:
     Every method raises RedisUnavailableError where Redis does not answer or refuses.
     """
 
-    def __init__(self, redis_url: str) -> None:
-        """Connects at first use.
+    def __init__(self, connection: Connection | str) -> None:
+        """Take a connection, or the URL of a Redis. The first call connects.
 
         Raises:
-            SettingsError: it is no Redis URL.
+            SettingsError: the URL is not a Redis URL.
         """
-        try:
-            self._where = _redacted(redis_url)
-            # Any: redis-py types every answer as the union of all modes that a connection can be in.
-            self.redis: Any = redis.Redis.from_url(
-                redis_url,
-                # A connection that was cut is made anew. A Redis that hangs is not asked four times, 10 s each.
-                retry=Retry(ExponentialBackoff(cap=1, base=0.1), 3, supported_errors=(redis.ConnectionError,)),
-                **connection_options(redis_url),
-            )
-            # Not connected, and thrown away: only here does redis-py say that it does not know an option.
-            pool = self.redis.connection_pool
-            pool.connection_class(**pool.connection_kwargs)
-            # A database that is no number is 0 to redis-py, and a traceback to Celery.
-            if not redis_url.startswith("unix://"):
-                int(urlsplit(redis_url).path.strip("/") or 0)
-        except (TypeError, ValueError):
-            # Not in redis-py's words: they quote a password that holds a slash.
-            raise SettingsError(f"FIQA_REDIS_URL: {NOT_A_REDIS_URL}") from None
-        self._create = self._script(scripts.CREATE)
-        self._open = self._script(scripts.OPEN)
-        self._abandon = self._script(scripts.ABANDON)
-        self._control = self._script(scripts.CONTROL)
-        self._claim = self._script(scripts.CLAIM)
-        self._renew = self._script(scripts.RENEW)
-        self._release = self._script(scripts.RELEASE)
-        self._complete = self._script(scripts.COMPLETE)
-        self._store_once = self._script(scripts.STORE_ONCE)
-        self._missing_tickets = self._script(scripts.MISSING_TICKETS)
-        self._reconciler_lock = self._script(scripts.TRY_RECONCILER_LOCK)
-
-    def _script(self, body: str) -> Script:
-        script: Script = self.redis.register_script(scripts.SHARED + body)
-        return script
+        self.connection = Connection(connection) if isinstance(connection, str) else connection
+        self._create = self.connection.script("create")
+        self._open = self.connection.script("open")
+        self._abandon = self.connection.script("abandon")
+        self._control = self.connection.script("control")
+        self._claim = self.connection.script("claim")
+        self._renew = self.connection.script("renew")
+        self._release = self.connection.script("release")
+        self._complete = self.connection.script("complete")
+        self._missing_tickets = self.connection.script("missing_tickets")
+        self._reconciler_lock = self.connection.script("try_reconciler_lock")
 
     def close(self) -> None:
-        self.redis.close()
-
-    def ping(self) -> None:
-        with self.errors():
-            self.redis.ping()
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Turn redis-py's errors into one line that says what to do."""
-        try:
-            yield
-        except redis.AuthenticationError as error:
-            raise RedisUnavailableError(
-                f"Redis at {self._where} refuses the login: check user and password in FIQA_REDIS_URL"
-            ) from error
-        except redis.ConnectionError as error:
-            raise RedisUnavailableError(
-                f"cannot reach Redis at {self._where} ({_reason(error)}): start it, or set FIQA_REDIS_URL"
-            ) from error
-        except redis.TimeoutError as error:
-            raise RedisUnavailableError(f"Redis at {self._where} does not answer in time: try again") from error
-        except redis.OutOfMemoryError as error:
-            raise RedisUnavailableError(
-                f"Redis at {self._where} is full: raise its maxmemory, or keep jobs elsewhere with FIQA_STORAGE"
-            ) from error
-        except redis.RedisError as error:
-            raise RedisUnavailableError(f"Redis at {self._where} refused: {_reason(error)}") from error
+        """Close the connection, even if others share it."""
+        self.connection.close()
 
     # The producer's side
-
-    def now(self) -> float:
-        """Redis's own clock, Unix seconds."""
-        with self.errors():
-            seconds, micros = self.redis.time()
-        return float(seconds) + float(micros) / 1e6
 
     def create(self, spec: JobSpec, *, storage: str, replace: bool = False) -> int:
         """Enter a job in state `preparing`; nobody works on it before `open`.
@@ -226,7 +156,7 @@ class Ledger:
             # After a recovery no fencing token of before is given out again.
             "claims": secrets.randbits(40),
         }
-        with self.errors():
+        with self.connection.errors():
             created = self._create(args=[spec.id, int(replace), *chain.from_iterable(fields.items())])
         if not created:
             raise JobStateError(f"job {spec.id} is in Redis already: `fiqa status {spec.id}` shows it")
@@ -239,8 +169,8 @@ class Ledger:
             UnknownJobError: no such job.
             JobStateError: it is not `preparing`, or was entered anew.
         """
-        with self.errors():
-            state, found = self.redis.hmget(job_key(job_id), "state", "submission")
+        with self.connection.errors():
+            state, found = self.connection.redis.hmget(job_key(job_id), "state", "submission")
         if state == b"preparing" and int(found) != submission:
             state = _REPLACED
         _check_opened(job_id, state)
@@ -259,7 +189,7 @@ class Ledger:
             UnknownJobError: no such job.
             JobStateError: it was entered anew.
         """
-        with self.errors():
+        with self.connection.errors():
             answer = self._abandon(args=[check_job_id(job_id), "" if submission is None else submission])
         if answer is None:
             raise _no_job(job_id)
@@ -291,7 +221,7 @@ class Ledger:
             UnknownJobError: no such job.
             JobStateError: it is not `preparing`, or was entered anew.
         """
-        with self.errors():
+        with self.connection.errors():
             state = self._open(args=[job_id, submission, chunks, images, ended or "", reason or ""])
         _check_opened(job_id, state)
 
@@ -308,7 +238,7 @@ class Ledger:
             JobStateError: its state does not allow it, or it was entered anew.
         """
         check_job_id(job_id)
-        with self.errors():
+        with self.connection.errors():
             answer = self._control(args=[job_id, control, "" if submission is None else submission])
         if answer is None:
             raise _no_job(job_id)
@@ -321,13 +251,13 @@ class Ledger:
 
     def ended(self) -> list[str]:
         """Finished jobs whose summary is not written yet."""
-        with self.errors():
-            return sorted(raw.decode() for raw in self.redis.smembers(ENDED))
+        with self.connection.errors():
+            return sorted(raw.decode() for raw in self.connection.redis.smembers(ENDED))
 
     def summarized(self, job_id: str) -> None:
         """A job's summary is written."""
-        with self.errors():
-            self.redis.srem(ENDED, job_id)
+        with self.connection.errors():
+            self.connection.redis.srem(ENDED, job_id)
 
     def status(self, job_id: str) -> JobStatus:
         """One round trip, whatever the job's size.
@@ -342,18 +272,18 @@ class Ledger:
 
     def jobs(self, *, limit: int = 100) -> list[JobStatus]:
         """The newest jobs first."""
-        with self.errors():
-            ids = [raw.decode() for raw in self.redis.zrange(JOBS, 0, limit - 1, desc=True)]
+        with self.connection.errors():
+            ids = [raw.decode() for raw in self.connection.redis.zrange(JOBS, 0, limit - 1, desc=True)]
         found = self._statuses(ids)
         # Those whose time was over: Redis drops their keys by itself, and no entry of a set.
         gone = set(ids) - {status.id for status in found}
         if gone:
-            with self.errors():
-                self.redis.zrem(JOBS, *gone)
+            with self.connection.errors():
+                self.connection.redis.zrem(JOBS, *gone)
         return found
 
     def _statuses(self, job_ids: list[str]) -> list[JobStatus]:
-        with self.errors(), self.redis.pipeline(transaction=False) as pipe:
+        with self.connection.errors(), self.connection.redis.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.exists(HEARTBEAT)
             for job_id in job_ids:
@@ -369,15 +299,15 @@ class Ledger:
 
     def done_chunks(self, job_id: str) -> list[int]:
         """The chunks whose results are complete, in order."""
-        with self.errors():
-            bitmap = self.redis.get(job_key(job_id, "done")) or b""
+        with self.connection.errors():
+            bitmap = self.connection.redis.get(job_key(job_id, "done")) or b""
         return [8 * i + bit for i, byte in enumerate(bitmap) if byte for bit in range(8) if byte & (0x80 >> bit)]
 
     # The worker's side
 
     def claim(self) -> Claim | None:
         """Take one chunk of whatever is due: by priority, then of the job that was served least."""
-        with self.errors():
+        with self.connection.errors():
             answer = self._claim(args=[LEASE_S])
         if not answer:
             return None
@@ -388,8 +318,8 @@ class Ledger:
 
     def waiting_tickets(self) -> int:
         """Tickets in the queue that no worker has taken."""
-        with self.errors():
-            return int(self.redis.llen(QUEUE))
+        with self.connection.errors():
+            return int(self.connection.redis.llen(QUEUE))
 
     def renew(self, claim: Claim, *, in_flight: int | None = None) -> bool:
         """Keep the chunk for another LEASE_S; False: it is no longer ours.
@@ -398,7 +328,7 @@ class Ledger:
             claim: the chunk.
             in_flight: the index of the item that will be touched next; it is skipped if this worker dies of it.
         """
-        with self.errors():
+        with self.connection.errors():
             return bool(self._renew(args=[*_held(claim), LEASE_S, "" if in_flight is None else in_flight]))
 
     def release(self, claim: Claim, *, delay_s: float = 0.0, last_error: str = "", hung: int | None = None) -> None:
@@ -411,7 +341,7 @@ class Ledger:
             hung: the index of an item that took too long; it is skipped from now on.
         """
         skip = "" if hung is None else f"{hung}:{ErrorCode.TIME_LIMIT}"
-        with self.errors():
+        with self.connection.errors():
             self._release(args=[*_held(claim), delay_s, last_error, skip])
 
     def complete(self, job_id: str, chunk: int, counts: Counts) -> Completion:
@@ -425,29 +355,24 @@ class Ledger:
             pairs += [f"failed:{code}", number]
         for models, number in counts.models.items():
             pairs += [f"models:{models}", number]
-        with self.errors():
+        with self.connection.errors():
             return Completion(self._complete(args=[job_id, chunk, *pairs]).decode())
-
-    def store_once(self, job_id: str, part: str, chunk: int, data: bytes) -> bool:
-        """Store a shard of a job whose storage is Redis, unless it is there or the job is gone; False: it was there."""
-        with self.errors():
-            return bool(self._store_once(args=[job_id, part, chunk, data]))
 
     def missing_tickets(self) -> int:
         """How many tickets to publish so that every unclaimed chunk, up to MAX_TICKETS, has one waiting."""
-        with self.errors():
+        with self.connection.errors():
             return int(self._missing_tickets())
 
     def heartbeat(self, *, seconds: float) -> None:
         """A worker runs, and will say so again within so many seconds."""
-        with self.errors():
+        with self.connection.errors():
             # A full Redis takes no SET, and this.
-            if not self.redis.pexpire(HEARTBEAT, int(seconds * 1000)):
-                self.redis.set(HEARTBEAT, 1, px=int(seconds * 1000))
+            if not self.connection.redis.pexpire(HEARTBEAT, int(seconds * 1000)):
+                self.connection.redis.set(HEARTBEAT, 1, px=int(seconds * 1000))
 
     def try_reconciler_lock(self, *, seconds: float) -> bool:
         """Whether this process is the one to reconcile for the next `seconds`."""
-        with self.errors():
+        with self.connection.errors():
             return bool(self._reconciler_lock(args=[int(seconds * 1000)]))
 
 
@@ -480,13 +405,3 @@ def check_job_id(job_id: str) -> str:
     if not _JOB_ID.fullmatch(job_id):
         raise UnknownJobError(f"{job_id!r} is not a job id: `fiqa jobs` lists them")
     return job_id
-
-
-def _redacted(url: str) -> str:
-    """The URL without user, password and options, of which one may be a password."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

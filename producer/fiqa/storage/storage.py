@@ -134,21 +134,23 @@ class RedisStorage:
     url = REDIS_STORAGE
 
     def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+        self._connection = ledger.connection
+        self._store_once = self._connection.script("store_once")
 
     def write_once(self, job_id: str, part: Part, chunk: int, data: bytes) -> bool:
-        return self._ledger.store_once(job_id, part, chunk, data)
+        with self._connection.errors():
+            return bool(self._store_once(args=[job_id, part, chunk, data]))
 
     def read(self, job_id: str, part: Part, chunk: int) -> bytes:
-        with self._ledger.errors():
-            data = self._ledger.redis.hget(job_key(job_id, part), chunk)
+        with self._connection.errors():
+            data = self._connection.redis.hget(job_key(job_id, part), chunk)
         if data is None:
             raise StorageError(f"{part} {chunk} of job {job_id} is not in Redis: was the job deleted?")
         return bytes(data)
 
     def chunks(self, job_id: str, part: Part) -> list[int]:
-        with self._ledger.errors():
-            return sorted(int(chunk) for chunk in self._ledger.redis.hkeys(job_key(job_id, part)))
+        with self._connection.errors():
+            return sorted(int(chunk) for chunk in self._connection.redis.hkeys(job_key(job_id, part)))
 
     def write_document(self, job_id: str, name: Document, data: bytes) -> None:
         """Nothing to do: the ledger beside it knows all that they would say."""
@@ -158,8 +160,8 @@ class RedisStorage:
         return None
 
     def delete(self, job_id: str) -> None:
-        with self._ledger.errors():
-            self._ledger.redis.unlink(job_key(job_id, "manifest"), job_key(job_id, "results"))
+        with self._connection.errors():
+            self._connection.redis.unlink(job_key(job_id, "manifest"), job_key(job_id, "results"))
 
     def jobs(self) -> list[str]:
         return []

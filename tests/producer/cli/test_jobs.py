@@ -57,9 +57,9 @@ def test_a_job_is_paused_and_goes_on(client: Client, ledger: Ledger) -> None:
     work(ledger, chunks=2)
     assert client.pause(job.id).state is JobState.PAUSED
     assert ledger.claim() is None
-    ledger.redis.delete(QUEUE)
+    ledger.connection.redis.delete(QUEUE)
     assert client.resume(job.id).state is JobState.RUNNING
-    assert ledger.redis.llen(QUEUE) == 5  # a ticket for each chunk that is left
+    assert ledger.connection.redis.llen(QUEUE) == 5  # a ticket for each chunk that is left
     work(ledger)
     assert client.status(job.id).state is JobState.SUCCEEDED
     assert [result.uri for result in client.results(job.id)] == URIS
@@ -77,8 +77,8 @@ def test_a_cancelled_job_keeps_its_results_until_it_is_deleted(client: Client, l
     client.delete(job.id)
     assert client.jobs() == []
     assert open_storage(storage, ledger).chunks(job.id, "results") == []
-    ledger.redis.delete(QUEUE)
-    assert ledger.redis.keys("fiqa*") == []
+    ledger.connection.redis.delete(QUEUE)
+    assert ledger.connection.redis.keys("fiqa*") == []
 
 
 @in_redis
@@ -98,7 +98,7 @@ def test_a_job_cancelled_while_it_is_submitted_leaves_nothing(client: Client, le
 
     with pytest.raises(JobStateError, match=r"is cancelled: only one that is `preparing` can be opened$"):
         client.submit(source())
-    assert ledger.redis.keys("fiqa:job*") == []
+    assert ledger.connection.redis.keys("fiqa:job*") == []
 
 
 # An interrupted submit
@@ -164,7 +164,7 @@ def test_a_job_deleted_while_it_is_submitted_does_not_come_back(client: Client, 
         client.submit(source())
     assert client.jobs() == []
     assert client.recoverable() == []
-    assert ledger.redis.keys("fiqa:job:*") == []
+    assert ledger.connection.redis.keys("fiqa:job:*") == []
 
 
 def test_a_late_submit_takes_nothing_from_the_job_that_was_submitted_again_meanwhile(
@@ -308,14 +308,14 @@ def test_a_finished_job_has_a_summary_beside_its_results(client: Client, ledger:
 def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledger, storage: str) -> None:
     job = client.submit(URIS)
     work(ledger)
-    ledger.redis.hset(f"fiqa:job:{job.id}", "storage", "/dev/null/home")
+    ledger.connection.redis.hset(f"fiqa:job:{job.id}", "storage", "/dev/null/home")
     other = client.submit(URIS)
     work(ledger)
     with pytest.raises(StorageError):
         write_summaries(ledger)
     assert ledger.ended() == [job.id]
     assert open_storage(storage, ledger).read_document(other.id, "summary") is not None
-    ledger.redis.hset(f"fiqa:job:{job.id}", "storage", storage)
+    ledger.connection.redis.hset(f"fiqa:job:{job.id}", "storage", storage)
     assert write_summaries(ledger) == 1
 
 
@@ -342,7 +342,7 @@ def test_a_job_is_recovered_after_redis_was_lost_and_goes_on(client: Client, led
     job = client.submit(URIS, name="backfill", priority="high", max_failed=0.9)
     work(ledger, chunks=2, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
     before = client.status(job.id)
-    ledger.redis.flushall()
+    ledger.connection.redis.flushall()
     assert client.recoverable() == [job.id]
 
     told: list[tuple[int, int]] = []
@@ -352,7 +352,7 @@ def test_a_job_is_recovered_after_redis_was_lost_and_goes_on(client: Client, led
         assert getattr(after, name) == getattr(before, name)
     assert after.created == pytest.approx(before.created, abs=0.002)
     assert client.recoverable() == []
-    assert ledger.redis.llen(QUEUE) >= 5
+    assert ledger.connection.redis.llen(QUEUE) >= 5
     with pytest.raises(JobStateError, match=r"is in Redis already"):
         client.recover(job.id)
     work(ledger)
@@ -374,7 +374,7 @@ def test_a_job_that_had_ended_is_recovered_as_it_ended(client: Client, ledger: L
     write_summaries(ledger)
     before = client.status(job.id)
     assert before.state is state
-    ledger.redis.flushall()
+    ledger.connection.redis.flushall()
     after = client.recover(job.id)
     assert (after.state, after.reason, after.images_done) == (state, before.reason, before.images_done)
     assert ledger.claim() is None
@@ -389,11 +389,11 @@ def test_a_job_that_was_never_submitted_whole_cannot_be_recovered(client: Client
     with pytest.raises(KeyboardInterrupt):
         client.submit(interrupted())
     (job_id,) = (job.id for job in client.jobs())
-    ledger.redis.flushall()
+    ledger.connection.redis.flushall()
     for unknown in (job_id, new_job_id()):
         with pytest.raises(UnknownJobError, match=rf"^no job.json of job {unknown} in [^\n]+$"):
             client.recover(unknown)
-    assert ledger.redis.keys() == []
+    assert ledger.connection.redis.keys() == []
 
 
 @in_a_folder
@@ -402,7 +402,7 @@ def test_a_damaged_shard_stops_a_recovery_and_leaves_no_half_of_it(
 ) -> None:
     job = client.submit(URIS)
     work(ledger)
-    ledger.redis.flushall()
+    ledger.connection.redis.flushall()
     (Path(storage) / "jobs" / job.id / "results" / "00000003.jsonl.gz").write_bytes(b"garbage")
     with pytest.raises(StorageError, match="damaged"):
         client.recover(job.id)
@@ -415,7 +415,7 @@ def test_a_recovery_that_was_killed_is_taken_up_again_and_nothing_is_deleted(
 ) -> None:
     job = client.submit(URIS)
     work(ledger, chunks=3)
-    ledger.redis.flushall()
+    ledger.connection.redis.flushall()
     document = open_storage(storage, ledger).read_document(job.id, "job")
     assert document is not None
     ledger.create(JobSpec.decode(document), storage=str(open_storage(storage, ledger).url))
@@ -430,7 +430,7 @@ def test_a_recovery_that_was_killed_is_taken_up_again_and_nothing_is_deleted(
 @in_a_folder
 def test_a_damaged_summary_is_one_line(client: Client, ledger: Ledger, storage: str) -> None:
     job = client.submit(URIS)
-    ledger.redis.flushall()
+    ledger.connection.redis.flushall()
     open_storage(storage, ledger).write_document(job.id, "summary", bytes(20))
     with pytest.raises(StorageError, match=r"^summary.json is damaged: [^\n]+$"):
         client.recover(job.id)

@@ -118,7 +118,7 @@ def test_submit_can_wait_for_the_end(ledger: Ledger, photos: Path) -> None:
 def test_an_interrupted_watch_says_so_and_exits_with_130(ledger: Ledger, photos: Path) -> None:
     job = submitted(photos)
     with subprocess.Popen([*FIQA, "watch", job], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
-        while not any(client["cmd"] == "hgetall" for client in ledger.redis.client_list()):
+        while not any(client["cmd"] == "hgetall" for client in ledger.connection.redis.client_list()):
             time.sleep(0.02)
         # By then it asks four times a second. Where it is at work, redis-py's Pipeline.__del__ may swallow a Ctrl-C.
         time.sleep(2)
@@ -149,7 +149,7 @@ def test_status_is_for_people_and_as_json_for_programs(ledger: Ledger, photos: P
 
 def test_jobs_lists_the_newest_first_with_whole_ids_and_numbers(ledger: Ledger, photos: Path) -> None:
     jobs = [submitted(photos, "--name", f"a long name [/] of job {number}") for number in range(3)]
-    ledger.redis.hset(f"fiqa:job:{jobs[0]}", mapping={"images": 12_345_678_901, "scored": 10_234_567_890})
+    ledger.connection.redis.hset(f"fiqa:job:{jobs[0]}", mapping={"images": 12_345_678_901, "scored": 10_234_567_890})
     shown = fiqa("jobs", env={"COLUMNS": "60"}).stdout
     assert JOB_ID.findall(shown) == jobs[::-1]
     assert "12,345,678,901" in shown
@@ -193,7 +193,7 @@ def test_watch_as_json_tells_of_each_change_once(ledger: Ledger, photos: Path) -
 def test_strict_takes_no_job_with_a_bad_line(ledger: Ledger) -> None:
     line = refused(fiqa("submit", "-", "--strict", stdin='s3://b/1.jpg\n{"id": 5}\n'), 2)
     assert line == "standard input, line 2: a JSON line needs `uri` or `source-ref`, a string"
-    assert ledger.redis.keys("fiqa*") == []
+    assert ledger.connection.redis.keys("fiqa*") == []
 
 
 def test_many_bad_lines_are_told_as_a_number(ledger: Ledger) -> None:
@@ -218,7 +218,7 @@ def test_submit_as_json_prints_what_is_known_of_the_job(ledger: Ledger, photos: 
 
 def test_submit_sets_the_threshold_and_how_long_the_job_stays(ledger: Ledger, photos: Path) -> None:
     job = submitted(photos, "--max-failed", "0.25", "--keep-days", "0.5")
-    assert ledger.redis.hmget(f"fiqa:job:{job}", "max_failed", "keep_s") == [b"0.25", b"43200"]
+    assert ledger.connection.redis.hmget(f"fiqa:job:{job}", "max_failed", "keep_s") == [b"0.25", b"43200"]
 
 
 def test_an_interrupted_submit_says_what_to_do_with_the_half_job(ledger: Ledger) -> None:
@@ -228,7 +228,7 @@ def test_an_interrupted_submit_says_what_to_do_with_the_half_job(ledger: Ledger)
         assert run.stderr is not None
         run.stdin.write(b"s3://b/1.jpg\n" * 3)
         run.stdin.flush()
-        while not ledger.redis.keys("fiqa:job:*:manifest"):
+        while not ledger.connection.redis.keys("fiqa:job:*:manifest"):
             time.sleep(0.02)
         run.send_signal(signal.SIGINT)
         lines = run.stderr.read().decode().splitlines()
@@ -269,7 +269,7 @@ def test_recover_lists_what_redis_lost_and_takes_it_back(ledger: Ledger, photos:
     storage = {"FIQA_STORAGE": str(tmp_path / "storage")}
     jobs = [fiqa("submit", photos, env=storage).stdout.strip() for _ in range(3)]
     work(ledger)
-    ledger.redis.flushall()
+    ledger.connection.redis.flushall()
     listed = fiqa("recover", env=storage)
     assert (listed.stdout.split(), listed.stderr) == (sorted(jobs), "")
     assert fiqa("recover", jobs[1], env=storage).returncode == 0
@@ -382,14 +382,14 @@ def test_a_source_that_cannot_be_read_exits_with_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     refused(fiqa("submit", source), 2)
-    assert ledger.redis.dbsize() == 0
+    assert ledger.connection.redis.dbsize() == 0
 
 
 def test_closed_standard_input_exits_with_2(ledger: Ledger) -> None:
     shell = f"exec {sys.executable} -m fiqa submit - <&-"
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
     assert refused(done, 2) == "standard input is closed: pipe a list into it"
-    assert ledger.redis.dbsize() == 0
+    assert ledger.connection.redis.dbsize() == 0
 
 
 @pytest.mark.parametrize(

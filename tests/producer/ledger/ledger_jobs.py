@@ -23,7 +23,7 @@ def create(
 ) -> tuple[str, int]:
     """A job that is `preparing`: its id, and what `open` wants of it."""
     job_id = new_job_id()
-    spec = JobSpec(id=job_id, name=name, priority=priority, created=ledger.now(), **options)
+    spec = JobSpec(id=job_id, name=name, priority=priority, created=ledger.connection.now(), **options)
     return job_id, ledger.create(spec, storage=storage)
 
 
@@ -50,8 +50,8 @@ def complete(ledger: Ledger, claim: Claim, counts: Counts | None = None) -> Comp
 
 def expire_leases(ledger: Ledger) -> None:
     """As if the time of every lease had passed."""
-    for member in ledger.redis.zrange(LEASES, 0, -1):
-        ledger.redis.zadd(LEASES, {member: 1})
+    for member in ledger.connection.redis.zrange(LEASES, 0, -1):
+        ledger.connection.redis.zadd(LEASES, {member: 1})
 
 
 def turns(ledger: Ledger, number: int) -> Counter[str]:

@@ -286,13 +286,13 @@ def test_a_chunk_that_is_completed_while_it_waits_for_another_is_not_handed_out_
 def test_completing_a_chunk_of_a_job_that_is_gone_counts_nothing(ledger: Ledger) -> None:
     job_id = opened(ledger)
     claim = claimed(ledger)
-    ledger.redis.delete(job_key(job_id), job_key(job_id, "attempts"), job_key(job_id, "holders"))
-    ledger.redis.zrem(JOBS, job_id)
+    ledger.connection.redis.delete(job_key(job_id), job_key(job_id, "attempts"), job_key(job_id, "holders"))
+    ledger.connection.redis.zrem(JOBS, job_id)
     assert complete(ledger, claim) is Completion.JOB_IS_GONE
     assert not ledger.renew(claim)
     expire_leases(ledger)
     assert ledger.claim() is None
-    assert ledger.redis.keys() == []
+    assert ledger.connection.redis.keys() == []
 
 
 @pytest.mark.parametrize("chunks", [1, 8, 9, 1000])
@@ -312,13 +312,13 @@ def test_a_finished_job_leaves_only_what_is_read_of_it(ledger: Ledger) -> None:
     expire_leases(ledger)
     while claim := ledger.claim():
         complete(ledger, claim)
-    assert {key.decode() for key in ledger.redis.scan_iter()} == {
+    assert {key.decode() for key in ledger.connection.redis.scan_iter()} == {
         JOBS,
         job_key(job_id),
         job_key(job_id, "done"),
         job_key(job_id, "pace"),
     }
-    assert 0 < ledger.redis.ttl(job_key(job_id, "pace")) <= 120
+    assert 0 < ledger.connection.redis.ttl(job_key(job_id, "pace")) <= 120
 
 
 # Tickets
@@ -331,11 +331,11 @@ def test_a_ticket_is_missing_for_each_unclaimed_chunk_that_has_none_waiting(ledg
     assert ledger.missing_tickets() == 7
     claim = claimed(ledger)
     assert ledger.missing_tickets() == 6
-    ledger.redis.rpush(QUEUE, *["ticket"] * 4)
+    ledger.connection.redis.rpush(QUEUE, *["ticket"] * 4)
     assert ledger.missing_tickets() == 2
-    ledger.redis.rpush(QUEUE, *["ticket"] * 4)
+    ledger.connection.redis.rpush(QUEUE, *["ticket"] * 4)
     assert ledger.missing_tickets() == 0
-    ledger.redis.delete(QUEUE)
+    ledger.connection.redis.delete(QUEUE)
     complete(ledger, claim)
     assert ledger.missing_tickets() == 6
 
@@ -354,7 +354,7 @@ def test_no_more_than_so_many_tickets_wait_however_large_the_jobs(ledger: Ledger
     assert ledger.missing_tickets() == MAX_TICKETS - 1
     opened(ledger, chunks=40_000, images=10_000_000)
     assert ledger.missing_tickets() == MAX_TICKETS
-    ledger.redis.rpush(QUEUE, *["ticket"] * 1500)
+    ledger.connection.redis.rpush(QUEUE, *["ticket"] * 1500)
     assert ledger.missing_tickets() == MAX_TICKETS - 1500
 
 
@@ -378,22 +378,22 @@ def test_one_at_a_time_reconciles(ledger: Ledger, redis_url: str) -> None:
     with closing(Ledger(redis_url)) as other:
         assert ledger.try_reconciler_lock(seconds=60)
         assert not other.try_reconciler_lock(seconds=60)
-        ledger.redis.pexpire(RECONCILER_LOCK, 1)
+        ledger.connection.redis.pexpire(RECONCILER_LOCK, 1)
         wait_until(lambda: other.try_reconciler_lock(seconds=60))
         assert not ledger.try_reconciler_lock(seconds=60)
 
 
 def test_tickets_that_dead_workers_held_are_forgotten_at_rest_and_not_before(ledger: Ledger) -> None:
     opened(ledger)
-    ledger.redis.hset(UNACKED, "tag", "ticket")
-    ledger.redis.zadd(UNACKED_INDEX, {"tag": time.time()})
+    ledger.connection.redis.hset(UNACKED, "tag", "ticket")
+    ledger.connection.redis.zadd(UNACKED_INDEX, {"tag": time.time()})
     assert ledger.missing_tickets() == 1
     claim = claimed(ledger)
     assert ledger.missing_tickets() == 0
-    assert ledger.redis.hlen(UNACKED) == 1
+    assert ledger.connection.redis.hlen(UNACKED) == 1
     complete(ledger, claim)
     assert ledger.missing_tickets() == 0
-    assert ledger.redis.exists(UNACKED, UNACKED_INDEX) == 0
+    assert ledger.connection.redis.exists(UNACKED, UNACKED_INDEX) == 0
 
 
 # A clock that was set back by an hour: what was to last for seconds seems to last for an hour and seconds
@@ -402,14 +402,14 @@ def test_tickets_that_dead_workers_held_are_forgotten_at_rest_and_not_before(led
 def test_a_lease_of_before_the_clock_was_set_back_runs_out_all_the_same(ledger: Ledger) -> None:
     opened(ledger)
     claimed(ledger)
-    (member,) = ledger.redis.zrange(LEASES, 0, -1)
-    ledger.redis.zadd(LEASES, {member: ledger.now() + 3600})
+    (member,) = ledger.connection.redis.zrange(LEASES, 0, -1)
+    ledger.connection.redis.zadd(LEASES, {member: ledger.connection.now() + 3600})
     assert ledger.claim() is None
-    assert ledger.redis.zscore(LEASES, member) <= ledger.now() + LEASE_S
+    assert ledger.connection.redis.zscore(LEASES, member) <= ledger.connection.now() + LEASE_S
 
 
 def test_a_lock_of_before_the_clock_was_set_back_keeps_nobody_from_reconciling(ledger: Ledger) -> None:
-    ledger.redis.set(RECONCILER_LOCK, 1, px=3_600_000)
+    ledger.connection.redis.set(RECONCILER_LOCK, 1, px=3_600_000)
     assert ledger.try_reconciler_lock(seconds=5)
     assert not ledger.try_reconciler_lock(seconds=5)
 
@@ -470,6 +470,6 @@ def test_counts_are_exact_whatever_workers_do(ledger: Ledger) -> None:
         status = ledger.status(job)
         assert (status.state, status.chunks_done, status.scored) == (JobState.SUCCEEDED, 25, 250)
     assert ledger.claim() is None
-    assert ledger.redis.zcard(DUE) == ledger.redis.zcard(LEASES) == 0
-    parts = {key.decode().rpartition(":")[2] for job in jobs for key in ledger.redis.keys(job_key(job, "*"))}
+    assert ledger.connection.redis.zcard(DUE) == ledger.connection.redis.zcard(LEASES) == 0
+    parts = {key.decode().rpartition(":")[2] for job in jobs for key in ledger.connection.redis.keys(job_key(job, "*"))}
     assert parts == {"done", "pace"}

@@ -19,6 +19,7 @@ from fiqa.ledger.scripts import (
     Completion,
     job_key,
 )
+from fiqa.storage.storage import RedisStorage
 from tests.producer.ledger.ledger_jobs import claimed, complete, create, expire_leases, opened, scored, turns
 from tests.waiting import wait_until
 
@@ -56,7 +57,7 @@ def test_a_job_is_opened_once(ledger: Ledger) -> None:
 def test_a_job_is_not_opened_by_who_entered_it_before_another_did(ledger: Ledger) -> None:
     job_id, first = create(ledger)
     ledger.check_submission(job_id, first)
-    second = ledger.create(JobSpec(id=job_id, created=ledger.now()), storage="redis", replace=True)
+    second = ledger.create(JobSpec(id=job_id, created=ledger.connection.now()), storage="redis", replace=True)
     told = rf"^job {job_id} was taken over meanwhile by another `submit --resume-id` or `recover`: "
     with pytest.raises(JobStateError, match=told):
         ledger.check_submission(job_id, first)
@@ -70,7 +71,7 @@ def test_a_job_is_not_opened_by_who_entered_it_before_another_did(ledger: Ledger
     ledger.open(job_id, second, chunks=1, images=1)
     assert not ledger.abandon(job_id, second)
     with pytest.raises(JobStateError, match="is in Redis already"):
-        ledger.create(JobSpec(id=job_id, created=ledger.now()), storage="redis", replace=True)
+        ledger.create(JobSpec(id=job_id, created=ledger.connection.now()), storage="redis", replace=True)
 
 
 def test_an_abandoned_job_is_opened_and_submitted_again_by_nobody(ledger: Ledger) -> None:
@@ -84,7 +85,7 @@ def test_an_abandoned_job_is_opened_and_submitted_again_by_nobody(ledger: Ledger
         with pytest.raises(JobStateError, match=r"is cancelled: only one that is `preparing` can be opened$"):
             late()  # type: ignore[no-untyped-call]
     with pytest.raises(JobStateError, match="is in Redis already"):
-        ledger.create(JobSpec(id=job_id, created=ledger.now()), storage="s3://b/p", replace=True)
+        ledger.create(JobSpec(id=job_id, created=ledger.connection.now()), storage="s3://b/p", replace=True)
     assert ledger.ended() == []  # it has nothing to sum up
 
 
@@ -106,7 +107,7 @@ def test_an_unknown_job_is_one_line_that_says_where_to_look(ledger: Ledger, act:
     job_id = new_job_id()
     with pytest.raises(UnknownJobError, match=rf"^no job {job_id}: `fiqa jobs` lists those there are$"):
         act(ledger, job_id)
-    assert ledger.redis.keys() == []
+    assert ledger.connection.redis.keys() == []
 
 
 @pytest.mark.parametrize("job_id", ["", "backfill", "20250101-000000-ABCDEF", "20250101-000000-abcdef\n", "../x", "*"])
@@ -161,7 +162,7 @@ def test_a_cancelled_job_is_taken_from_its_workers_and_keeps_its_results(ledger:
     for claim in held:
         ledger.release(claim)
     assert ledger.claim() is None
-    assert ledger.redis.zcard(LEASES) == ledger.redis.zcard(DUE) == ledger.missing_tickets() == 0
+    assert ledger.connection.redis.zcard(LEASES) == ledger.connection.redis.zcard(DUE) == ledger.missing_tickets() == 0
     assert complete(ledger, held[1]) is Completion.COUNTED  # its shard was stored a moment before
     assert ledger.done_chunks(job_id) == [0, 1]
     assert ledger.status(job_id).state is JobState.CANCELLED
@@ -172,16 +173,22 @@ def test_a_cancelled_job_takes_no_chunk_from_another(ledger: Ledger) -> None:
     other = opened(ledger, priority=Priority.HIGH)
     assert claimed(ledger).job_id == other
     ledger.control(job_id, Control.CANCEL)
-    assert [lease.decode() for lease in ledger.redis.zrange(LEASES, 0, -1)] == [f"{other}:0"]
+    assert [lease.decode() for lease in ledger.connection.redis.zrange(LEASES, 0, -1)] == [f"{other}:0"]
 
 
 @pytest.mark.parametrize("control", [Control.PAUSE, Control.RESUME, Control.CANCEL])
 def test_a_control_given_twice_does_nothing_the_second_time(ledger: Ledger, control: Control) -> None:
     job_id, _ = held_by_three(ledger)
     ledger.control(job_id, control)
-    once = (ledger.redis.hgetall(job_key(job_id)), ledger.redis.zrange(DUE, 0, -1, withscores=True))
+    once = (
+        ledger.connection.redis.hgetall(job_key(job_id)),
+        ledger.connection.redis.zrange(DUE, 0, -1, withscores=True),
+    )
     ledger.control(job_id, control)
-    assert (ledger.redis.hgetall(job_key(job_id)), ledger.redis.zrange(DUE, 0, -1, withscores=True)) == once
+    assert (
+        ledger.connection.redis.hgetall(job_key(job_id)),
+        ledger.connection.redis.zrange(DUE, 0, -1, withscores=True),
+    ) == once
 
 
 @pytest.mark.parametrize(
@@ -199,26 +206,26 @@ def test_a_control_that_does_not_fit_the_state_is_one_line_and_changes_nothing(
     ledger: Ledger, state: JobState, refused: set[Control]
 ) -> None:
     job_id = opened(ledger)
-    ledger.redis.hset(job_key(job_id), "state", state)
-    before = ledger.redis.hgetall(job_key(job_id))
+    ledger.connection.redis.hset(job_key(job_id), "state", state)
+    before = ledger.connection.redis.hgetall(job_key(job_id))
     for control in refused:
         with pytest.raises(JobStateError, match=rf"^job {job_id} is {state}: cannot {control} it[^\n]*$"):
             ledger.control(job_id, control)
-    assert ledger.redis.hgetall(job_key(job_id)) == before
+    assert ledger.connection.redis.hgetall(job_key(job_id)) == before
     for control in set(Control) - refused:
-        ledger.redis.hset(job_key(job_id), "state", state)
+        ledger.connection.redis.hset(job_key(job_id), "state", state)
         ledger.control(job_id, control)
 
 
 def test_a_forgotten_job_leaves_nothing(ledger: Ledger) -> None:
     job_id, held = held_by_three(ledger)
     complete(ledger, held[0])
-    ledger.redis.hset(job_key(job_id, "manifest"), 0, b"x")
+    ledger.connection.redis.hset(job_key(job_id, "manifest"), 0, b"x")
     ledger.control(job_id, Control.CANCEL)
     ledger.control(job_id, Control.DELETE)
-    assert ledger.redis.keys() == []
-    ledger.store_once(job_id, "results", 1, b"late")
-    assert ledger.redis.keys() == []
+    assert ledger.connection.redis.keys() == []
+    RedisStorage(ledger).write_once(job_id, "results", 1, b"late")
+    assert ledger.connection.redis.keys() == []
 
 
 def test_two_who_control_one_job_at_once_leave_it_whole(ledger: Ledger) -> None:
@@ -304,27 +311,27 @@ def test_a_job_is_stopped_when_too_many_of_its_images_failed(
 
 def test_a_finished_job_whose_results_are_in_redis_goes_by_itself_with_all_its_keys(ledger: Ledger) -> None:
     job_id, submission = create(ledger, keep_s=1)
-    ledger.redis.hset(job_key(job_id, "manifest"), mapping={"0": b"m", "1": b"m"})
+    ledger.connection.redis.hset(job_key(job_id, "manifest"), mapping={"0": b"m", "1": b"m"})
     ledger.open(job_id, submission, chunks=2, images=20)
     answers = []
     for claim in (claimed(ledger), claimed(ledger)):
-        ledger.store_once(job_id, "results", claim.chunk, b"r")
+        RedisStorage(ledger).write_once(job_id, "results", claim.chunk, b"r")
         answers.append(complete(ledger, claim))
     # Its status is not asked for: it may be gone by then.
     assert answers == [Completion.COUNTED, Completion.JOB_IS_FINISHED]
-    ledger.redis.delete(job_key(job_id, "pace"))  # it goes after two minutes
-    wait_until(lambda: not ledger.redis.keys("fiqa:job:*"))
+    ledger.connection.redis.delete(job_key(job_id, "pace"))  # it goes after two minutes
+    wait_until(lambda: not ledger.connection.redis.keys("fiqa:job:*"))
     assert ledger.jobs() == []
-    assert ledger.redis.keys() == []
+    assert ledger.connection.redis.keys() == []
 
 
 def test_results_that_come_after_a_job_was_cancelled_go_with_it(ledger: Ledger) -> None:
     job_id, held = held_by_three(ledger)
     ledger.control(job_id, Control.CANCEL)
-    ledger.store_once(job_id, "results", held[0].chunk, b"r")
+    RedisStorage(ledger).write_once(job_id, "results", held[0].chunk, b"r")
     complete(ledger, held[0])
     for part in ("", "done", "results"):
-        assert ledger.redis.ttl(job_key(job_id, part)) > 0
+        assert ledger.connection.redis.ttl(job_key(job_id, part)) > 0
 
 
 def test_a_finished_job_with_a_home_of_its_own_stays_until_it_is_deleted_and_wants_a_summary(ledger: Ledger) -> None:
@@ -333,9 +340,9 @@ def test_a_finished_job_with_a_home_of_its_own_stays_until_it_is_deleted_and_wan
     assert ledger.ended() == []
     complete(ledger, claimed(ledger))
     assert ledger.ended() == [job_id]
-    assert ledger.redis.ttl(job_key(job_id)) == -1
+    assert ledger.connection.redis.ttl(job_key(job_id)) == -1
     ledger.summarized(job_id)
-    assert not ledger.redis.exists(ENDED)
+    assert not ledger.connection.redis.exists(ENDED)
 
 
 def test_a_recovered_job_hands_out_what_is_not_done(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,7 +363,7 @@ def test_a_job_whose_hash_alone_was_lost_is_recovered_from_its_beginning(ledger:
     job_id, held = held_by_three(ledger)
     complete(ledger, held[0])
     ledger.release(held[1])
-    ledger.redis.delete(job_key(job_id), DUE, LEASES)
+    ledger.connection.redis.delete(job_key(job_id), DUE, LEASES)
     submission = ledger.create(JobSpec(id=job_id, created=0), storage="redis")
     ledger.open(job_id, submission, chunks=3, images=30)
     assert [claimed(ledger).chunk for _ in range(3)] == [0, 1, 2]
@@ -373,10 +380,10 @@ def test_a_recovered_job_of_which_all_is_done_has_succeeded(ledger: Ledger) -> N
 
 
 def test_who_held_a_chunk_before_redis_was_lost_can_do_nothing_with_it_after_the_recovery(ledger: Ledger) -> None:
-    spec = JobSpec(id=new_job_id(), created=ledger.now())
+    spec = JobSpec(id=new_job_id(), created=ledger.connection.now())
     claims = []
     for _ in range(2):
-        ledger.redis.flushall()
+        ledger.connection.redis.flushall()
         submission = ledger.create(spec, storage="s3://photos/fiqa")
         ledger.open(spec.id, submission, chunks=1, images=10)
         claims.append(claimed(ledger))
@@ -389,9 +396,9 @@ def test_who_held_a_chunk_before_redis_was_lost_can_do_nothing_with_it_after_the
 
 
 def set_times(ledger: Ledger, job_id: str, **ago: float) -> None:
-    now, _ = ledger.redis.time()
+    now, _ = ledger.connection.redis.time()
     for name, seconds in ago.items():
-        ledger.redis.hset(job_key(job_id), name, f"{now - seconds:.3f}")
+        ledger.connection.redis.hset(job_key(job_id), name, f"{now - seconds:.3f}")
 
 
 def test_a_job_that_has_not_started_has_no_pace(ledger: Ledger) -> None:
@@ -415,14 +422,14 @@ def test_the_pace_of_a_running_job_is_that_of_the_last_minute(ledger: Ledger) ->
 def test_what_was_done_before_the_last_minute_has_no_part_in_the_pace(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=100, images=10_000)
     complete(ledger, claimed(ledger), scored(600))
-    (bucket,) = ledger.redis.hkeys(job_key(job_id, "pace"))
-    ledger.redis.hset(job_key(job_id, "pace"), int(bucket) - 100, 5_000)
+    (bucket,) = ledger.connection.redis.hkeys(job_key(job_id, "pace"))
+    ledger.connection.redis.hset(job_key(job_id, "pace"), int(bucket) - 100, 5_000)
     set_times(ledger, job_id, started=3600)
     pace = ledger.status(job_id).images_per_s
     assert pace is not None
     assert pace <= 600 / 60
     complete(ledger, claimed(ledger))
-    assert str(int(bucket) - 100).encode() not in ledger.redis.hkeys(job_key(job_id, "pace"))
+    assert str(int(bucket) - 100).encode() not in ledger.connection.redis.hkeys(job_key(job_id, "pace"))
 
 
 def test_a_job_that_stands_still_has_no_eta(ledger: Ledger) -> None:
@@ -443,7 +450,7 @@ def test_the_pace_of_a_finished_job_is_that_of_its_whole_run(ledger: Ledger) -> 
 
 
 def test_times_are_in_order_and_of_the_servers_clock(ledger: Ledger) -> None:
-    seconds, micros = ledger.redis.time()
+    seconds, micros = ledger.connection.redis.time()
     job_id = opened(ledger)
     complete(ledger, claimed(ledger))
     status = ledger.status(job_id)

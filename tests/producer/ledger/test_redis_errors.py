@@ -23,12 +23,12 @@ from tests.producer.ledger.ledger_jobs import claimed, complete, create, expire_
 
 @contextmanager
 def config(ledger: Ledger, name: str, value: str) -> Iterator[None]:
-    before = ledger.redis.config_get(name)[name]
-    ledger.redis.config_set(name, value)
+    before = ledger.connection.redis.config_get(name)[name]
+    ledger.connection.redis.config_set(name, value)
     try:
         yield
     finally:
-        ledger.redis.config_set(name, before)
+        ledger.connection.redis.config_set(name, before)
 
 
 def test_a_full_redis_is_one_line_and_loses_no_chunk(ledger: Ledger) -> None:
@@ -55,7 +55,7 @@ def test_a_full_redis_is_one_line_and_loses_no_chunk(ledger: Ledger) -> None:
 def failure(url: str) -> str:
     """What is said of a Redis that cannot be used."""
     with closing(Ledger(url)) as ledger, pytest.raises(RedisUnavailableError, match=r"^[^\n]+$") as caught:
-        ledger.ping()
+        ledger.connection.ping()
     return str(caught.value)
 
 
@@ -71,19 +71,19 @@ def test_a_socket_that_is_not_there_is_one_line_without_the_password() -> None:
 
 
 def test_a_wrong_password_is_one_line_without_it(ledger: Ledger, redis_url: str) -> None:
-    ledger.redis.execute_command("ACL", "SETUSER", "guarded", "on", ">right", "~*", "+@all")
+    ledger.connection.redis.execute_command("ACL", "SETUSER", "guarded", "on", ">right", "~*", "+@all")
     host = redis_url.removeprefix("redis://")
     try:
         with closing(Ledger(f"redis://guarded:right@{host}")) as right:
-            right.ping()
+            right.connection.ping()
         text = failure(f"redis://guarded:wrong@{host}")
     finally:
-        ledger.redis.execute_command("ACL", "DELUSER", "guarded")
+        ledger.connection.redis.execute_command("ACL", "DELUSER", "guarded")
     assert text == f"Redis at {redis_url} refuses the login: check user and password in FIQA_REDIS_URL"
 
 
 def test_a_redis_that_does_not_answer_in_time_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fiqa.ledger.ledger.ExponentialBackoff", lambda **_: NoBackoff())
+    monkeypatch.setattr("fiqa.ledger.connection.ExponentialBackoff", lambda **_: NoBackoff())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         assert failure(f"{url}?socket_timeout=0.05") == f"Redis at {url} does not answer in time: try again"
@@ -108,9 +108,9 @@ def test_a_url_that_is_none_is_one_line_without_it(url: str) -> None:
 
 def test_the_scripts_survive_a_redis_that_forgot_them(ledger: Ledger) -> None:
     job_id = opened(ledger)
-    ledger.redis.script_flush()
+    ledger.connection.redis.script_flush()
     claim = claimed(ledger)
-    ledger.redis.script_flush()
+    ledger.connection.redis.script_flush()
     assert complete(ledger, claim) is Completion.JOB_IS_FINISHED
     assert ledger.status(job_id).state is JobState.SUCCEEDED
 

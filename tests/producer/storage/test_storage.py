@@ -184,7 +184,7 @@ def test_reading_what_is_not_there_is_one_line(storage: Storage) -> None:
 def test_the_url_of_a_storage_opens_the_same_storage(storage: Storage) -> None:
     storage.write_once(JOB, "manifest", 0, b"x")
     # A job's worker knows the storage by this URL alone; only that of Redis needs the ledger's connection.
-    ledger = storage._ledger if storage.url == "redis" else Ledger(NOWHERE)  # type: ignore[attr-defined]  # noqa: SLF001
+    ledger = Ledger(storage._connection if storage.url == "redis" else NOWHERE)  # type: ignore[attr-defined]  # noqa: SLF001
     assert open_storage(storage.url, ledger).read(JOB, "manifest", 0) == b"x"
 
 

@@ -50,9 +50,9 @@ def test_a_consumer_that_takes_none_of_the_tickets_that_wait_is_not_alive(
         return touched_anew(tmp_path / "alive")
 
     wait_until(is_touched)
-    ledger.redis.rpush(QUEUE, b"a ticket")
+    ledger.connection.redis.rpush(QUEUE, b"a ticket")
     wait_until(lambda: not is_touched())
-    ledger.redis.delete(QUEUE)
+    ledger.connection.redis.delete(QUEUE)
     wait_until(is_touched)
 
 

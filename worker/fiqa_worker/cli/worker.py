@@ -71,7 +71,7 @@ def worker(concurrency: int | None) -> int:
 
     # What is wrong is said here, once, and not by every child for ever.
     ledger = Ledger(settings.redis_url)
-    ledger.ping()
+    ledger.connection.ping()
     ledger.close()
     Pipeline.load(settings)
     for name, value in _MALLOC.items():
