@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from tests.hostile.bombs import HEIGHT, WIDTH, bombs, encode
-from tests.worker.pipeline.pictures import gradient
+from tests.worker.pipeline.images import gradient
 
 _HUGE: Final = (0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0x10000, 0xFFFF, 60_000, 16_384, 0)
 _HEADER_BYTES: Final = 400  # where the lengths and sizes are

@@ -17,7 +17,7 @@ from fiqa.contract import QUEUE, TASK_NAME
 from fiqa.ledger.scripts import UNACKED, UNACKED_INDEX
 from fiqa_worker.service.tickets import clean_ticket, is_ticket
 from tests.hostile.messages import message, pickled
-from tests.hostile.test_pictures import children_of
+from tests.hostile.test_images import children_of
 from tests.integration.conftest import StartWorker
 from tests.waiting import WAIT_S, wait_until
 

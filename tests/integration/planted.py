@@ -26,7 +26,7 @@ HANGS: Final = b"fiqa test: hangs"
 RAISES: Final = b"fiqa test: raises"
 
 
-def decode_reduced(data: bytes, **options: Any) -> images.Picture:
+def decode_reduced(data: bytes, **options: Any) -> images.DecodedImage:
     if data.startswith(KILLS):
         os.kill(os.getpid(), signal.SIGKILL)
     if data.startswith(HANGS):

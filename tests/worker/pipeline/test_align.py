@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fiqa_worker.pipeline.align import align
-from tests.worker.pipeline.pictures import TEMPLATE, gradient
+from tests.worker.pipeline.images import TEMPLATE, gradient
 
 LANDMARKS = np.array([[210, 110], [247, 108], [229, 130], [213, 150], [246, 149]], np.float32)
 

@@ -25,7 +25,7 @@ from fiqa_worker.errors import (
     ImageFailure,
     TooLarge,
 )
-from fiqa_worker.pipeline.fetch import TRIES
+from fiqa_worker.pipeline.s3_reader import TRIES
 from tests.worker.pipeline.fetching import BODY, LARGE_BODY, ODD_KEY, PLAIN_KEY, fetcher
 
 Handler: TypeAlias = Callable[["Connection"], None]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fiqa_worker.errors import DecodeFailed, TooManyPixels, UnsupportedFormat
 from fiqa_worker.pipeline.decode import decode, decode_reduced
 from fiqa_worker.pipeline.headers import read_header
-from tests.worker.pipeline.pictures import gradient, jpeg, resized
+from tests.worker.pipeline.images import gradient, jpeg, resized
 
 MAX_PIXELS = 1_000_000
 SUFFIXES = (".jpg", ".png", ".webp", ".tiff", ".bmp", ".gif", ".avif")

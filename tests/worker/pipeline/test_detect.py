@@ -10,7 +10,7 @@ from fiqa_worker.models.registry import find
 from fiqa_worker.models.sessions import Session, open_session
 from fiqa_worker.pipeline.detect import Detector
 from fiqa_worker.settings import Device
-from tests.worker.pipeline.pictures import gradient, portrait
+from tests.worker.pipeline.images import gradient, portrait
 
 FACE = (178, 62, 90, 115)  # of the portrait
 

@@ -14,7 +14,7 @@ from fiqa_worker.pipeline.decode import decode
 from fiqa_worker.pipeline.headers import read_header
 from tests.hostile import bombs
 from tests.hostile.bombs import BIG, HEIGHT, WIDTH, encode
-from tests.worker.pipeline.pictures import gradient
+from tests.worker.pipeline.images import gradient
 
 MAX_PIXELS = 1_000_000
 

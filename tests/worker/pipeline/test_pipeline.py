@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from fiqa.contract import ErrorCode, ImageResult, Item, Status
 from fiqa_worker.demo.photos import make_photos
 from fiqa_worker.pipeline import pipeline as module
-from fiqa_worker.pipeline.decode import Picture, decode_reduced
+from fiqa_worker.pipeline.decode import DecodedImage, decode_reduced
 from fiqa_worker.pipeline.pipeline import Pipeline
 from fiqa_worker.pipeline.quality import QualityScorer
 from fiqa_worker.settings import Decode, Device, WorkerSettings
-from tests.worker.pipeline.pictures import gradient, jpeg, portrait, resized
+from tests.worker.pipeline.images import gradient, jpeg, portrait, resized
 
 GPU_BATCH = 32
 
@@ -84,28 +84,28 @@ def assert_same_faces(found: ImageResult, expected: ImageResult, *, share: float
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Picture]:
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[DecodedImage]:
     """What was decoded, as it goes on."""
-    pictures: list[Picture] = []
+    images: list[DecodedImage] = []
 
-    def decode(data: bytes, **options: Any) -> Picture:
-        pictures.append(decode_reduced(data, **options))
-        return pictures[-1]
+    def decode(data: bytes, **options: Any) -> DecodedImage:
+        images.append(decode_reduced(data, **options))
+        return images[-1]
 
     monkeypatch.setattr(module, "decode_reduced", decode)
-    return pictures
+    return images
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_fast_decode_finds_the_same_faces_in_pixels_of_the_whole_image(
-    fast: Pipeline, full: Pipeline, decoded: list[Picture], tmp_path: Path, orientation: int
+    fast: Pipeline, full: Pipeline, decoded: list[DecodedImage], tmp_path: Path, orientation: int
 ) -> None:
     upright = in_a_scene(2200, 2800, 2300)
     turn = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_COUNTERCLOCKWISE, 8: cv2.ROTATE_90_CLOCKWISE}.get(orientation)
     stored = upright if turn is None else np.asarray(cv2.rotate(upright, turn), np.uint8)
     path = write(tmp_path / "a.jpg", jpeg(stored, orientation))
     (found,), (expected,) = run(fast, [path]), run(full, [path])
-    assert [picture.reduction for picture in decoded] == [4, 2, 1]  # a face of 390 pixels is too small at a quarter
+    assert [image.reduction for image in decoded] == [4, 2, 1]  # a face of 390 pixels is too small at a quarter
     assert found.image is not None
     assert (found.image.width, found.image.height) == (2800, 2300)
     assert found.status is Status.SCORED
@@ -113,37 +113,37 @@ def test_fast_decode_finds_the_same_faces_in_pixels_of_the_whole_image(
 
 
 def test_a_face_that_is_large_enough_in_the_copy_is_cut_from_it(
-    fast: Pipeline, full: Pipeline, decoded: list[Picture], tmp_path: Path
+    fast: Pipeline, full: Pipeline, decoded: list[DecodedImage], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.jpg", jpeg(resized(portrait()[:320, 60:380], 2560, 2560)))
     (found,) = run(fast, [path])
-    assert [picture.reduction for picture in decoded] == [4]
+    assert [image.reduction for image in decoded] == [4]
     assert found.faces[0].box[2] >= 1.5 * 112 * 4
     (expected,) = run(full, [path])
     assert_same_faces(found, expected, share=0.03, quality=0.1)
 
 
 def test_a_small_face_is_cut_from_the_whole_image(
-    fast: Pipeline, full: Pipeline, decoded: list[Picture], tmp_path: Path
+    fast: Pipeline, full: Pipeline, decoded: list[DecodedImage], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.jpg", jpeg(in_a_scene(1000, 2800, 1800)))
     (found,), (expected,) = run(fast, [path]), run(full, [path])
-    assert [picture.reduction for picture in decoded] == [4, 1, 1]
+    assert [image.reduction for image in decoded] == [4, 1, 1]
     assert found.faces[0].box[2] < 1.5 * 112 * 2
     assert_same_faces(found, expected, share=0.05, quality=0.1)
 
 
-def test_a_picture_without_a_face_is_decoded_once(fast: Pipeline, decoded: list[Picture], tmp_path: Path) -> None:
+def test_a_picture_without_a_face_is_decoded_once(fast: Pipeline, decoded: list[DecodedImage], tmp_path: Path) -> None:
     (found,) = run(fast, [write(tmp_path / "a.jpg", jpeg(gradient(1800, 2800)))])
     assert found.status is Status.NO_FACE
-    assert [picture.reduction for picture in decoded] == [4]
+    assert [image.reduction for image in decoded] == [4]
 
 
 def test_a_picture_of_which_a_quarter_is_too_small_is_decoded_in_full(
-    fast: Pipeline, decoded: list[Picture], tmp_path: Path
+    fast: Pipeline, decoded: list[DecodedImage], tmp_path: Path
 ) -> None:
     run(fast, [write(tmp_path / "a.jpg", jpeg(in_a_scene(512, 2400, 1800)))])
-    assert [picture.reduction for picture in decoded] == [1]
+    assert [image.reduction for image in decoded] == [1]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from fiqa_worker.models.sessions import Session, open_session
 from fiqa_worker.pipeline.quality import QualityScorer
 from fiqa_worker.settings import Device
 from tests.worker.models import graphs
-from tests.worker.pipeline.pictures import aligned_face
+from tests.worker.pipeline.images import aligned_face
 
 
 @pytest.fixture(scope="module")

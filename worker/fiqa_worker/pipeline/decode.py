@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiqa_worker.errors import DecodeFailed, TooManyPixels
-from fiqa_worker.pipeline.headers import FileBytes, Header, read_header
+from fiqa_worker.pipeline.file_bytes import FileBytes
+from fiqa_worker.pipeline.headers import Header, read_header
 
 _OPAQUE: Final = 255
 _WITH_CHANNELS: Final = 3  # axes
@@ -28,7 +29,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DecodedImage:
     """A decoded image, or a smaller copy of it.
 
     Attributes:
@@ -43,7 +44,7 @@ class Picture:
     reduction: int
 
 
-def decode_reduced(data: FileBytes, *, max_pixels: int, long_side: float, least_reduction: int = 2) -> Picture:
+def decode_reduced(data: FileBytes, *, max_pixels: int, long_side: float, least_reduction: int = 2) -> DecodedImage:
     """Decode the smallest copy that a JPEG yields by itself, and whose long side has at least so many pixels.
 
     Any other format is decoded in full, and so is a JPEG of which no copy has that size at `least_reduction` or more.
@@ -63,10 +64,10 @@ def decode_reduced(data: FileBytes, *, max_pixels: int, long_side: float, least_
             if copy[0] != copy[1] or stored[0] == stored[1]:
                 upright = (copy[0] < copy[1]) == (stored[0] < stored[1])
                 height, width = stored if upright else stored[::-1]
-                return Picture(pixels, width, height, reduction)
+                return DecodedImage(pixels, width, height, reduction)
             break
     pixels = _decode_whole(data, header)
-    return Picture(pixels, pixels.shape[1], pixels.shape[0], 1)
+    return DecodedImage(pixels, pixels.shape[1], pixels.shape[0], 1)
 
 
 def decode(data: FileBytes, *, max_pixels: int) -> NDArray[np.uint8]:

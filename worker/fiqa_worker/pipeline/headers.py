@@ -6,14 +6,11 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from mmap import mmap
-from typing import Final, TypeAlias
+from typing import Final
 
 from fiqa_worker.errors import DecodeFailed, UnsupportedFormat
 from fiqa_worker.pipeline.avif import avif_size
-
-# A file's contents; large ones are kept off the heap.
-FileBytes: TypeAlias = bytes | mmap
+from fiqa_worker.pipeline.file_bytes import FileBytes
 
 # No file of a camera or a tool has as many parts before its pixels; a file made of nothing else would take seconds.
 _MAX_PARTS: Final = 100_000

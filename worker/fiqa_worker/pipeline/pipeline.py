@@ -1,7 +1,7 @@
-"""Items to results: fetch ahead, decode, detect, align, score, in that order, once.
+"""Items to results: prefetch, decode, detect, align, score, once and in that order.
 
-Threads fetch while the caller's thread computes; where the models take batches, threads decode as well. What they hold
-is bounded in bytes, and an item always ends as exactly one result.
+Threads fetch while the caller's thread computes. If the models take batches, threads decode as well. The bytes that
+they hold are bounded. An item always ends as exactly one result.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from fiqa_worker.models.prepare import prepare
 from fiqa_worker.models.registry import ModelFile, default_cache_dir, find
 from fiqa_worker.models.sessions import Session, open_session
 from fiqa_worker.pipeline.align import CROP_SIZE, align
-from fiqa_worker.pipeline.decode import Picture, decode_reduced
+from fiqa_worker.pipeline.decode import DecodedImage, decode_reduced
 from fiqa_worker.pipeline.detect import NO_FACES, Detections, Detector
 from fiqa_worker.pipeline.fetch import Fetcher
-from fiqa_worker.pipeline.headers import FileBytes
-from fiqa_worker.pipeline.prefetch import ahead
+from fiqa_worker.pipeline.file_bytes import FileBytes
+from fiqa_worker.pipeline.prefetch import prefetch
 from fiqa_worker.pipeline.quality import QualityScorer
 from fiqa_worker.settings import Decode, WorkerSettings
 
@@ -38,10 +38,11 @@ _MAX_BYTES_FETCHED: Final = 24 * 1024 * 1024
 _DECODE_THREADS: Final = 8
 _MAX_BYTES_DECODED: Final = 256 * 1024 * 1024
 
-# A face this wide has pixels enough for its crop, with some to spare for one that leans.
+# A face of this width has enough pixels for its crop, even if it is rotated.
 _LEAST_FACE_WIDTH: Final = 1.5 * CROP_SIZE
 
-# Decoding at half the size saves a quarter of the time, and costs three quarters more where that is not enough.
+# A decode at half the size saves a quarter of the time. If its pixels turn out not to suffice, the second decode costs
+# three quarters more.
 _LEAST_REDUCTION: Final = 4
 
 _SKIPPED: Final = {
@@ -56,12 +57,12 @@ def _no_crops() -> NDArray[np.uint8]:
 
 @dataclass(slots=True)
 class _Image:
-    """An item on its way to a result: its file, then its picture, then its faces; or why it failed."""
+    """An item on its way to a result: its file, then its pixels, then its faces; or the reason for its failure."""
 
     index: int
     item: Item
     data: FileBytes = b""
-    picture: Picture | None = None
+    decoded: DecodedImage | None = None
     found: Detections = NO_FACES
     crops: NDArray[np.uint8] = field(default_factory=_no_crops)
     faces: tuple[Face, ...] = ()
@@ -70,26 +71,27 @@ class _Image:
 
     @property
     def bytes_held(self) -> int:
-        return len(self.data) + (self.picture.pixels.nbytes if self.picture else 0)
+        return len(self.data) + (self.decoded.pixels.nbytes if self.decoded else 0)
 
     def fail(self, error: Exception) -> None:
         if isinstance(error, ImageFailure):
             self.failure = ImageError(code=error.code, message=str(error))
             return
-        # Without what may be a signature: whoever reads the log may not be who may read the image.
+        # The query may hold a signature, and people who read the log may not be allowed to read the image.
         _log.error("%s: internal error", self.item.uri.partition("?")[0], exc_info=error)
         self.failure = ImageError(code=ErrorCode.INTERNAL_ERROR, message=f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What scores images. One thread at a time may call `run`.
+    """Scores images. One thread at a time may call `run`.
 
     Attributes:
-        detector_name: as every result names it; likewise quality_model_name.
-        max_pixels: of one image; more is too_many_pixels.
-        long_side: at least so many pixels are decoded, where the image has them.
-        batch_size: images that go through the models together.
+        detector_name: the name in every result.
+        quality_model_name: the same of the other model.
+        max_pixels: the most pixels of one image; one with more fails as too_many_pixels.
+        long_side: the least pixels of the decoded copy's long side, if the image has that many.
+        batch_size: the number of images that go through the models together.
     """
 
     fetcher: Fetcher
@@ -106,8 +108,8 @@ class Pipeline:
         """Find, prepare and open the models; nothing is downloaded.
 
         Args:
-            settings: of the worker.
-            batch_size: images that go through the models together; None for what suits the device.
+            settings: the worker's.
+            batch_size: the number of images that go through the models together; None for the device's default.
 
         Raises:
             ModelError: a model is missing, is not the pinned file, or does not load.
@@ -136,13 +138,14 @@ class Pipeline:
         on_item_start: Callable[[int], None],
         isolated: bool = False,
     ) -> Iterator[ImageResult]:
-        """One result an item, in their order.
+        """Yield one result for each item, in their order.
 
         Args:
             items: the images.
-            quarantined: items by index that are not touched, and the code they end with.
-            on_item_start: told of each item before its compute begins; with `isolated` before it is fetched as well.
-            isolated: fetch and decode nothing ahead, and let no two images go through a model together.
+            quarantined: the indexes of items that are not touched, each with the error code of its result.
+            on_item_start: called with an item's index just before its compute starts. If `isolated`, it is called
+                before the fetch.
+            isolated: work on one image at a time: no prefetch, no batches.
         """
         todo = (_Image(index, item) for index, item in enumerate(items) if index not in quarantined)
         opened = self._opened_each(todo, on_item_start) if isolated else self._opened(todo, on_item_start)
@@ -153,7 +156,7 @@ class Pipeline:
             for index, item in enumerate(items)
         )
         for batch in _batches(images, 1 if isolated else self.batch_size):
-            self._score([image for image in batch if image.picture], on_item_start)
+            self._score([image for image in batch if image.decoded], on_item_start)
             yield from map(self._result, batch)
 
     def _opened_each(self, todo: Iterable[_Image], on_item_start: Callable[[int], None]) -> Iterator[_Image]:
@@ -162,7 +165,7 @@ class Pipeline:
             yield self._open(self._fetch(image))
 
     def _opened(self, todo: Iterable[_Image], on_item_start: Callable[[int], None]) -> Iterator[_Image]:
-        fetched = ahead(
+        fetched = prefetch(
             self._fetch,
             todo,
             threads=FETCH_THREADS,
@@ -180,14 +183,14 @@ class Pipeline:
     def _in_threads(
         self, work: Callable[[_Image], _Image], todo: Iterable[_Image], on_item_start: Callable[[int], None]
     ) -> Iterator[_Image]:
-        return ahead(
+        return prefetch(
             work,
             todo,
             threads=_DECODE_THREADS,
             depth=self.batch_size + _DECODE_THREADS,
             size=lambda image: image.bytes_held,
             max_bytes=_MAX_BYTES_DECODED,
-            waiting_for=lambda image: on_item_start(image.index),
+            on_wait=lambda image: on_item_start(image.index),
         )
 
     def _fetch(self, image: _Image) -> _Image:
@@ -202,7 +205,7 @@ class Pipeline:
             return image
         started = time.perf_counter()
         try:
-            image.picture = decode_reduced(
+            image.decoded = decode_reduced(
                 image.data, max_pixels=self.max_pixels, long_side=self.long_side, least_reduction=_LEAST_REDUCTION
             )
         except Exception as error:  # noqa: BLE001  recorded as this image's result
@@ -211,14 +214,14 @@ class Pipeline:
         return image
 
     def _score(self, images: Sequence[_Image], on_item_start: Callable[[int], None]) -> None:
-        """Fill in the faces of images that have their pictures, or why that failed."""
+        """Fill in the faces of decoded images, or the reason for their failure."""
         if not images:
             return
         started = time.perf_counter()
         try:
             self._find_and_score(images, on_item_start)
         except Exception as error:  # noqa: BLE001  recorded as this image's result
-            if len(images) > 1:  # no image may suffer for another
+            if len(images) > 1:  # only the image that causes the error may fail
                 for image in images:
                     self._score([image], on_item_start)
                 return
@@ -227,11 +230,11 @@ class Pipeline:
             image.ms += _ms_since(started) / len(images)
 
     def _find_and_score(self, images: Sequence[_Image], on_item_start: Callable[[int], None]) -> None:
-        pictures = [image.picture for image in images if image.picture]
-        for image, picture, found in zip(
-            images, pictures, self.detector.detect_all([picture.pixels for picture in pictures]), strict=True
+        decoded = [image.decoded for image in images if image.decoded]
+        for image, copy, found in zip(
+            images, decoded, self.detector.detect_all([copy.pixels for copy in decoded]), strict=True
         ):
-            image.found = found.scaled(picture.reduction)
+            image.found = found.scaled(copy.reduction)
         aligned = self._in_threads(self._align, images, on_item_start) if len(images) > 1 else map(self._align, images)
         scores = iter(self.scorer.score(np.concatenate([image.crops for image in aligned])).tolist())
         for image in images:
@@ -246,31 +249,31 @@ class Pipeline:
             )
 
     def _align(self, image: _Image) -> _Image:
-        """Cut out the faces, from a larger copy where they are too small in the one that was looked at."""
-        if image.picture is None or not len(image.found):
+        """Cut out the faces; from a larger copy if they are too small in the one that detection used."""
+        if image.decoded is None or not len(image.found):
             return image
-        pixels, reduction = image.picture.pixels, image.picture.reduction
+        pixels, reduction = image.decoded.pixels, image.decoded.reduction
         width = float(image.found.boxes[:, 2].min())
         if reduction > 1 and width < _LEAST_FACE_WIDTH * reduction:
-            long_side = max(image.picture.width, image.picture.height)
-            enough = decode_reduced(
+            long_side = max(image.decoded.width, image.decoded.height)
+            larger = decode_reduced(
                 image.data, max_pixels=self.max_pixels, long_side=_LEAST_FACE_WIDTH * long_side / max(width, 1.0)
             )
-            pixels, reduction = enough.pixels, enough.reduction
-        # A pixel's middle is at its whole number, in both copies.
-        places = (image.found.landmarks + 0.5) / reduction - 0.5
-        image.crops = np.stack([align(pixels, landmarks) for landmarks in places])
+            pixels, reduction = larger.pixels, larger.reduction
+        # Whole numbers are the centers of pixels, in the image and in its copies.
+        scaled = (image.found.landmarks + 0.5) / reduction - 0.5
+        image.crops = np.stack([align(pixels, landmarks) for landmarks in scaled])
         return image
 
     def _result(self, image: _Image) -> ImageResult:
         status = Status.FAILED if image.failure else Status.SCORED if image.faces else Status.NO_FACE
-        picture = image.picture
+        decoded = image.decoded
         return ImageResult(
             uri=image.item.uri,
             id=image.item.id,
             version=image.item.version,
             status=status,
-            image=ImageSize(width=picture.width, height=picture.height) if picture else None,
+            image=ImageSize(width=decoded.width, height=decoded.height) if decoded else None,
             faces=() if image.failure else image.faces,
             error=image.failure,
             detector=self.detector_name,
@@ -280,7 +283,7 @@ class Pipeline:
 
 
 def _batches(images: Iterable[_Image], size: int) -> Iterator[list[_Image]]:
-    """So many images at a time, or fewer where they are large."""
+    """Yield up to `size` images at a time, fewer if they are large."""
     batch: list[_Image] = []
     for image in images:
         batch.append(image)

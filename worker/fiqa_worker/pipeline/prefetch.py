@@ -1,18 +1,18 @@
-"""Work that threads do ahead of the caller, in order, with a bound on what the results hold."""
+"""Work that threads do ahead of the caller, in order, with a bound on the bytes that the results hold."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
+
+from fiqa.window import in_order
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(
+def prefetch(
     work: Callable[[T], R],
     todo: Iterable[T],
     *,
@@ -20,56 +20,49 @@ def ahead(
     depth: int,
     size: Callable[[R], int],
     max_bytes: int,
-    waiting_for: Callable[[T], None] = lambda _: None,
+    on_wait: Callable[[T], None] = lambda _: None,
 ) -> Iterator[R]:
-    """The results of `work`, in the order of `todo`. What it raises comes out in place of its result, and ends this.
+    """Yield the results of `work`, in the order of `todo`.
+
+    An error of `work` is raised in place of its result, and ends the iteration.
 
     Args:
         work: runs in the threads.
-        todo: read in the caller's thread; holds no None.
-        threads: that work.
-        depth: results that are ready or under way at most.
-        size: bytes of a result.
-        max_bytes: that these results may hold; one larger than that comes alone. One still under way is taken to be
-            as large as the largest of late, and before there is any as a quarter of max_bytes.
-        waiting_for: told of each before its result is waited for.
+        todo: is read in the caller's thread, only as far ahead as the bounds allow.
+        threads: how many run `work`.
+        depth: the most results that are ready or in progress.
+        size: returns the bytes that a result holds.
+        max_bytes: the most that all ready results may hold. A result larger than that is held alone. A result in
+            progress counts as much as the largest of the last ones did; the first ones count a quarter of max_bytes.
+        on_wait: called with an item before the caller waits for its result.
     """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
-    waiting: deque[tuple[T, Future[R]]] = deque()
-    rest = iter(todo)
     lock = Lock()
-    under_way = ready_bytes = 0
-    largest = 0
+    in_progress = ready_bytes = largest = 0
 
-    def run(one: T) -> R:
-        nonlocal under_way, ready_bytes, largest
-        result = work(one)
+    def started() -> Iterator[T]:
+        nonlocal in_progress
+        for item in todo:
+            with lock:
+                in_progress += 1
+            yield item
+
+    def run(item: T) -> R:
+        nonlocal in_progress, ready_bytes, largest
+        result = work(item)
         with lock:
-            under_way -= 1
+            in_progress -= 1
             ready_bytes += size(result)
-            # Fading, so that one large file does not hold up all that follow it.
+            # An eighth less each time: one large file does not hold up all that follow it.
             largest = max(size(result), largest * 7 // 8, max_bytes // threads)
         return result
 
-    def fits() -> bool:
-        return ready_bytes + (under_way + 1) * (largest or max_bytes // 4) <= max_bytes
+    def admits() -> bool:
+        return ready_bytes + (in_progress + 1) * (largest or max_bytes // 4) <= max_bytes
 
-    try:
-        while True:
-            while not waiting or (len(waiting) < depth and fits()):
-                following = next(rest, None)
-                if following is None:
-                    break
-                with lock:
-                    under_way += 1
-                waiting.append((following, pool.submit(run, following)))
-            if not waiting:
-                return
-            first, future = waiting.popleft()
-            waiting_for(first)
-            result = future.result()
-            with lock:
-                ready_bytes -= size(result)
-            yield result
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    results = in_order(
+        run, started(), threads=threads, name="prefetch", depth=depth, admits=admits, on_wait=on_wait, join=False
+    )
+    for _, result in results:
+        with lock:
+            ready_bytes -= size(result)
+        yield result
