@@ -11,7 +11,6 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fiqa.contract import Item
 from fiqa.errors import SourceError
-from fiqa.s3 import ObjectReader
 from fiqa.sources.lines import (
     OnBadLine,
     Parse,
@@ -24,6 +23,7 @@ from fiqa.sources.lines import (
     url_decoded,
     why,
 )
+from fiqa.sources.listing import ObjectReader
 
 _MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 _ROWS_AT_ONCE: Final = 8192

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from fiqa.contract import Item
 from fiqa.errors import SourceError
+from fiqa.s3 import BUCKET_NAME
 
 # What workers can decode; other objects of a prefix and files of a folder are no images and are left out.
 IMAGE_SUFFIXES: Final = (".avif", ".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -26,7 +27,6 @@ _SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 # A slash or two too few. A file that is really called so is ./s3:...
 _HALF_A_SCHEME: Final = re.compile(r"(s3|file):(?!//)", re.IGNORECASE)
 _WHOLE: Final = {"s3": "s3://bucket/key", "file": "file:///path"}
-_BUCKET: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}")
 _MAX_LINE_BYTES: Final = 64 * 1024
 _BATCH_COLUMNS: Final = (2, 3)
 
@@ -131,7 +131,7 @@ def object_item(bucket: str, key: str, version: str | None = None) -> Item:
     Raises:
         ValueError: there can be no such object.
     """
-    if not _BUCKET.fullmatch(bucket):
+    if not BUCKET_NAME.fullmatch(bucket):
         raise ValueError(f"{bucket[:100]!r} cannot be a bucket")
     if not key:
         raise ValueError("the key is empty")

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from fiqa.contract import Item
 from fiqa.errors import SourceError
-from fiqa.s3 import ObjectReader, list_objects
 from fiqa.sources.inventory import read_inventory
 from fiqa.sources.lines import OnBadLine, batch_row, is_image, is_uri, list_line, read_lines, reading, unzipped, why
+from fiqa.sources.listing import ObjectReader, list_objects
 
 STDIN: Final = "-"
 _LISTS: Final = frozenset({".txt", ".lst", ".list", ".jsonl", ".ndjson"})

@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 from fiqa.errors import SettingsError, StorageError
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.scripts import REDIS_STORAGE, job_key
-from fiqa.s3 import s3_client, s3_code, s3_errors, s3_reason
+from fiqa.s3 import describe, s3_client, s3_errors
 
 Part = Literal["manifest", "results"]
 Document = Literal["job", "summary"]
@@ -278,14 +278,14 @@ class S3Storage:
         try:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **conditions)
         except s3_errors() as error:
-            code = s3_code(error)
+            code = describe(error).code
             if code in {"PreconditionFailed", "412"}:
                 return False
             # Two conditional writes at once: Amazon asks for another try, which boto3 does not make by itself.
             if code == "ConditionalRequestConflict" and tries > 1:
                 time.sleep(0.5)
                 return self._put(name, data, content_type=content_type, tries=tries - 1, **conditions)
-            raise StorageError(f"cannot write s3://{self._bucket}/{key}: {s3_reason(error)}") from error
+            raise StorageError(f"cannot write s3://{self._bucket}/{key}: {describe(error).text}") from error
         return True
 
     def read(self, job_id: str, part: Part, chunk: int) -> bytes:
@@ -295,7 +295,7 @@ class S3Storage:
         try:
             return self._get(f"jobs/{job_id}/{name}.json")
         except StorageError as error:
-            if isinstance(error.__cause__, Exception) and s3_code(error.__cause__) == "NoSuchKey":
+            if describe(error.__cause__).code == "NoSuchKey":
                 return None
             raise
 
@@ -304,7 +304,7 @@ class S3Storage:
         try:
             return bytes(self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read())
         except s3_errors() as error:
-            raise StorageError(f"cannot read s3://{self._bucket}/{key}: {s3_reason(error)}") from error
+            raise StorageError(f"cannot read s3://{self._bucket}/{key}: {describe(error).text}") from error
 
     def chunks(self, job_id: str, part: Part) -> list[int]:
         return _chunks(key.rpartition("/")[2] for page in self._pages(f"jobs/{job_id}/{part}/") for key in _keys(page))
@@ -317,7 +317,7 @@ class S3Storage:
             try:
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
             except s3_errors() as error:
-                raise StorageError(f"cannot remove objects of s3://{self._bucket}: {s3_reason(error)}") from error
+                raise StorageError(f"cannot remove objects of s3://{self._bucket}: {describe(error).text}") from error
             if answer.get("Errors"):
                 first = answer["Errors"][0]
                 raise StorageError(
@@ -333,7 +333,9 @@ class S3Storage:
             lister = self._client.get_paginator("list_objects_v2")
             yield from lister.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix, **options)
         except s3_errors() as error:
-            raise StorageError(f"cannot list s3://{self._bucket}/{self._prefix}{prefix}: {s3_reason(error)}") from error
+            raise StorageError(
+                f"cannot list s3://{self._bucket}/{self._prefix}{prefix}: {describe(error).text}"
+            ) from error
 
 
 def _keys(page: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from fiqa.errors import SourceError
-from fiqa.s3 import ObjectReader, list_objects
+from fiqa.sources.listing import ObjectReader, list_objects
 from tests.conftest import Bucket
 from tests.servers import S3Server
 
