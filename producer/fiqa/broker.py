@@ -17,8 +17,8 @@ from kombu.exceptions import BatchPublishError, OperationalError
 from fiqa.contract import QUEUE, TASK_NAME
 from fiqa.errors import RedisUnavailableError
 from fiqa.ledger.connection import connection_options
+from fiqa.ledger.keys import UNACKED, UNACKED_INDEX, UNACKED_MUTEX
 from fiqa.ledger.ledger import Ledger
-from fiqa.ledger.scripts import UNACKED, UNACKED_INDEX, UNACKED_MUTEX
 
 _BATCH: Final = 500
 

@@ -15,6 +15,7 @@ from fiqa.contract import (
     DEFAULT_KEEP_S,
     DEFAULT_MAX_FAILED,
     MAX_CHUNK_SIZE,
+    REDIS_STORAGE,
     RETRYABLE,
     ErrorCode,
     ImageResult,
@@ -33,8 +34,10 @@ from fiqa.errors import (
 )
 from fiqa.jobs.recover import recover
 from fiqa.jobs.submit import Job, drop, enqueue, refuse_results
-from fiqa.ledger.ledger import ALL, Control, Ledger, new_job_id
-from fiqa.ledger.scripts import REDIS_STORAGE
+from fiqa.ledger.control import Control
+from fiqa.ledger.job_id import new_job_id
+from fiqa.ledger.ledger import Ledger
+from fiqa.ledger.limits import ALL
 from fiqa.ledger.status import JobStatus
 from fiqa.results.export import Selection
 from fiqa.settings import Settings

@@ -12,6 +12,7 @@ from fiqa.errors import ContractError
 WIRE_VERSION: Final = 1
 QUEUE: Final = "fiqa"
 TASK_NAME: Final = "fiqa.score_chunk"
+REDIS_STORAGE: Final = "redis"  # the URL of the storage in Redis
 
 MAX_URI_CHARS: Final = 4096
 MAX_ID_CHARS: Final = 1024

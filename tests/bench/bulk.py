@@ -25,8 +25,9 @@ from rich.table import Table
 from fiqa import Client
 from fiqa.broker import make_app, publish_tickets
 from fiqa.contract import QUEUE, ImageResult, JobSpec
-from fiqa.ledger.ledger import Ledger, new_job_id
-from fiqa.ledger.scripts import MAX_TICKETS
+from fiqa.ledger.job_id import new_job_id
+from fiqa.ledger.ledger import Ledger
+from fiqa.ledger.limits import MAX_TICKETS
 from tests.servers import start_redis
 
 ROOT: Final = Path(__file__).parents[2]

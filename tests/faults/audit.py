@@ -10,16 +10,7 @@ from typing import Final
 
 from fiqa import Client, ErrorCode, ImageResult, JobState, JobStatus, Status
 from fiqa.contract import QUEUE
-from fiqa.ledger.scripts import (
-    ENDED,
-    HEARTBEAT,
-    LEASES,
-    RECONCILER_LOCK,
-    UNACKED,
-    UNACKED_INDEX,
-    UNACKED_MUTEX,
-    job_key,
-)
+from fiqa.ledger.keys import ENDED, HEARTBEAT, LEASES, RECONCILER_LOCK, UNACKED, UNACKED_INDEX, UNACKED_MUTEX, job_key
 from tests.faults.system import BROKEN, WORKERS, StuckError, System, wait_until
 
 _DUE_CODES: Final = {**BROKEN, "kills": "worker_crashed", "hangs": "time_limit"}

@@ -15,7 +15,8 @@ from uuid import uuid4
 
 from fiqa import Client, ErrorCode
 from fiqa.contract import QUEUE
-from fiqa.ledger.scripts import LEASE_S, UNACKED, UNACKED_INDEX
+from fiqa.ledger.keys import UNACKED, UNACKED_INDEX
+from fiqa.ledger.limits import LEASE_S
 from tests.faults.proxy import S3Fault
 from tests.faults.system import System, Worker, wait_until
 

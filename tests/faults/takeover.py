@@ -8,7 +8,7 @@ from contextlib import closing
 from random import Random
 from typing import Final
 
-from fiqa.ledger.scripts import LEASES, job_key
+from fiqa.ledger.keys import LEASES, job_key
 from tests.faults.audit import Audit, audit
 from tests.faults.system import S3_DELAY_S, System, wait_until
 

@@ -16,8 +16,8 @@ from typing import Final
 
 import pytest
 
-from fiqa.ledger.ledger import ISOLATED_FROM_ATTEMPT
-from fiqa.ledger.scripts import RECONCILER_LOCK
+from fiqa.ledger.claims import ISOLATED_FROM_ATTEMPT
+from fiqa.ledger.keys import RECONCILER_LOCK
 from tests.faults.audit import audit
 from tests.faults.injuries import INJURIES
 from tests.faults.proxy import HELD

@@ -14,7 +14,7 @@ import redis
 from fiqa import Client, JobState
 from fiqa.broker import make_app
 from fiqa.contract import QUEUE, TASK_NAME
-from fiqa.ledger.scripts import UNACKED, UNACKED_INDEX
+from fiqa.ledger.keys import UNACKED, UNACKED_INDEX
 from fiqa_worker.service.tickets import clean_ticket, is_ticket
 from tests.hostile.messages import message, pickled
 from tests.hostile.test_images import children_of

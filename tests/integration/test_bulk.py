@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from fiqa import Client, Item, JobState, Status
-from fiqa.ledger.scripts import LEASES
+from fiqa.ledger.keys import LEASES
 from tests.conftest import Bucket
 from tests.integration.conftest import StartWorker, Worker
 from tests.integration.test_jobs import assert_exactly_once, wait_for_lease

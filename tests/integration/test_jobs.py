@@ -16,8 +16,8 @@ import redis
 
 from fiqa import Client, ImageResult, JobState, Status
 from fiqa.contract import QUEUE
-from fiqa.ledger.ledger import ISOLATED_FROM_ATTEMPT
-from fiqa.ledger.scripts import LEASES, UNACKED, job_key
+from fiqa.ledger.claims import ISOLATED_FROM_ATTEMPT
+from fiqa.ledger.keys import LEASES, UNACKED, job_key
 from fiqa.storage.storage import open_storage, pack
 from tests.conftest import Bucket
 from tests.integration import planted

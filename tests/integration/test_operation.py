@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from fiqa import Client, JobState
-from fiqa.ledger.scripts import LEASES
+from fiqa.ledger.keys import LEASES
 from tests.integration import planted
 from tests.integration.conftest import ROOT, StartWorker, Worker
 from tests.servers import free_ports, start_redis

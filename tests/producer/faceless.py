@@ -6,7 +6,8 @@ from collections.abc import Callable
 from itertools import islice
 
 from fiqa.contract import ErrorCode, ImageError, ImageResult, Item, Status
-from fiqa.ledger.ledger import Counts, Ledger
+from fiqa.ledger.claims import Counts
+from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import open_storage, pack, unpack
 
 

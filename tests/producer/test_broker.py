@@ -14,8 +14,9 @@ from kombu.messaging import Producer
 from fiqa.broker import make_app, publish_tickets
 from fiqa.contract import QUEUE, TASK_NAME, JobSpec
 from fiqa.errors import RedisUnavailableError
-from fiqa.ledger.ledger import Ledger, new_job_id
-from fiqa.ledger.scripts import MAX_TICKETS
+from fiqa.ledger.job_id import new_job_id
+from fiqa.ledger.ledger import Ledger
+from fiqa.ledger.limits import MAX_TICKETS
 from tests.servers import start_redis
 
 PASSWORD = "p@s/s w%rd?"  # noqa: S105  a test's own

@@ -11,7 +11,8 @@ from fiqa.client import Client
 from fiqa.contract import QUEUE, ErrorCode, ImageResult, Item, JobState, Priority
 from fiqa.errors import RedisUnavailableError, SettingsError, SourceError, StorageError, UnknownJobError
 from fiqa.jobs.submit import Job
-from fiqa.ledger.ledger import Ledger, new_job_id
+from fiqa.ledger.job_id import new_job_id
+from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import open_storage, unpack
 from tests.conftest import Bucket
 from tests.producer.faceless import failed, no_face, work

@@ -333,7 +333,7 @@ def tell_failed(status: JobStatus, where: str) -> None:
 def _follow_as_json(client: Client, job_id: str) -> int:
     told = None
     for found in client.watch(job_id):
-        news = (found.state, found.images_done, found.reason)
+        news = (found.state, found.images_done, found.last_error, found.reason)
         if news != told:
             click.echo(status_line(found))
             sys.stdout.flush()

@@ -82,6 +82,6 @@ def summary(status: JobStatus) -> str:
         parts.append(f"{status.images_per_s:,.0f} images/s")
     if status.eta_s is not None:
         parts.append(f"{duration(status.eta_s)} left")
-    if status.reason:
-        parts.append(status.reason)
+    if problem := status.reason or status.last_error:
+        parts.append(problem)
     return ", ".join(parts)

@@ -8,7 +8,10 @@ from contextlib import suppress
 
 from fiqa.contract import ImageResult, JobSpec, JobState
 from fiqa.errors import JobStateError, StorageError, UnknownJobError
-from fiqa.ledger.ledger import Control, Counts, Ledger, check_job_id
+from fiqa.ledger.claims import Counts
+from fiqa.ledger.control import Control
+from fiqa.ledger.job_id import check_job_id
+from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import Storage, read_ahead
 
 

@@ -20,7 +20,8 @@ from fiqa.errors import (
     StorageError,
     UnknownJobError,
 )
-from fiqa.ledger.ledger import Control, Ledger
+from fiqa.ledger.control import Control
+from fiqa.ledger.ledger import Ledger
 from fiqa.sources.lines import IMAGE_SUFFIXES
 from fiqa.sources.manifest import chunked
 from fiqa.storage.storage import Storage, pack

@@ -44,7 +44,7 @@ def write_summaries(ledger: Ledger) -> int:
 def _encode(status: JobStatus) -> bytes:
     times = {name: _iso(getattr(status, name)) for name in ("created", "started", "finished")}
     fields = {"v": WIRE_VERSION, **dataclasses.asdict(status), **times}
-    del fields["eta_s"], fields["workers_run"]  # they were of the moment
+    del fields["eta_s"], fields["workers_run"], fields["last_error"]  # they matter only while a job runs
     return json.dumps(fields, indent=2, ensure_ascii=False).encode() + b"\n"
 
 

@@ -12,7 +12,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from fiqa.errors import RedisUnavailableError, SettingsError
-from fiqa.ledger import scripts
+from fiqa.ledger.lua import script_text
 from fiqa.settings import NOT_A_REDIS_URL
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class Connection:
             raise SettingsError(f"FIQA_REDIS_URL: {NOT_A_REDIS_URL}") from None
 
     def script(self, name: str) -> Script:
-        """Register a Lua script by its name. Called, it runs by its hash (EVALSHA)."""
-        script: Script = self.redis.register_script(scripts.SHARED + getattr(scripts, name.upper()))
+        """Return the Lua script `name`.lua. A call sends only its hash (EVALSHA), once Redis knows it."""
+        script: Script = self.redis.register_script(script_text(name))
         return script
 
     @contextmanager

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
+from fiqa.contract import REDIS_STORAGE
 from fiqa.errors import SettingsError, StorageError
+from fiqa.ledger.keys import job_key
 from fiqa.ledger.ledger import Ledger
-from fiqa.ledger.scripts import REDIS_STORAGE, job_key
 from fiqa.s3 import describe, s3_client, s3_errors
 
 Part = Literal["manifest", "results"]

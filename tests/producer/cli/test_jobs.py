@@ -20,7 +20,10 @@ from fiqa.errors import (
     UnknownJobError,
 )
 from fiqa.jobs.summary import write_summaries
-from fiqa.ledger.ledger import Control, Counts, Ledger, new_job_id
+from fiqa.ledger.claims import Counts
+from fiqa.ledger.control import Control
+from fiqa.ledger.job_id import new_job_id
+from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import open_storage, pack
 from tests.producer.faceless import failed, no_face, work
 from tests.waiting import wait_until
@@ -200,7 +203,7 @@ def test_a_late_submit_leaves_the_job_that_is_submitted_again_to_the_one_that_to
                     client.submit(interrupted(), resume_id=client.jobs()[0].id)
             yield uri
 
-    with pytest.raises(JobStateError, match="was taken over meanwhile"):
+    with pytest.raises(JobStateError, match="was replaced"):
         client.submit(source())
     (status,) = client.jobs()
     assert status.state is JobState.PREPARING

@@ -15,14 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from fiqa.contract import ErrorCode, ImageResult
-from fiqa.ledger.ledger import Ledger, new_job_id
+from fiqa.ledger.job_id import new_job_id
+from fiqa.ledger.ledger import Ledger
 from tests.producer.faceless import failed, work
 
 FIQA = [sys.executable, "-m", "fiqa"]
 JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 STATUS_KEYS = {
     "id", "name", "state", "images", "scored", "no_face", "failed", "faces", "chunks", "chunks_done", "images_per_s",
-    "eta_s", "created", "started", "finished", "reason",
+    "eta_s", "created", "started", "finished", "last_error", "reason",
 }  # fmt: skip
 Run = subprocess.CompletedProcess[str]
 

@@ -27,6 +27,7 @@ STATUS = JobStatus(
     created=0,
     started=0,
     finished=None,
+    last_error=None,
     reason=None,
     priority=Priority.NORMAL,
     storage="redis",
@@ -79,7 +80,7 @@ def test_a_summary_tells_what_is_known() -> None:
     assert summary(unclaimed) == "1,234 scored, 5 no face, 0 failed, waiting for a free worker"
     abandoned = dataclasses.replace(STATUS, images_per_s=1234.5, workers_run=False)
     assert summary(abandoned) == "1,234 scored, 5 no face, 0 failed, no worker runs: start `fiqa worker`"
-    running = dataclasses.replace(STATUS, images_per_s=1234.5, eta_s=90, reason="chunk 3: storage is down")
+    running = dataclasses.replace(STATUS, images_per_s=1234.5, eta_s=90, last_error="chunk 3: storage is down")
     assert summary(running) == "1,234 scored, 5 no face, 0 failed, 1,234 images/s, 2 min left, chunk 3: storage is down"
 
 

@@ -6,11 +6,10 @@ from collections import Counter
 from typing import Any
 
 from fiqa.contract import JobSpec, Priority
-from fiqa.ledger.ledger import Claim, Counts, Ledger, new_job_id
-from fiqa.ledger.scripts import (
-    LEASES,
-    Completion,
-)
+from fiqa.ledger.claims import Claim, Completion, Counts
+from fiqa.ledger.job_id import new_job_id
+from fiqa.ledger.keys import LEASES
+from fiqa.ledger.ledger import Ledger
 
 
 def create(

@@ -10,19 +10,10 @@ from contextlib import closing
 import pytest
 
 from fiqa.contract import QUEUE, ErrorCode, Face, ImageError, ImageResult, JobState, Priority, Status
-from fiqa.ledger.ledger import Claim, Counts, Ledger
-from fiqa.ledger.scripts import (
-    DUE,
-    JOBS,
-    LEASE_S,
-    LEASES,
-    MAX_TICKETS,
-    RECONCILER_LOCK,
-    UNACKED,
-    UNACKED_INDEX,
-    Completion,
-    job_key,
-)
+from fiqa.ledger.claims import Claim, Completion, Counts
+from fiqa.ledger.keys import DUE, JOBS, LEASES, RECONCILER_LOCK, UNACKED, UNACKED_INDEX, job_key
+from fiqa.ledger.ledger import Ledger
+from fiqa.ledger.limits import LEASE_S, MAX_TICKETS
 from tests.producer.ledger.ledger_jobs import claimed, complete, expire_leases, opened, scored, turns
 from tests.waiting import wait_until
 
@@ -135,7 +126,7 @@ def test_a_worker_that_lost_its_lease_cannot_renew_note_or_give_back(ledger: Led
     ledger.release(late, last_error="late", hung=4)
 
     assert ledger.renew(holder)
-    assert ledger.status(late.job_id).reason is None
+    assert ledger.status(late.job_id).last_error is None
     expire_leases(ledger)
     assert claimed(ledger) == Claim(late.job_id, 0, 3, holder.token + 1, "redis", {})
 
@@ -156,13 +147,13 @@ def test_a_chunk_given_back_is_next_and_its_attempt_does_not_count(ledger: Ledge
 def test_a_chunk_given_back_with_a_delay_rests_and_its_reason_shows_until_a_chunk_is_done(ledger: Ledger) -> None:
     job_id = opened(ledger)
     ledger.release(claimed(ledger), delay_s=60, last_error="chunk 0: cannot read s3://b/k")
-    assert ledger.status(job_id).reason == "chunk 0: cannot read s3://b/k"
+    assert ledger.status(job_id).last_error == "chunk 0: cannot read s3://b/k"
     assert ledger.claim() is None
     expire_leases(ledger)
     again = claimed(ledger)
     assert again.attempt == 1
     complete(ledger, again)
-    assert ledger.status(job_id).reason is None
+    assert ledger.status(job_id).last_error is None
 
 
 # Items that kill or hang

@@ -11,14 +11,11 @@ import pytest
 
 from fiqa.contract import ErrorCode, JobSpec, JobState, Priority
 from fiqa.errors import JobStateError, UnknownJobError
-from fiqa.ledger.ledger import Claim, Control, Counts, Ledger, new_job_id
-from fiqa.ledger.scripts import (
-    DUE,
-    ENDED,
-    LEASES,
-    Completion,
-    job_key,
-)
+from fiqa.ledger.claims import Claim, Completion, Counts
+from fiqa.ledger.control import Control
+from fiqa.ledger.job_id import new_job_id
+from fiqa.ledger.keys import DUE, ENDED, LEASES, job_key
+from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import RedisStorage
 from tests.producer.ledger.ledger_jobs import claimed, complete, create, expire_leases, opened, scored, turns
 from tests.waiting import wait_until
@@ -58,7 +55,7 @@ def test_a_job_is_not_opened_by_who_entered_it_before_another_did(ledger: Ledger
     job_id, first = create(ledger)
     ledger.check_submission(job_id, first)
     second = ledger.create(JobSpec(id=job_id, created=ledger.connection.now()), storage="redis", replace=True)
-    told = rf"^job {job_id} was taken over meanwhile by another `submit --resume-id` or `recover`: "
+    told = rf"^job {job_id} was replaced by another `submit --resume-id` or `recover`: "
     with pytest.raises(JobStateError, match=told):
         ledger.check_submission(job_id, first)
     with pytest.raises(JobStateError, match=told):

@@ -12,10 +12,8 @@ from redis.backoff import NoBackoff
 
 from fiqa.contract import JobState
 from fiqa.errors import RedisUnavailableError, SettingsError
+from fiqa.ledger.claims import Completion
 from fiqa.ledger.ledger import Ledger
-from fiqa.ledger.scripts import (
-    Completion,
-)
 from tests.producer.ledger.ledger_jobs import claimed, complete, create, expire_leases, opened
 
 # A Redis that does not answer or refuses

@@ -14,7 +14,8 @@ import pytest
 
 from fiqa.contract import JobSpec
 from fiqa.errors import RedisUnavailableError, SettingsError, StorageError
-from fiqa.ledger.ledger import Ledger, new_job_id
+from fiqa.ledger.job_id import new_job_id
+from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import Storage, open_storage, pack, read_ahead, unpack
 from tests.conftest import Bucket
 from tests.servers import S3Server

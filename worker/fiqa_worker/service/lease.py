@@ -8,7 +8,9 @@ import threading
 from typing import Final, Self
 
 from fiqa.errors import RedisUnavailableError
-from fiqa.ledger.ledger import LEASES_RENEWED_EVERY_S, Claim, Ledger
+from fiqa.ledger.claims import Claim
+from fiqa.ledger.ledger import Ledger
+from fiqa.ledger.limits import LEASES_RENEWED_EVERY_S
 
 _log = logging.getLogger(__name__)
 

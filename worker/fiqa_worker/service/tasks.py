@@ -20,8 +20,8 @@ from fiqa.broker import make_app, publish_tickets
 from fiqa.contract import TASK_NAME, ImageResult, Item
 from fiqa.errors import FiqaError, RedisUnavailableError, SettingsError
 from fiqa.jobs.summary import write_summaries
-from fiqa.ledger.ledger import Claim, Counts, Ledger
-from fiqa.ledger.scripts import Completion
+from fiqa.ledger.claims import Claim, Completion, Counts
+from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import Storage, open_storage, pack, unpack
 from fiqa_worker.service.drain import ChildDrain, MainDrain
 from fiqa_worker.service.health import TICKS_EVERY_S, Health, note_loaded

@@ -1,0 +1,11 @@
+-- Cancel a job that is `preparing`, so that nobody opens it or submits it again.
+--
+-- Keys: the job's hash and parts; due; leases; ended.
+-- ARGV: 1 job id; 2 submission token, or '' for any.
+-- Reply: the state now; nil there is no such job; 'replaced' the job was replaced by a later submission.
+local job, submission = ARGV[1], ARGV[2]
+local state = redis.call('HGET', fiqa.key(job), 'state')
+if state ~= 'preparing' then return state end
+if submission ~= '' and redis.call('HGET', fiqa.key(job), 'submission') ~= submission then return 'replaced' end
+fiqa.finish(job, 'cancelled', nil, fiqa.clock())
+return 'cancelled'

@@ -1,0 +1,50 @@
+-- Claim one chunk: of the due job with the best priority, and among those of the job with the smallest virtual time.
+--
+-- Keys: due; leases; the hash of the job, and its parts done, attempts, holders, requeued, in_flight and quarantined.
+-- ARGV: 1 length of the lease in seconds.
+-- Reply: an empty list if no chunk is due; else job id, chunk, attempt, fencing token, storage URL, and the quarantined
+--   items as 'index:code index:code'.
+local lease_s = ARGV[1]
+local now = fiqa.clock()
+fiqa.sweep(now)
+while true do
+  local job = redis.call('ZRANGE', fiqa.DUE, 0, 0)[1]
+  if not job then return {} end
+  local next, chunks = fiqa.field(job, 'next'), fiqa.field(job, 'chunks')
+  local chunk = tonumber(redis.call('ZPOPMIN', fiqa.key(job, 'requeued'))[1])
+  if not chunk and next < chunks then
+    chunk = next
+    -- If the job was recovered, the next thousands may be done. Skip all of them at once.
+    if redis.call('GETBIT', fiqa.key(job, 'done'), next) == 1 then
+      chunk = math.max(next, redis.call('BITPOS', fiqa.key(job, 'done'), 0, math.floor(next / 8)))
+    end
+    redis.call('HSET', fiqa.key(job), 'next', math.min(chunk + 1, chunks))
+  end
+  if not chunk then
+    redis.call('ZREM', fiqa.DUE, job)
+  else
+    local vt = tonumber(redis.call('ZSCORE', fiqa.DUE, job)) + fiqa.chunk_images(job)
+    redis.call('HSET', fiqa.key(job), 'vt', string.format('%.0f', vt % fiqa.RANK_SPAN))
+    if fiqa.unclaimed(job) > 0 then
+      redis.call('ZADD', fiqa.DUE, vt, job)
+    else
+      redis.call('ZREM', fiqa.DUE, job)
+    end
+    if redis.call('GETBIT', fiqa.key(job, 'done'), chunk) == 0 then
+      redis.call('HSETNX', fiqa.key(job), 'started', string.format('%.3f', now))
+      redis.call('ZADD', fiqa.LEASES, now + lease_s, job .. ':' .. chunk)
+      local attempt = redis.call('HINCRBY', fiqa.key(job, 'attempts'), chunk, 1)
+      local token = redis.call('HINCRBY', fiqa.key(job), 'claims', 1)
+      redis.call('HSET', fiqa.key(job, 'holders'), chunk, token)
+      -- An item that is still in flight: the worker that held the chunk before died on it.
+      local in_flight = redis.call('HGET', fiqa.key(job, 'in_flight'), chunk)
+      local quarantined = redis.call('HGET', fiqa.key(job, 'quarantined'), chunk) or ''
+      if in_flight then
+        quarantined = quarantined .. ' ' .. in_flight .. ':worker_crashed'
+        redis.call('HSET', fiqa.key(job, 'quarantined'), chunk, quarantined)
+        redis.call('HDEL', fiqa.key(job, 'in_flight'), chunk)
+      end
+      return {job, chunk, attempt, token, redis.call('HGET', fiqa.key(job), 'storage'), quarantined}
+    end
+  end
+end

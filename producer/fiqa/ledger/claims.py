@@ -1,0 +1,90 @@
+"""A claim of a chunk, and what is counted when the chunk is complete."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from fiqa.contract import ErrorCode, ImageResult, Status
+
+ISOLATED_FROM_ATTEMPT: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A chunk that this worker holds until the lease runs out.
+
+    Attributes:
+        attempt: the number of this claim of the chunk, from 1. Claims that were released do not count.
+        token: the fencing token, of this claim alone. With an earlier token a worker can change nothing.
+        storage: the URL of the job's storage.
+        quarantined: items that must not be computed, by index: they killed a worker, or hung in it.
+    """
+
+    job_id: str
+    chunk: int
+    attempt: int
+    token: int
+    storage: str
+    quarantined: Mapping[int, ErrorCode]
+
+    @classmethod
+    def read(cls, reply: Sequence[Any]) -> Self:
+        """Read the reply of claim.lua."""
+        job, chunk, attempt, token, storage, quarantined = reply
+        pairs = (pair.split(":") for pair in quarantined.decode().split())
+        codes = {int(index): ErrorCode(code) for index, code in pairs}
+        return cls(job.decode(), int(chunk), int(attempt), int(token), storage.decode(), codes)
+
+    @property
+    def isolated(self) -> bool:
+        """Whether to compute one item at a time, and to note each item before: earlier workers died on this chunk."""
+        return self.attempt >= ISOLATED_FROM_ATTEMPT
+
+
+class Completion(StrEnum):
+    """What came of counting a chunk. The values are the replies of complete.lua."""
+
+    COUNTED = "counted"
+    COUNTED_BEFORE = "counted_before"
+    JOB_IS_FINISHED = "job_is_finished"  # by this chunk
+    JOB_IS_GONE = "job_is_gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How the images of a chunk ended.
+
+    Attributes:
+        models: number of images by detector and quality model, as "detector/quality_model".
+    """
+
+    scored: int
+    no_face: int
+    faces: int
+    failed: Mapping[ErrorCode, int]
+    models: Mapping[str, int]
+
+    @classmethod
+    def of(cls, results: Sequence[ImageResult]) -> Self:
+        """Count these results."""
+        return cls(
+            scored=sum(result.status is Status.SCORED for result in results),
+            no_face=sum(result.status is Status.NO_FACE for result in results),
+            faces=sum(len(result.faces) for result in results),
+            failed=Counter(result.error.code for result in results if result.error),
+            models=Counter(f"{result.detector}/{result.quality_model}" for result in results),
+        )
+
+    def increments(self) -> list[str | int]:
+        """Return counters of the job's hash, each followed by the number to add, as complete.lua takes them."""
+        pairs: list[str | int] = ["scored", self.scored, "no_face", self.no_face, "faces", self.faces]
+        pairs += ["failed", sum(self.failed.values())]
+        for code, number in self.failed.items():
+            pairs += [f"failed:{code}", number]
+        for models, number in self.models.items():
+            pairs += [f"models:{models}", number]
+        return pairs

@@ -1,0 +1,49 @@
+-- Count a chunk whose results are stored: once, however often this is called. End the job if this was its last chunk,
+-- or if too many of its images failed.
+--
+-- Keys: leases; due; ended; the job's hash and all its parts.
+-- ARGV: 1 job id; 2 chunk; then names of counters of the job's hash, and the numbers to add to them.
+-- Reply: 'counted'; 'counted_before'; 'job_is_finished' this chunk ended the job; 'job_is_gone' there is no such job.
+local job, chunk = ARGV[1], ARGV[2]
+if redis.call('EXISTS', fiqa.key(job)) == 0 then return 'job_is_gone' end
+if redis.call('SETBIT', fiqa.key(job, 'done'), chunk, 1) == 1 then return 'counted_before' end
+redis.call('ZREM', fiqa.LEASES, job .. ':' .. chunk)
+redis.call('ZREM', fiqa.key(job, 'requeued'), chunk)
+for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined'}) do
+  redis.call('HDEL', fiqa.key(job, part), chunk)
+end
+local images = 0
+for i = 3, #ARGV, 2 do
+  redis.call('HINCRBY', fiqa.key(job), ARGV[i], ARGV[i + 1])
+  if ARGV[i] == 'scored' or ARGV[i] == 'no_face' or ARGV[i] == 'failed' then images = images + ARGV[i + 1] end
+end
+local now = fiqa.clock()
+local bucket = math.floor(now / fiqa.PACE_BUCKET_S)
+redis.call('HINCRBY', fiqa.key(job, 'pace'), bucket, images)
+redis.call('EXPIRE', fiqa.key(job, 'pace'), 2 * fiqa.PACE_WINDOW_S)
+for _, old in ipairs(redis.call('HKEYS', fiqa.key(job, 'pace'))) do
+  if tonumber(old) < bucket - fiqa.PACE_WINDOW_S / fiqa.PACE_BUCKET_S then
+    redis.call('HDEL', fiqa.key(job, 'pace'), old)
+  end
+end
+redis.call('HINCRBY', fiqa.key(job), 'done', 1)
+if not fiqa.is_open(job) then
+  -- The results were stored just before the job was stopped. If its summary is written already, it lacks this chunk.
+  local state = redis.call('HGET', fiqa.key(job), 'state')
+  if state ~= 'preparing' and redis.call('HGET', fiqa.key(job), 'storage') ~= fiqa.REDIS_STORAGE then
+    redis.call('SADD', fiqa.ENDED, job)
+  end
+  fiqa.expire_with_job(job)
+  return 'counted'
+end
+redis.call('HDEL', fiqa.key(job), 'last_error')
+local failed = fiqa.field(job, 'failed')
+local images_done = fiqa.field(job, 'scored') + fiqa.field(job, 'no_face') + failed
+if images_done >= fiqa.MIN_IMAGES_TO_FAIL and failed > images_done * fiqa.field(job, 'max_failed') then
+  fiqa.finish(job, 'failed', string.format('%d of the first %d images failed', failed, images_done), now)
+elseif fiqa.field(job, 'done') == fiqa.field(job, 'chunks') then
+  fiqa.finish(job, 'succeeded', nil, now)
+else
+  return 'counted'
+end
+return 'job_is_finished'

@@ -1,0 +1,70 @@
+"""What can be done to a job, in which states; and the errors if its state does not allow it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from fiqa.contract import JobState
+from fiqa.errors import JobStateError, UnknownJobError
+
+REPLACED: Final = b"replaced"  # the reply of a script if the job has another submission token
+
+
+class Control(StrEnum):
+    """What can be done to a job."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    DELETE = "delete"
+
+
+_ALLOWED_IN: Final = {
+    Control.PAUSE: {JobState.RUNNING, JobState.PAUSED},
+    Control.RESUME: {JobState.PAUSED, JobState.RUNNING},
+    Control.CANCEL: {JobState.PREPARING, JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED},
+    Control.DELETE: {JobState.PREPARING, JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED},
+}
+
+
+def no_job(job_id: str) -> UnknownJobError:
+    """Return the error for a job that Redis does not know."""
+    return UnknownJobError(f"no job {job_id}: `fiqa jobs` lists those there are")
+
+
+def read_state(job_id: str, reply: bytes | None) -> JobState:
+    """Return the state of a job that a script replied.
+
+    Raises:
+        UnknownJobError: there is no such job.
+        JobStateError: the job was replaced by a later submission.
+    """
+    if reply is None:
+        raise no_job(job_id)
+    if reply == REPLACED:
+        raise JobStateError(
+            f"job {job_id} was replaced by another `submit --resume-id` or `recover`: this one leaves it alone"
+        )
+    return JobState(reply.decode())
+
+
+def check_allowed(job_id: str, control: Control, state: JobState) -> None:
+    """Return if the state allows the control.
+
+    Raises:
+        JobStateError: it does not.
+    """
+    if state not in _ALLOWED_IN[control]:
+        first = f": `fiqa cancel {job_id}` first" if control is Control.DELETE else ""
+        raise JobStateError(f"job {job_id} is {state}: cannot {control} it{first}")
+
+
+def check_preparing(job_id: str, state: JobState) -> None:
+    """Return if a job in this state can be opened.
+
+    Raises:
+        JobStateError: it cannot.
+    """
+    if state is not JobState.PREPARING:
+        raise JobStateError(f"job {job_id} is {state}: only one that is `preparing` can be opened")

@@ -1,0 +1,116 @@
+"""The hash of a job: what a new job writes into it, and the JobStatus that is read from it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from fiqa.contract import JobSpec, JobState, Priority
+from fiqa.ledger.connection import Connection
+from fiqa.ledger.keys import HEARTBEAT, job_key
+from fiqa.ledger.limits import PACE_BUCKET_S, PACE_WINDOW_S
+from fiqa.ledger.status import JobStatus
+
+_RANKS: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
+
+
+def new_fields(spec: JobSpec, *, storage: str, submission: int) -> dict[str, str | int | float]:
+    """Return the fields of a new job.
+
+    Args:
+        spec: the job.
+        storage: the URL of its storage.
+        submission: its submission token.
+    """
+    return {
+        "name": spec.name or "",
+        "priority": spec.priority,
+        "rank": _RANKS[spec.priority],
+        "storage": storage,
+        "created": f"{spec.created:.3f}",
+        "parent": spec.parent or "",
+        "max_failed": spec.max_failed,
+        "keep_s": int(spec.keep_s),
+        "submission": submission,
+        # Random, so that after a recovery no fencing token from before is valid, or is handed out again.
+        "claims": secrets.randbits(40),
+    }
+
+
+def read_statuses(connection: Connection, job_ids: Sequence[str]) -> list[JobStatus]:
+    """Return the statuses of those of the jobs that Redis knows, in one round trip.
+
+    Raises:
+        RedisUnavailableError: Redis does not answer, or refuses.
+    """
+    with connection.errors(), connection.redis.pipeline(transaction=False) as pipe:
+        pipe.time()
+        pipe.exists(HEARTBEAT)
+        for job_id in job_ids:
+            pipe.hgetall(job_key(job_id))
+            pipe.hgetall(job_key(job_id, "pace"))
+        (seconds, micros), workers_run, *hashes = pipe.execute()
+    now = seconds + micros / 1e6
+    return [
+        _status(job_id, fields, pace, now, workers_run=bool(workers_run))
+        for job_id, fields, pace in zip(job_ids, hashes[::2], hashes[1::2], strict=True)
+        if fields
+    ]
+
+
+def _status(
+    job_id: str, fields: Mapping[bytes, bytes], pace: Mapping[bytes, bytes], now: float, *, workers_run: bool
+) -> JobStatus:
+    text = {name.decode(): value.decode() for name, value in fields.items()}
+
+    def number(name: str) -> int:
+        return int(text.get(name, "0"))
+
+    def numbers(prefix: str) -> dict[str, int]:
+        return {
+            name.removeprefix(prefix): int(value) for name, value in sorted(text.items()) if name.startswith(prefix)
+        }
+
+    def time(name: str) -> float | None:
+        return float(text[name]) if name in text else None
+
+    state = JobState(text["state"])
+    started, finished = time("started"), time("finished")
+    images, done = number("images"), number("scored") + number("no_face") + number("failed")
+    rate = eta = None
+    if started is not None and finished is not None:
+        rate = done / max(finished - started, 1e-3)
+    elif started is not None and state is JobState.RUNNING:
+        # The window begins with a whole bucket, or with the job.
+        oldest = int(now - PACE_WINDOW_S) // PACE_BUCKET_S
+        recent = sum(int(count) for bucket, count in pace.items() if int(bucket) >= oldest)
+        rate = recent / max(now - max(oldest * PACE_BUCKET_S, started), 1e-3)
+        eta = (images - done) / rate if rate and workers_run else None
+    return JobStatus(
+        id=job_id,
+        name=text.get("name") or None,
+        state=state,
+        images=images,
+        scored=number("scored"),
+        no_face=number("no_face"),
+        failed=number("failed"),
+        failed_by_code=numbers("failed:"),
+        faces=number("faces"),
+        chunks=number("chunks"),
+        chunks_done=number("done"),
+        images_per_s=rate,
+        eta_s=eta,
+        created=float(text["created"]),
+        started=started,
+        finished=finished,
+        last_error=text.get("last_error"),
+        reason=text.get("reason"),
+        priority=Priority(text["priority"]),
+        storage=text["storage"],
+        parent=text.get("parent") or None,
+        models=numbers("models:"),
+        max_failed=float(text["max_failed"]),
+        keep_s=float(text["keep_s"]),
+        workers_run=workers_run,
+    )

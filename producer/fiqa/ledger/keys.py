@@ -1,0 +1,56 @@
+"""Every Redis key of fiqa, what each holds, and what changes them.
+
+A chunk is unclaimed (`next` has not reached it, or it is in `requeued`), leased, or done (its bit in `done` is set).
+Each change of that is one call of a Lua script. The scripts use Redis's clock, so workers' clocks do not matter, and no
+state is ever half written.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fiqa.contract import QUEUE
+
+JOBS: Final = "fiqa:jobs"  # zset: job id by time of creation
+ENDED: Final = "fiqa:ended"  # set: finished jobs whose summary is not written yet
+DUE: Final = "fiqa:due"  # zset: jobs with unclaimed chunks, by priority and then by virtual time (shared.lua)
+LEASES: Final = "fiqa:leases"  # zset: job:chunk by expiry
+RECONCILER_LOCK: Final = "fiqa:reconciler"  # string: there while a worker reconciles for all
+HEARTBEAT: Final = "fiqa:heartbeat"  # string: there while any worker runs
+
+# kombu's
+TICKETS: Final = QUEUE  # list: tickets that no worker has taken
+UNACKED: Final = "fiqa:tickets:unacked"  # hash: tickets that a worker holds
+UNACKED_INDEX: Final = "fiqa:tickets:unacked_index"  # zset: the same by time
+UNACKED_MUTEX: Final = "fiqa:tickets:unacked_mutex"  # string: there while a worker restores lost tickets
+
+JOB: Final = "fiqa:job"  # prefix of all keys of one job
+
+
+def job_key(job_id: str, part: str = "") -> str:
+    """Return the key of a job's hash, or of one of its parts.
+
+    Fields of the hash:
+        name, priority, storage, created, parent, max_failed, keep_s: as in JobSpec and JobStatus.
+        rank: of the priority; 0 is served first.
+        submission: the submission token. It belongs to one `create`; a later `create(replace=True)` sets another.
+        claims: a counter that starts at a random number. Each claim adds 1, and that is its fencing token.
+        state, chunks, images, started, finished: as in JobStatus.
+        last_error: why a chunk was released; only while the job runs.
+        reason: why the job was stopped; only once it has ended.
+        next: the first chunk that was never claimed.
+        vt: the virtual time, in images.
+        done, scored, no_face, failed, faces: counters; `done` counts chunks.
+        failed:CODE, models:DETECTOR/QUALITY_MODEL: counters of images.
+
+    Parts:
+        done: bitmap by chunk; set if the results of the chunk are stored and counted.
+        attempts: hash, chunk -> number of claims, without those that were released.
+        holders: hash, chunk -> fencing token of its last claim.
+        requeued: zset of chunks that were claimed, and can be claimed again.
+        in_flight: hash, chunk -> index of the item that its worker computes.
+        quarantined: hash, chunk -> items that are not computed again, as "index:code index:code".
+        pace: hash, time in units of PACE_BUCKET_S -> images done.
+        manifest, results: hashes, chunk -> gzipped JSONL; only if the job's storage is Redis.
+    """
+    return f"{JOB}:{job_id}:{part}" if part else f"{JOB}:{job_id}"

@@ -1,0 +1,15 @@
+"""The numbers of the ledger, for Python and for the Lua scripts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+LEASE_S: Final = 10.0
+LEASES_RENEWED_EVERY_S: Final = 1.5
+LONGEST_LEASE_S: Final = 300.0  # a lease with more time left is from before the clock was set back
+MAX_TICKETS: Final = 2000  # that wait in the queue, so that the broker's memory does not grow with a job
+MIN_IMAGES_TO_FAIL: Final = 1000  # before a job may be stopped for its share of failed images
+PACE_WINDOW_S: Final = 60
+PACE_BUCKET_S: Final = 5
+RANK_SPAN: Final = 1_000_000_000_000  # of virtual times, in images: a job of a lower rank is always served first
+ALL: Final = 1 << 62  # as a limit of jobs

@@ -1,0 +1,112 @@
+-- Functions that the scripts share. They are added to the table `fiqa`.
+--
+-- The scripts run after two other parts: one line that sets `fiqa` to the keys of keys.py and the numbers of limits.py,
+-- and this file. So no script repeats a key or a number.
+--
+-- A job's virtual time `vt` is the number of its images that were handed out, on a scale common to all jobs. The due
+-- job with the smallest `vt` is served next. That is start-time fair queueing (Goyal, Vin, Cheng 1997). The score in
+-- the zset `due` also holds the rank of the job's priority: rank * RANK_SPAN + vt.
+
+-- The key of a job's hash, or of one of its parts.
+function fiqa.key(job, part)
+  return fiqa.JOB .. ':' .. job .. (part and ':' .. part or '')
+end
+
+-- Redis's clock in Unix seconds. Workers' clocks do not matter.
+function fiqa.clock()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1e6
+end
+
+-- A number of the job's hash; 0 if it is not there.
+function fiqa.field(job, name)
+  return tonumber(redis.call('HGET', fiqa.key(job), name) or '0')
+end
+
+-- The number of chunks that can be claimed.
+function fiqa.unclaimed(job)
+  return fiqa.field(job, 'chunks') - fiqa.field(job, 'next') + redis.call('ZCARD', fiqa.key(job, 'requeued'))
+end
+
+-- The mean number of images in a chunk, rounded up.
+function fiqa.chunk_images(job)
+  return math.ceil(fiqa.field(job, 'images') / fiqa.field(job, 'chunks'))
+end
+
+-- Whether chunks of the job may be worked on.
+function fiqa.is_open(job)
+  local state = redis.call('HGET', fiqa.key(job), 'state')
+  return state == 'running' or state == 'paused'
+end
+
+-- Add a running job with unclaimed chunks to `due`, unless it is there.
+function fiqa.make_due(job)
+  if redis.call('HGET', fiqa.key(job), 'state') ~= 'running' or fiqa.unclaimed(job) == 0 then return end
+  if redis.call('ZSCORE', fiqa.DUE, job) then return end
+  local floor = fiqa.field(job, 'rank') * fiqa.RANK_SPAN
+  local ceiling = '(' .. (floor + fiqa.RANK_SPAN)
+  local first = redis.call('ZRANGEBYSCORE', fiqa.DUE, floor, ceiling, 'WITHSCORES', 'LIMIT', 0, 1)
+  local vt = first[2] and tonumber(first[2]) - floor or fiqa.field(job, 'vt')
+  -- A job that joins or rejoins the queue starts at the smallest virtual time, not counting that job's chunk in flight.
+  -- Otherwise a small job would wait for one more chunk of a large one.
+  if first[1] and fiqa.field(first[1], 'vt') == vt then vt = math.max(0, vt - fiqa.chunk_images(first[1])) end
+  redis.call('ZADD', fiqa.DUE, floor + vt, job)
+end
+
+-- Let the job's other keys expire when its hash does.
+function fiqa.expire_with_job(job)
+  local seconds = redis.call('TTL', fiqa.key(job))
+  if seconds < 0 then return end
+  for _, part in ipairs({'done', 'manifest', 'results'}) do
+    redis.call('EXPIRE', fiqa.key(job, part), seconds)
+  end
+end
+
+-- End a job: set its state and its reason, and drop what only a running job needs.
+function fiqa.finish(job, state, reason, now)
+  redis.call('HSET', fiqa.key(job), 'state', state, 'finished', string.format('%.3f', now))
+  redis.call('HDEL', fiqa.key(job), 'last_error')
+  if reason then redis.call('HSET', fiqa.key(job), 'reason', reason) end
+  redis.call('ZREM', fiqa.DUE, job)
+  for _, lease in ipairs(redis.call('ZRANGE', fiqa.LEASES, 0, -1)) do
+    if lease:sub(1, #job + 1) == job .. ':' then redis.call('ZREM', fiqa.LEASES, lease) end
+  end
+  for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined', 'requeued'}) do
+    redis.call('DEL', fiqa.key(job, part))
+  end
+  if redis.call('HGET', fiqa.key(job), 'storage') == fiqa.REDIS_STORAGE then
+    redis.call('EXPIRE', fiqa.key(job), fiqa.field(job, 'keep_s'))
+    fiqa.expire_with_job(job)
+  elseif fiqa.field(job, 'chunks') > 0 then  -- a job that was never opened gets no summary
+    redis.call('SADD', fiqa.ENDED, job)
+  end
+end
+
+-- Drop the lease of a chunk, and requeue the chunk if it is not done.
+function fiqa.requeue(job, chunk)
+  redis.call('ZREM', fiqa.LEASES, job .. ':' .. chunk)
+  if not fiqa.is_open(job) or redis.call('GETBIT', fiqa.key(job, 'done'), chunk) == 1 then return end
+  redis.call('ZADD', fiqa.key(job, 'requeued'), chunk, chunk)
+  fiqa.make_due(job)
+end
+
+-- Requeue the chunks whose leases ran out, at most 100 a call.
+function fiqa.sweep(now)
+  -- A lease that ends later than LONGEST_LEASE_S from now is from before the clock was set back.
+  local latest = now + fiqa.LONGEST_LEASE_S
+  for _, lease in ipairs(redis.call('ZRANGEBYSCORE', fiqa.LEASES, latest, '+inf', 'LIMIT', 0, 100)) do
+    redis.call('ZADD', fiqa.LEASES, now + fiqa.LEASE_S, lease)
+  end
+  for _, lease in ipairs(redis.call('ZRANGEBYSCORE', fiqa.LEASES, '-inf', now, 'LIMIT', 0, 100)) do
+    local job, chunk = lease:match('^(.*):(%d+)$')
+    fiqa.requeue(job, chunk)
+  end
+end
+
+-- Whether the caller with this fencing token holds the chunk's lease. A lease that ran out is held until the chunk is
+-- requeued.
+function fiqa.holds(job, chunk, token)
+  if not fiqa.is_open(job) then return false end
+  if redis.call('HGET', fiqa.key(job, 'holders'), chunk) ~= token then return false end
+  return redis.call('ZSCORE', fiqa.LEASES, job .. ':' .. chunk)
+end
