@@ -42,7 +42,8 @@ from fiqa.ledger.status import JobStatus
 from fiqa.results.export import Selection
 from fiqa.settings import Settings
 from fiqa.sources.lines import checked_uri, is_uri
-from fiqa.storage.storage import Storage, open_storage, read_ahead
+from fiqa.storage.shards import read_shards
+from fiqa.storage.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -71,7 +72,7 @@ class Client:
         settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
         self._redis_url = settings.redis_url
         self.ledger = Ledger(settings.redis_url)
-        self._storage = open_storage(settings.storage, self.ledger)
+        self._storage = open_storage(settings.storage, self.ledger.connection)
 
     @cached_property
     def _app(self) -> Celery:
@@ -225,7 +226,7 @@ class Client:
             JobStateError: it runs, or is paused: cancel it first; or its recovery was interrupted.
         """
         status = self.status(job_id)
-        storage = open_storage(status.storage, self.ledger)
+        storage = open_storage(status.storage, self.ledger.connection)
         if status.state is JobState.PREPARING:
             refuse_results(job_id, storage)
         drop(job_id, ledger=self.ledger, storage=storage)
@@ -250,7 +251,7 @@ class Client:
             failed = ", ".join(f"{count:,} {code}" for code, count in parent.failed_by_code.items()) or "none failed"
             hint = ": none of these may succeed the next time; --all retries them all the same" if parent.failed else ""
             raise SourceError(f"job {job_id} has no images to retry: {failed}{hint}")
-        storage = open_storage(parent.storage, self.ledger)
+        storage = open_storage(parent.storage, self.ledger.connection)
         spec = JobSpec(
             id=new_job_id(),
             name=parent.name,
@@ -265,7 +266,7 @@ class Client:
         )
 
     def _failed_items(self, job_id: str, storage: Storage, codes: frozenset[ErrorCode]) -> Iterator[Item]:
-        for _, lines in read_ahead(storage, job_id, "results", self.ledger.done_chunks(job_id)):
+        for _, lines in read_shards(storage, job_id, "results", self.ledger.done_chunks(job_id)):
             for result in map(ImageResult.decode, lines):
                 if result.error and result.error.code in codes:
                     yield Item(uri=result.uri, id=result.id, version=result.version)
@@ -300,7 +301,7 @@ class Client:
             SourceError: it is no URI.
         """
         # In Redis, wherever other jobs live: it is one result, and gone in a moment.
-        storage = open_storage(REDIS_STORAGE, self.ledger)
+        storage = open_storage(REDIS_STORAGE, self.ledger.connection)
         spec = JobSpec(
             id=new_job_id(), name="score", priority=Priority.HIGH, created=self.ledger.connection.now(), keep_s=60
         )
@@ -365,10 +366,10 @@ class Client:
         for status in self.watch(job_id) if follow else (self.status(job_id),):
             if on_status:
                 on_status(status)
-            storage = storage or open_storage(status.storage, self.ledger)
+            storage = storage or open_storage(status.storage, self.ledger.connection)
             fresh = [chunk for chunk in self.ledger.done_chunks(job_id) if chunk not in read]
             read.update(fresh)
-            for _, lines in read_ahead(storage, job_id, "results", fresh):
+            for _, lines in read_shards(storage, job_id, "results", fresh):
                 yield lines
 
 

@@ -59,8 +59,14 @@ def describe(error: BaseException | None) -> S3Problem:
     """
     response: Any = getattr(error, "response", None) or {}  # None if the connection was cut
     code = str(response.get("Error", {}).get("Code", ""))
-    text = f"the store answered {code}" if code else " ".join(str(error).split())
-    return S3Problem(code, _HINTS.get(code or type(error).__name__, text))
+    if code:
+        return S3Problem(code, in_words(code))
+    return S3Problem("", _HINTS.get(type(error).__name__, " ".join(str(error).split())))
+
+
+def in_words(code: str) -> str:
+    """Return the text for a code of the server."""
+    return _HINTS.get(code, f"the store answered {code}")
 
 
 def s3_errors() -> tuple[type[Exception], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ def in_order(
     admits: Callable[[], bool] = lambda: True,
     on_wait: Callable[[T], None] = lambda _: None,
     join: bool = True,
-) -> Iterator[tuple[T, R]]:
+) -> Generator[tuple[T, R], None, None]:
     """Yield each item of `todo` with the result of `work`, in the order of `todo`.
 
     An error of `work` is raised in place of its result, and ends the iteration. Work that has not started by then is

@@ -52,7 +52,7 @@ def fuzz_one(data: bytes) -> None:
     from fiqa.contract import ImageResult, Item, JobSpec  # noqa: PLC0415  instrumented by now
     from fiqa.errors import FiqaError  # noqa: PLC0415
     from fiqa.sources.manifest import read  # noqa: PLC0415
-    from fiqa.storage.storage import unpack  # noqa: PLC0415
+    from fiqa.storage.shards import unpack  # noqa: PLC0415
     from fiqa_worker.pipeline.decode import decode  # noqa: PLC0415
 
     body = data[1:]

@@ -10,7 +10,7 @@ from copy import deepcopy
 from typing import Any, Final
 
 from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobSpec, Status
-from fiqa.storage.storage import pack
+from fiqa.storage.shards import pack
 
 _FACE: Final = Face(
     box=(1.5, 2.5, 30.0, 40.0),

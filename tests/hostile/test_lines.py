@@ -13,7 +13,7 @@ import pytest
 from fiqa.contract import ImageResult, Item, JobSpec
 from fiqa.errors import ContractError, FiqaError, SourceError
 from fiqa.sources.manifest import read
-from fiqa.storage.storage import unpack
+from fiqa.storage.shards import unpack
 from tests.hostile.feed import ROOT
 from tests.hostile.lines import FAILED, GOOD, flipped, line, shard
 
@@ -83,7 +83,7 @@ def test_a_compressed_source_list_is_read_or_refused_with_one_sentence(tmp_path:
 BOMBS = """
 import resource, sys, zlib
 from fiqa.errors import FiqaError
-from fiqa.storage.storage import unpack
+from fiqa.storage.shards import unpack
 from fiqa.sources.manifest import read
 
 def bomb(byte, megabytes):

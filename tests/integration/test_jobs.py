@@ -18,7 +18,8 @@ from fiqa import Client, ImageResult, JobState, Status
 from fiqa.contract import QUEUE
 from fiqa.ledger.claims import ISOLATED_FROM_ATTEMPT
 from fiqa.ledger.keys import LEASES, UNACKED, job_key
-from fiqa.storage.storage import open_storage, pack
+from fiqa.storage.shards import pack
+from fiqa.storage.storage import open_storage
 from tests.conftest import Bucket
 from tests.integration import planted
 from tests.integration.conftest import StartWorker
@@ -150,7 +151,7 @@ def test_a_shard_that_an_earlier_delivery_stored_is_counted_as_it_is(
     early = [
         ImageResult(uri=uri, status=Status.NO_FACE, detector="early", quality_model="early").encode() for uri in uris
     ]
-    storage = open_storage(client.status(job.id).storage, client.ledger)
+    storage = open_storage(client.status(job.id).storage, client.ledger.connection)
     assert storage.write_once(job.id, "results", 0, pack(early))
     start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     results = assert_exactly_once(client, job.id, uris)

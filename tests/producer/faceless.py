@@ -8,7 +8,8 @@ from itertools import islice
 from fiqa.contract import ErrorCode, ImageError, ImageResult, Item, Status
 from fiqa.ledger.claims import Counts
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.storage import open_storage, pack, unpack
+from fiqa.storage.shards import pack, read_shard
+from fiqa.storage.storage import open_storage
 
 
 def no_face(item: Item) -> ImageResult:
@@ -25,8 +26,8 @@ def failed(item: Item, code: ErrorCode) -> ImageResult:
 def work(ledger: Ledger, chunks: int | None = None, end: Callable[[Item], ImageResult] = no_face) -> None:
     """Do what a worker does with so many chunks, or with all that are due."""
     for claim in islice(iter(ledger.claim, None), chunks):
-        storage = open_storage(claim.storage, ledger)
-        items = map(Item.decode, unpack(storage.read(claim.job_id, "manifest", claim.chunk)))
+        storage = open_storage(claim.storage, ledger.connection)
+        items = map(Item.decode, read_shard(storage, claim.job_id, "manifest", claim.chunk))
         results = [end(item) for item in items]
         storage.write_once(claim.job_id, "results", claim.chunk, pack(result.encode() for result in results))
         ledger.complete(claim.job_id, claim.chunk, Counts.of(results))

@@ -13,7 +13,8 @@ from fiqa.errors import RedisUnavailableError, SettingsError, SourceError, Stora
 from fiqa.jobs.submit import Job
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.storage import open_storage, unpack
+from fiqa.storage.shards import unpack
+from fiqa.storage.storage import open_storage
 from tests.conftest import Bucket
 from tests.producer.faceless import failed, no_face, work
 from tests.waiting import wait_until
@@ -70,7 +71,7 @@ def test_items_reach_the_home_in_order_with_the_callers_ids(
 
     with Client(redis_url, storage=url) as client:
         job = client.submit((item if number % 2 else item.uri for number, item in enumerate(items)), chunk_size=30)
-        storage = open_storage(client.status(job.id).storage, ledger)
+        storage = open_storage(client.status(job.id).storage, ledger.connection)
 
     shards = [unpack(storage.read(job.id, "manifest", chunk)) for chunk in range(job.chunks)]
     assert [len(shard) for shard in shards] == [30, 30, 30, 10]

@@ -12,7 +12,8 @@ from fiqa.ledger.claims import Counts
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import check_job_id
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.storage import Storage, read_ahead
+from fiqa.storage.shards import read_shards
+from fiqa.storage.storage import Storage
 
 
 def recover(
@@ -39,7 +40,7 @@ def recover(
     submission = _enter(spec, ledger=ledger, storage=storage)
     try:
         chunks = [chunk for chunk in storage.chunks(job_id, "results") if chunk < spec.chunks]
-        for number, (chunk, lines) in enumerate(read_ahead(storage, job_id, "results", chunks), 1):
+        for number, (chunk, lines) in enumerate(read_shards(storage, job_id, "results", chunks), 1):
             ledger.complete(job_id, chunk, Counts.of([ImageResult.decode(line) for line in lines]))
             if progress:
                 progress(number, len(chunks))

@@ -24,7 +24,8 @@ from fiqa.ledger.control import Control
 from fiqa.ledger.ledger import Ledger
 from fiqa.sources.lines import IMAGE_SUFFIXES
 from fiqa.sources.manifest import chunked
-from fiqa.storage.storage import Storage, pack
+from fiqa.storage.shards import pack
+from fiqa.storage.storage import Storage
 
 if TYPE_CHECKING:
     from celery import Celery

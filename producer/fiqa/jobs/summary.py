@@ -25,7 +25,7 @@ def write_summaries(ledger: Ledger) -> int:
     for job_id in ledger.ended():
         try:
             status = ledger.status(job_id)
-            storage = open_storage(status.storage, ledger)
+            storage = open_storage(status.storage, ledger.connection)
             storage.write_document(job_id, "summary", _encode(status))
             if storage.read_document(job_id, "job") is None and not storage.chunks(job_id, "results"):
                 storage.delete(job_id)  # all else was deleted meanwhile, and this came after it

@@ -1,1 +1,1 @@
-"""Where manifests and result shards live: Redis, S3 or a directory."""
+"""Where manifests and results live: in Redis, in a folder or in S3."""

@@ -24,7 +24,8 @@ from fiqa.ledger.claims import Counts
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.storage import open_storage, pack
+from fiqa.storage.shards import pack
+from fiqa.storage.storage import open_storage
 from tests.producer.faceless import failed, no_face, work
 from tests.waiting import wait_until
 
@@ -79,7 +80,7 @@ def test_a_cancelled_job_keeps_its_results_until_it_is_deleted(client: Client, l
     assert len(list(client.results(job.id))) == 32
     client.delete(job.id)
     assert client.jobs() == []
-    assert open_storage(storage, ledger).chunks(job.id, "results") == []
+    assert open_storage(storage, ledger.connection).chunks(job.id, "results") == []
     ledger.connection.redis.delete(QUEUE)
     assert ledger.connection.redis.keys("fiqa*") == []
 
@@ -127,7 +128,7 @@ def test_an_interrupted_submit_is_left_preparing_and_can_be_dealt_with(
     if then == "delete":
         client.delete(status.id)
         assert client.jobs() == []
-        assert open_storage(storage, ledger).chunks(status.id, "manifest") == []
+        assert open_storage(storage, ledger.connection).chunks(status.id, "manifest") == []
     else:
         job = client.submit(URIS, resume_id=status.id)
         assert (job.id, job.images) == (status.id, 100)
@@ -216,7 +217,9 @@ def test_two_submits_of_one_job_at_once_never_mix_their_images(client: Client, l
     def source() -> Iterator[str]:
         for number, uri in enumerate(URIS):
             if number == 50:  # what another submit had under way when this one began
-                open_storage(storage, ledger).write_once(client.jobs()[0].id, "manifest", 5, pack([b"other"]))
+                open_storage(storage, ledger.connection).write_once(
+                    client.jobs()[0].id, "manifest", 5, pack([b"other"])
+                )
             yield uri
 
     with pytest.raises(JobStateError, match=r"too, with other images: stop that one\n") as caught:
@@ -235,7 +238,7 @@ def test_two_submits_of_one_job_that_read_the_same_source_are_one(client: Client
         for number, uri in enumerate(URIS):
             if number == 50:
                 lines = [Item(uri=uri).encode() for uri in URIS[80:96]]
-                open_storage(storage, ledger).write_once(client.jobs()[0].id, "manifest", 5, pack(lines))
+                open_storage(storage, ledger.connection).write_once(client.jobs()[0].id, "manifest", 5, pack(lines))
             yield uri
 
     job = client.submit(source())
@@ -246,7 +249,7 @@ def test_two_submits_of_one_job_that_read_the_same_source_are_one(client: Client
 def wait_until_written(client: Client, chunks: int) -> None:
     """Of the only job's manifest."""
     (status,) = client.jobs()
-    storage = open_storage(status.storage, client.ledger)
+    storage = open_storage(status.storage, client.ledger.connection)
     wait_until(lambda: len(storage.chunks(status.id, "manifest")) == chunks)
 
 
@@ -298,7 +301,7 @@ def test_a_finished_job_has_a_summary_beside_its_results(client: Client, ledger:
     work(ledger, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
     assert write_summaries(ledger) == 1
     assert write_summaries(ledger) == 0
-    document = open_storage(storage, ledger).read_document(job.id, "summary")
+    document = open_storage(storage, ledger.connection).read_document(job.id, "summary")
     assert document is not None
     summary = json.loads(document)
     assert (summary["v"], summary["id"], summary["name"], summary["state"]) == (1, job.id, "backfill", "succeeded")
@@ -317,7 +320,7 @@ def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledg
     with pytest.raises(StorageError):
         write_summaries(ledger)
     assert ledger.ended() == [job.id]
-    assert open_storage(storage, ledger).read_document(other.id, "summary") is not None
+    assert open_storage(storage, ledger.connection).read_document(other.id, "summary") is not None
     ledger.connection.redis.hset(f"fiqa:job:{job.id}", "storage", storage)
     assert write_summaries(ledger) == 1
 
@@ -328,12 +331,12 @@ def test_a_summary_that_comes_after_its_job_was_deleted_does_not_stay(
 ) -> None:
     job = client.submit(URIS)
     client.cancel(job.id)
-    open_storage(storage, ledger).delete(
+    open_storage(storage, ledger.connection).delete(
         job.id
     )  # the first half of `delete`, and before the second the reconciler comes
     write_summaries(ledger)
     ledger.control(job.id, Control.DELETE)
-    assert open_storage(storage, ledger).read_document(job.id, "summary") is None
+    assert open_storage(storage, ledger.connection).read_document(job.id, "summary") is None
     assert client.recoverable() == []
 
 
@@ -419,9 +422,9 @@ def test_a_recovery_that_was_killed_is_taken_up_again_and_nothing_is_deleted(
     job = client.submit(URIS)
     work(ledger, chunks=3)
     ledger.connection.redis.flushall()
-    document = open_storage(storage, ledger).read_document(job.id, "job")
+    document = open_storage(storage, ledger.connection).read_document(job.id, "job")
     assert document is not None
-    ledger.create(JobSpec.decode(document), storage=str(open_storage(storage, ledger).url))
+    ledger.create(JobSpec.decode(document), storage=str(open_storage(storage, ledger.connection).url))
     ledger.complete(job.id, 0, Counts(0, 16, 0, {}, {}))  # and here it was killed
     for refused in (lambda: client.delete(job.id), lambda: client.submit(URIS, resume_id=job.id)):
         with pytest.raises(JobStateError, match=rf"its recovery was interrupted: `fiqa recover {job.id}`$"):
@@ -434,7 +437,7 @@ def test_a_recovery_that_was_killed_is_taken_up_again_and_nothing_is_deleted(
 def test_a_damaged_summary_is_one_line(client: Client, ledger: Ledger, storage: str) -> None:
     job = client.submit(URIS)
     ledger.connection.redis.flushall()
-    open_storage(storage, ledger).write_document(job.id, "summary", bytes(20))
+    open_storage(storage, ledger.connection).write_document(job.id, "summary", bytes(20))
     with pytest.raises(StorageError, match=r"^summary.json is damaged: [^\n]+$"):
         client.recover(job.id)
     assert client.jobs() == []

@@ -16,7 +16,7 @@ from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.keys import DUE, ENDED, LEASES, job_key
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.storage import RedisStorage
+from fiqa.storage.redis import RedisStorage
 from tests.producer.ledger.ledger_jobs import claimed, complete, create, expire_leases, opened, scored, turns
 from tests.waiting import wait_until
 
@@ -221,7 +221,7 @@ def test_a_forgotten_job_leaves_nothing(ledger: Ledger) -> None:
     ledger.control(job_id, Control.CANCEL)
     ledger.control(job_id, Control.DELETE)
     assert ledger.connection.redis.keys() == []
-    RedisStorage(ledger).write_once(job_id, "results", 1, b"late")
+    RedisStorage(ledger.connection).write_once(job_id, "results", 1, b"late")
     assert ledger.connection.redis.keys() == []
 
 
@@ -312,7 +312,7 @@ def test_a_finished_job_whose_results_are_in_redis_goes_by_itself_with_all_its_k
     ledger.open(job_id, submission, chunks=2, images=20)
     answers = []
     for claim in (claimed(ledger), claimed(ledger)):
-        RedisStorage(ledger).write_once(job_id, "results", claim.chunk, b"r")
+        RedisStorage(ledger.connection).write_once(job_id, "results", claim.chunk, b"r")
         answers.append(complete(ledger, claim))
     # Its status is not asked for: it may be gone by then.
     assert answers == [Completion.COUNTED, Completion.JOB_IS_FINISHED]
@@ -325,7 +325,7 @@ def test_a_finished_job_whose_results_are_in_redis_goes_by_itself_with_all_its_k
 def test_results_that_come_after_a_job_was_cancelled_go_with_it(ledger: Ledger) -> None:
     job_id, held = held_by_three(ledger)
     ledger.control(job_id, Control.CANCEL)
-    RedisStorage(ledger).write_once(job_id, "results", held[0].chunk, b"r")
+    RedisStorage(ledger.connection).write_once(job_id, "results", held[0].chunk, b"r")
     complete(ledger, held[0])
     for part in ("", "done", "results"):
         assert ledger.connection.redis.ttl(job_key(job_id, part)) > 0

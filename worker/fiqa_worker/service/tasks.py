@@ -22,7 +22,8 @@ from fiqa.errors import FiqaError, RedisUnavailableError, SettingsError
 from fiqa.jobs.summary import write_summaries
 from fiqa.ledger.claims import Claim, Completion, Counts
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.storage import Storage, open_storage, pack, unpack
+from fiqa.storage.shards import pack, read_shard
+from fiqa.storage.storage import Storage, open_storage
 from fiqa_worker.service.drain import ChildDrain, MainDrain
 from fiqa_worker.service.health import TICKS_EVERY_S, Health, note_loaded
 from fiqa_worker.service.lease import Lease, LeaseLost
@@ -55,7 +56,7 @@ def _ledger() -> Ledger:
 
 @cache
 def _storage(url: str) -> Storage:
-    return open_storage(url, _ledger())
+    return open_storage(url, _ledger().connection)
 
 
 @cache
@@ -114,7 +115,7 @@ def _work(claim: Claim) -> None:
         _drain().holding(partial(_release, lease)),
     ):
         storage = _storage(claim.storage)
-        items = [Item.decode(line) for line in unpack(storage.read(claim.job_id, "manifest", claim.chunk))]
+        items = [Item.decode(line) for line in read_shard(storage, claim.job_id, "manifest", claim.chunk)]
         results = []
         for result in _pipeline().run(
             items, quarantined=claim.quarantined, on_item_start=lease.on_item_start, isolated=claim.isolated
@@ -125,7 +126,7 @@ def _work(claim: Claim) -> None:
         shard = pack(result.encode() for result in results)
         if not storage.write_once(claim.job_id, "results", claim.chunk, shard):
             # An earlier delivery stored it and died, or lost its lease, before it could count: what is stored counts.
-            results = [ImageResult.decode(line) for line in unpack(storage.read(claim.job_id, "results", claim.chunk))]
+            results = [ImageResult.decode(line) for line in read_shard(storage, claim.job_id, "results", claim.chunk)]
         counts = Counts.of(results)
         completion = _complete(claim, counts)
     # If it was deleted, this shard came after the rest. If job.json is still there, Redis was lost, and the storage is

@@ -1,0 +1,108 @@
+"""Storage below a prefix of an S3-compatible bucket, readable by other tools."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from fiqa.errors import SettingsError, StorageError
+from fiqa.s3 import describe, in_words, s3_client, s3_errors
+from fiqa.storage.layout import JOBS, Document, Part, chunks_of, document_path, job_path, part_path, shard_path
+
+_CONFLICT_TRIES: Final = 3
+_CONFLICT_PAUSE_S: Final = 0.5
+
+
+class S3Storage:
+    """Objects below a prefix. They have the same names as the files of DirectoryStorage."""
+
+    def __init__(self, url: str) -> None:
+        """Make the client. The first call connects.
+
+        Raises:
+            SettingsError: the URL names no bucket, or boto3's settings are wrong.
+        """
+        parts = urlsplit(url)
+        if not parts.netloc:
+            raise SettingsError(f"FIQA_STORAGE: {url!r} names no bucket: s3://bucket/prefix")
+        self._bucket, prefix = parts.netloc, parts.path.strip("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        self.url = f"s3://{self._bucket}/{prefix}".rstrip("/")
+        self._client = s3_client()
+
+    def write_once(self, job_id: str, part: Part, chunk: int, data: bytes) -> bool:
+        return self._put(shard_path(job_id, part, chunk), data, content_type="application/gzip", IfNoneMatch="*")
+
+    def write_document(self, job_id: str, name: Document, data: bytes) -> None:
+        self._put(document_path(job_id, name), data, content_type="application/json")
+
+    def _put(
+        self, name: str, data: bytes, *, content_type: str, tries: int = _CONFLICT_TRIES, **conditions: str
+    ) -> bool:
+        key = self._prefix + name
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **conditions)
+        except s3_errors() as error:
+            problem = describe(error)
+            if problem.code in {"PreconditionFailed", "412"}:
+                return False
+            # Amazon answers so to two conditional writes at once, and asks for a retry. boto3 does not retry it.
+            if problem.code == "ConditionalRequestConflict" and tries > 1:
+                time.sleep(_CONFLICT_PAUSE_S)
+                return self._put(name, data, content_type=content_type, tries=tries - 1, **conditions)
+            raise StorageError(f"cannot write s3://{self._bucket}/{key}: {problem.text}") from error
+        return True
+
+    def read(self, job_id: str, part: Part, chunk: int) -> bytes:
+        return self._get(shard_path(job_id, part, chunk))
+
+    def read_document(self, job_id: str, name: Document) -> bytes | None:
+        try:
+            return self._get(document_path(job_id, name))
+        except StorageError as error:
+            if describe(error.__cause__).code == "NoSuchKey":
+                return None
+            raise
+
+    def _get(self, name: str) -> bytes:
+        key = self._prefix + name
+        try:
+            return bytes(self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read())
+        except s3_errors() as error:
+            raise StorageError(f"cannot read s3://{self._bucket}/{key}: {describe(error).text}") from error
+
+    def chunks(self, job_id: str, part: Part) -> list[int]:
+        return chunks_of(
+            key.rpartition("/")[2] for page in self._pages(f"{part_path(job_id, part)}/") for key in _keys(page)
+        )
+
+    def delete(self, job_id: str) -> None:
+        for page in self._pages(f"{job_path(job_id)}/"):
+            objects = [{"Key": key} for key in _keys(page)]
+            if not objects:
+                continue
+            try:
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+            except s3_errors() as error:
+                raise StorageError(f"cannot delete objects of s3://{self._bucket}: {describe(error).text}") from error
+            for failed in answer.get("Errors", ()):
+                raise StorageError(f"cannot delete s3://{self._bucket}/{failed['Key']}: {in_words(failed['Code'])}")
+
+    def jobs(self) -> list[str]:
+        pages = self._pages(f"{JOBS}/", Delimiter="/")
+        return sorted(found["Prefix"].split("/")[-2] for page in pages for found in page.get("CommonPrefixes", ()))
+
+    def _pages(self, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
+        try:
+            lister = self._client.get_paginator("list_objects_v2")
+            yield from lister.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix, **options)
+        except s3_errors() as error:
+            raise StorageError(
+                f"cannot list s3://{self._bucket}/{self._prefix}{prefix}: {describe(error).text}"
+            ) from error
+
+
+def _keys(page: dict[str, Any]) -> list[str]:
+    return [found["Key"] for found in page.get("Contents", ())]
