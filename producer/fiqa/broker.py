@@ -1,7 +1,7 @@
-"""The one Celery configuration, used by producers and workers, and the tickets that go through it.
+"""The Celery configuration of producers and workers, and the tickets that they exchange.
 
-A ticket names no job and carries no URI: it means "one chunk of whatever is due". Tickets are alike, so a lost, doubled
-or late one changes no count.
+A ticket names no job and holds no URI. It means "one chunk of whatever is due". All tickets are alike, so a lost,
+duplicate or late ticket changes no count.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _BATCH: Final = 500
 
 
 class _Celery(Celery):  # type: ignore[misc]  # Celery has no types
-    """Celery that takes no CELERY_* variable: those are meant for the application that a producer is part of.
+    """Celery that ignores the variables CELERY_*: they are meant for the application that a producer is part of.
 
-    Celery itself would send tickets to CELERY_BROKER_URL, open CELERY_RESULT_BACKEND and, unless config_from_object is
-    called, follow the routes of CELERY_CONFIG_MODULE.
+    Plain Celery would send tickets to CELERY_BROKER_URL and open CELERY_RESULT_BACKEND. Unless config_from_object is
+    called, it would also follow the routes of CELERY_CONFIG_MODULE.
     """
 
     backend_cls = "disabled"
@@ -36,7 +36,7 @@ class _Celery(Celery):  # type: ignore[misc]  # Celery has no types
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
         connection = super().connection_for_read(url or self.conf["broker_url"], **options)
         if self.read_transport is not None:
-            # Set on this connection alone, in a way that leaves its URL in the log as it is.
+            # Only this connection gets the transport, and its URL in the log stays as it is.
             connection.get_transport_cls = lambda: self.read_transport
         return connection
 
@@ -45,26 +45,26 @@ class _Celery(Celery):  # type: ignore[misc]  # Celery has no types
 
 
 def make_app(redis_url: str, *, read_transport: type | None = None) -> Celery:
-    """Make the Celery application of either side. It has no result backend: the ledger is fiqa's own.
+    """Make the Celery application of a producer or a worker. It has no result backend: the ledger counts results.
 
     Args:
-        redis_url: the broker.
-        read_transport: kombu's transport class that a worker consumes with; None for kombu's own.
+        redis_url: URL of the broker.
+        read_transport: the class of the kombu transport that a worker consumes with; None for kombu's default.
     """
     app = _Celery("fiqa", loader="app", set_as_current=False)
     app.read_transport = read_transport
     app.config_from_object({"broker_url": _broker_url(redis_url)})
     app.conf.update(
-        # JSON is the only content type that is accepted: a pickle from a stranger runs code.
+        # Accept JSON only: a pickle from a stranger runs code.
         accept_content=["json"],
         task_serializer="json",
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
-        # One queue on the default exchange: priority and fairness are the ledger's.
+        # One queue on the default exchange: the ledger sees to priority and fairness.
         task_default_queue=QUEUE,
         task_queues=[Queue(QUEUE, Exchange(""), routing_key=QUEUE)],
-        # A ticket is acknowledged when its chunk is done. Attempts are counted in the ledger, before the work, since
-        # rejecting on a lost worker would redeliver a deadly chunk a hundred times in 12 s.
+        # A ticket is acknowledged when its chunk is done. The ledger counts attempts before the work: with
+        # task_reject_on_worker_lost, a chunk that kills workers was delivered 100 times in 12 s.
         task_acks_late=True,
         task_reject_on_worker_lost=False,
         worker_prefetch_multiplier=1,
@@ -88,10 +88,10 @@ def make_app(redis_url: str, *, read_transport: type | None = None) -> Celery:
 
 
 def publish_tickets(app: Celery, ledger: Ledger) -> int:
-    """Publish what the queue lacks; returns how many that was.
+    """Publish the tickets that the queue lacks, and return their number.
 
     Raises:
-        RedisUnavailableError: Redis does not answer or refuses.
+        RedisUnavailableError: Redis does not answer, or refuses.
     """
     missing = ledger.missing_tickets()
     if not missing:
@@ -102,7 +102,7 @@ def publish_tickets(app: Celery, ledger: Ledger) -> int:
             app.producer_pool.acquire(block=True) as producer,
             producer.batch(max_size=_BATCH),
         ):
-            # Tickets are alike but for their ids: making the message once publishes four times as many a second.
+            # Tickets differ only in their ids. With one message for all, four times as many are published a second.
             ticket = app.amqp.as_task_v2("", TASK_NAME)
             for _ in range(missing):
                 task_id = uuid()
@@ -123,7 +123,7 @@ def publish_tickets(app: Celery, ledger: Ledger) -> int:
 
 
 def _broker_url(redis_url: str) -> str:
-    """Kombu's own spelling of a Unix socket; all else is the same."""
+    """Return the URL as kombu spells it. Only a Unix socket is spelled differently."""
     if not redis_url.startswith("unix://"):
         return redis_url
     parts = urlsplit(redis_url)

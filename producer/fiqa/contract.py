@@ -1,4 +1,4 @@
-"""What goes over the wire, version 1: items in, results out, and the names both sides share."""
+"""The wire format, version 1: items in, results out; and the names that producers and workers share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from fiqa.errors import ContractError
+from fiqa.errors import ContractError, first_problem
 
 WIRE_VERSION: Final = 1
 QUEUE: Final = "fiqa"
@@ -33,7 +33,7 @@ class Status(StrEnum):
 
 
 class ErrorCode(StrEnum):
-    """Why an image failed. What is in RETRYABLE may well succeed the next time."""
+    """Why an image failed. An image with a code in RETRYABLE may succeed the next time."""
 
     NOT_FOUND = "not_found"
     ACCESS_DENIED = "access_denied"
@@ -67,7 +67,7 @@ class Priority(StrEnum):
     LOW = "low"
 
 
-MAX_CHUNK_SIZE: Final = 10_000  # a chunk is lost work when a worker dies, and one object in memory
+MAX_CHUNK_SIZE: Final = 10_000  # a chunk is the work that is lost if a worker dies, and one object in memory
 DEFAULT_MAX_FAILED: Final = 0.5
 DEFAULT_KEEP_S: Final = 7 * 24 * 3600.0
 
@@ -77,7 +77,7 @@ class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     def encode(self) -> bytes:
-        """This value as one JSON line, without the line's end."""
+        """Return this value as one JSON line, without the line break."""
         return self.__pydantic_serializer__.to_json(self)
 
     @classmethod
@@ -85,23 +85,22 @@ class _Wire(BaseModel):
         """Read one JSON line.
 
         Raises:
-            ContractError: the line is not JSON, or not this kind of value.
+            ContractError: the line is not JSON, or does not hold such a value.
         """
         try:
             return cls.model_validate_json(line)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "line"
-            raise ContractError(f"not a valid {cls.__name__}: {where}: {first['msg']}") from None
+            where, problem = first_problem(error)
+            raise ContractError(f"not a valid {cls.__name__}: {where or 'line'}: {problem}") from None
 
 
 class Item(_Wire):
     """One image to score.
 
     Attributes:
-        uri: where it is.
-        id: the caller's own.
-        version: of the object in S3; None for the newest.
+        uri: where the image is.
+        id: the caller's own name for it.
+        version: version of the object in S3; None for the newest.
     """
 
     uri: Uri
@@ -109,19 +108,23 @@ class Item(_Wire):
     version: Version | None = None
 
     def encode(self) -> bytes:
-        """This item as one JSON line, without the line's end and without what is None: there are millions of them."""
+        """Return this item as one JSON line, without the line break.
+
+        Fields that are None are left out: there are millions of items.
+        """
         return self.__pydantic_serializer__.to_json(self, exclude_none=True)
 
 
 class JobSpec(_Wire):
-    """What a job was submitted with; as job.json in its storage it is what the ledger can be rebuilt from.
+    """What a job was submitted with. Its storage holds it as job.json, so that the ledger can be rebuilt.
 
     Attributes:
         created: Unix seconds.
-        parent: the job whose failed images this one tries again.
-        max_failed: the share of failed images beyond which the job is stopped.
-        keep_s: how long a finished job stays, where its storage is Redis.
-        images: of its manifest, once that is complete; likewise chunks.
+        parent: the job whose failed images this job tries again.
+        max_failed: the job is stopped if more than this share of its images failed.
+        keep_s: seconds until a finished job is deleted, if its storage is Redis.
+        images: number of images in the manifest, once the manifest is complete.
+        chunks: number of chunks in the manifest, once the manifest is complete.
     """
 
     v: Literal[1] = WIRE_VERSION
@@ -137,20 +140,21 @@ class JobSpec(_Wire):
 
 
 class ImageSize(_Wire):
-    """Pixels of the image as displayed (EXIF orientation applied)."""
+    """Size in pixels of the image as displayed (EXIF orientation applied)."""
 
     width: int
     height: int
 
 
 class Face(_Wire):
-    """One face. Pixels of the image as displayed, origin top left.
+    """One face. Coordinates are pixels of the image as displayed (EXIF orientation applied), origin top left.
 
     Attributes:
         box: x, y, width, height.
-        confidence: the detector's, 0 to 1.
-        landmarks: right eye, left eye, nose tip, right and left mouth corner, as the subject's own right and left.
-        quality: the quality model's raw output; comparable only between lines that name the same model.
+        confidence: of the detector, 0 to 1.
+        landmarks: x and y of right eye, left eye, nose tip, right and left mouth corner; right and left are the
+            subject's.
+        quality: the raw output of the quality model. Scores of two models are not comparable.
     """
 
     box: tuple[float, float, float, float]
@@ -170,11 +174,11 @@ class ImageResult(_Wire):
     """How one image of a job ended; one line of a result shard.
 
     Attributes:
-        version: of the object in S3, where the item named one; the line has no such field otherwise.
+        version: version of the object in S3 that the item named; if it named none, the line has no such field.
         faces: sorted by box area, largest first.
-        detector: the name of the model that found the faces.
-        quality_model: the name of the model that scored them.
-        ms: milliseconds of decode, detection, alignment and scoring; 0 where it came to none of them.
+        detector: name of the model that found the faces.
+        quality_model: name of the model that scored the faces.
+        ms: milliseconds of decode, detection, alignment and scoring; 0 if none of them ran.
     """
 
     v: Literal[1] = WIRE_VERSION

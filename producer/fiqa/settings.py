@@ -1,4 +1,4 @@
-"""FIQA_* settings that both sides share."""
+"""The settings FIQA_* that producers and workers share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from fiqa.errors import SettingsError
+from fiqa.contract import REDIS_STORAGE
+from fiqa.errors import SettingsError, first_problem
 
 NOT_A_REDIS_URL: Final = (
     "not a Redis URL: redis://user:password@host:port/database, special characters in user and password percent-encoded"
@@ -19,29 +20,28 @@ _REDIS_SCHEME: Final = re.compile(r"(redis|rediss|unix)://")
 
 def _redis_url(url: str) -> str:
     if not _REDIS_SCHEME.match(url):
-        # In other words than the pattern's, which nobody can act on; and without the value.
+        # Pydantic's own message would quote the pattern, which helps nobody, and the value, which may hold a password.
         raise PydanticCustomError("redis_url", NOT_A_REDIS_URL)
     return url
 
 
 class Settings(BaseSettings):
-    """Read from the environment; S3 settings are boto3's own (AWS_ENDPOINT_URL, AWS_PROFILE and so on)."""
+    """Settings from the environment. Those of S3 are boto3's own (AWS_ENDPOINT_URL, AWS_PROFILE and so on)."""
 
     model_config = SettingsConfigDict(env_prefix="FIQA_", frozen=True)
 
     redis_url: Annotated[str, AfterValidator(_redis_url)] = "redis://localhost:6379/0"
-    storage: Annotated[str, Field(min_length=1)] = "redis"
+    storage: Annotated[str, Field(min_length=1)] = REDIS_STORAGE
 
     @classmethod
     def load(cls, **given: str) -> Self:
-        """Read the environment; what is given goes before it.
+        """Read the settings. An argument takes precedence over the environment.
 
         Raises:
-            SettingsError: naming the variable and what is wrong with it, without its value (it may hold a password).
+            SettingsError: names the variable and what is wrong, but not the value (it may hold a password).
         """
         try:
             return cls(**given)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            name = "_".join(str(part) for part in first["loc"]).upper()
-            raise SettingsError(f"FIQA_{name}: {first['msg']}") from None
+            name, problem = first_problem(error)
+            raise SettingsError(f"FIQA_{name.replace('.', '_').upper()}: {problem}") from None

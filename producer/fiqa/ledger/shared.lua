@@ -25,7 +25,8 @@ end
 
 -- The number of chunks that can be claimed.
 function fiqa.unclaimed(job)
-  return fiqa.field(job, 'chunks') - fiqa.field(job, 'next') + redis.call('ZCARD', fiqa.key(job, 'requeued'))
+  local counts = redis.call('HMGET', fiqa.key(job), 'chunks', 'next')
+  return tonumber(counts[1] or 0) - tonumber(counts[2] or 0) + redis.call('ZCARD', fiqa.key(job, 'requeued'))
 end
 
 -- The mean number of images in a chunk, rounded up.
