@@ -23,14 +23,15 @@ from rich.progress import track
 
 from fiqa.sources.lines import IMAGE_SUFFIXES
 from fiqa_worker.errors import ImageFailure
-from fiqa_worker.models.prepare import prepare
-from fiqa_worker.models.registry import Kind, default_cache_dir, find
+from fiqa_worker.models.locate import find
+from fiqa_worker.models.prepare import prepare, prepared_dirs
+from fiqa_worker.models.registry import Kind
 from fiqa_worker.models.sessions import Session, open_session
 from fiqa_worker.pipeline.align import align
 from fiqa_worker.pipeline.decode import decode
 from fiqa_worker.pipeline.detect import Detector
 from fiqa_worker.pipeline.quality import QualityScorer
-from fiqa_worker.settings import Device
+from fiqa_worker.settings import Device, WorkerSettings
 from tests.bench.reference import NMS_IOU, TOP_K, blob, published, run
 
 SIZE = 640
@@ -134,7 +135,8 @@ def times(crop: NDArray[np.uint8], scorer: QualityScorer, other: ort.InferenceSe
 
 
 def _prepared(path: Path, kind: Kind) -> Session:
-    return open_session(prepare(find(str(path), kind, ""), default_cache_dir()), Device.CPU)
+    folders = prepared_dirs(WorkerSettings.load().models_dir)
+    return open_session(prepare(find(str(path), kind, ""), *folders), Device.CPU)
 
 
 def _scaled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ import onnxruntime as ort
 from rich.console import Console
 
 from fiqa.errors import FiqaError, SettingsError
-from fiqa_worker.models.registry import find
+from fiqa_worker.models.locate import find
 from fiqa_worker.pipeline.pipeline import Pipeline
 from fiqa_worker.settings import WorkerSettings
 from tests.bench import cores, loops, photos, tables

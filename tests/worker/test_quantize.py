@@ -10,8 +10,8 @@ from onnx import numpy_helper
 
 from fiqa_worker.demo.photos import make_photos
 from fiqa_worker.errors import ModelError
+from fiqa_worker.models.locate import ModelFile, find
 from fiqa_worker.models.prepare import prepare
-from fiqa_worker.models.registry import ModelFile, find
 from fiqa_worker.models.sessions import open_session
 from fiqa_worker.pipeline.detect import Detector
 from fiqa_worker.pipeline.quality import QualityScorer
@@ -29,7 +29,7 @@ from tests.worker.models import graphs
 
 MAX_PIXELS = 100_000_000
 ALL = Limits(mean=10, p99=10, rank=-1)
-FEW = Limits(rank=0.95)  # of so few faces each one that changes its place counts
+FEW = Limits(rank=0.95)  # with so few faces, each change of place counts
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,8 @@ def written(made: tuple[Agreement, ModelFile | None]) -> ModelFile:
     return made[1]
 
 
-def scores(path: Path, crops: Crops) -> np.ndarray:
-    return QualityScorer(open_session(path, Device.CPU)).score(crops)
+def scores(model: ModelFile, crops: Crops) -> np.ndarray:
+    return QualityScorer(open_session(model, Device.CPU)).score(crops)
 
 
 def test_the_int8_form_of_the_built_in_model_scores_within_the_limits(
@@ -79,16 +79,16 @@ def test_the_int8_form_of_the_built_in_model_scores_within_the_limits(
     assert 0 < agreement.mean <= agreement.p99 == pytest.approx(np.percentile(np.abs(before - after), 99))
 
 
-def test_an_int8_model_is_one_and_stays_what_it_is_when_it_is_prepared(
+def test_an_int8_model_has_int8_weights_and_stays_as_it_is_when_it_is_prepared(
     made: tuple[Agreement, ModelFile | None], faces: tuple[Crops, Crops], tmp_path: Path
 ) -> None:
     int8 = written(made)
     prepared = prepare(int8, tmp_path)
-    before, after = onnx.load(int8.path).graph, onnx.load(prepared).graph
+    before, after = onnx.load(int8.path).graph, onnx.load_from_string(prepared.data).graph
     assert after.node == before.node
     kinds = {weights.data_type for weights in before.initializer if "quantized" in weights.name}
     assert onnx.TensorProto.INT8 in kinds
-    np.testing.assert_array_equal(scores(prepared, faces[1]), scores(int8.path, faces[1]))
+    np.testing.assert_array_equal(scores(prepared, faces[1]), scores(int8, faces[1]))
     assert np.ptp(scores(prepared, faces[1])) > 0.1
 
 
@@ -121,16 +121,18 @@ def test_a_model_with_prelus_keeps_its_scores_without_them(
             slopes = np.linspace(-0.2, steepest, 8, dtype=np.float32).reshape(8, 1, 1)
             weights.CopyFrom(numpy_helper.from_array(slopes, weights.name))
     onnx.save(loaded, model.path)
-    bare = without_prelu(model.path)
+    model = find(str(model.path), "quality", "")
+    bare = without_prelu(model)
     onnx.save(bare, tmp_path / "bare.onnx")
     operators = Counter(node.op_type for node in bare.graph.node)
     assert operators["PRelu"] == 2  # the one slope that all channels share, and the one over a vector
     assert operators["Conv"] - Counter(node.op_type for node in loaded.graph.node)["Conv"] == (2 if steepest < 1 else 3)
-    expected = scores(model.path, faces[1])
-    np.testing.assert_allclose(scores(tmp_path / "bare.onnx", faces[1]), expected, rtol=1e-5, atol=1e-4)
-    _, int8 = quantize(find(str(model.path), "quality", ""), *faces, tmp_path / "mine.onnx", limits=ALL)
+    expected = scores(model, faces[1])
+    found = scores(find(str(tmp_path / "bare.onnx"), "quality", ""), faces[1])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+    _, int8 = quantize(model, *faces, tmp_path / "mine.onnx", limits=ALL)
     assert int8 is not None
-    assert np.abs(scores(int8.path, faces[1]) - expected).mean() < 0.1 * np.abs(expected).mean()
+    assert np.abs(scores(int8, faces[1]) - expected).mean() < 0.1 * np.abs(expected).mean()
 
 
 def test_an_int8_model_is_not_quantized_again(
@@ -142,7 +144,7 @@ def test_an_int8_model_is_not_quantized_again(
 
 def test_too_few_faces_are_one_line(photos: list[Path], detector: Detector) -> None:
     with pytest.raises(
-        ModelError, match=r"were found in 33 photos, and 100 of each are needed: give a folder"
+        ModelError, match=r"were found in 33 images, but 100 of each are needed: give a folder"
     ) as error:
         collect_faces(photos, detector, faces=400, max_pixels=MAX_PIXELS)
     assert "\n" not in str(error.value)
@@ -150,7 +152,7 @@ def test_too_few_faces_are_one_line(photos: list[Path], detector: Detector) -> N
         collect_faces([], detector, faces=400, max_pixels=MAX_PIXELS)
 
 
-def test_all_faces_of_a_photo_are_on_one_side(photos: list[Path], detector: Detector) -> None:
+def test_all_faces_of_an_image_are_on_one_side(photos: list[Path], detector: Detector) -> None:
     group = [path for path in photos if path.name == "group-0.jpg"]
     with pytest.raises(ModelError, match=r"^6 faces to calibrate with and 0 to compare"):
         collect_faces(group, detector, faces=6, max_pixels=MAX_PIXELS, min_faces=2)
@@ -161,12 +163,12 @@ def test_all_faces_of_a_photo_are_on_one_side(photos: list[Path], detector: Dete
 def test_enough_faces_end_the_search_and_the_same_ones_are_taken_each_time(
     photos: list[Path], detector: Detector
 ) -> None:
-    told: list[int] = []
+    reported: list[int] = []
     first, second = (
-        collect_faces(photos, detector, faces=12, max_pixels=MAX_PIXELS, min_faces=4, progress=told.append)
+        collect_faces(photos, detector, faces=12, max_pixels=MAX_PIXELS, min_faces=4, progress=reported.append)
         for _ in range(2)
     )
-    assert max(told) == 12
+    assert max(reported) == 12
     assert 12 <= len(first[0]) + len(first[1]) < 20
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -1,8 +1,8 @@
-"""What the worker raises on purpose.
+"""The errors that the worker raises on purpose.
 
 FiqaError                    (fiqa.errors)
 ├── ModelError               a model is missing, is not the pinned file, or does not load: the worker does not start
-└── ImageFailure             one image cannot be scored; carries its wire code, and the rest of the chunk goes on
+└── ImageFailure             one image cannot be scored: its result has the code, and the rest of the chunk goes on
     ├── NotFound             not_found
     ├── AccessDenied         access_denied
     ├── SourceNotAllowed     source_not_allowed
@@ -13,14 +13,14 @@ FiqaError                    (fiqa.errors)
     ├── DecodeFailed         decode_failed
     └── TooManyPixels        too_many_pixels
 
-time_limit, worker_crashed and internal_error have no class: nothing raises them, they are recorded.
+time_limit, worker_crashed and internal_error have no class: nothing raises them, the worker only records them.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from fiqa.contract import RETRYABLE, ErrorCode
+from fiqa.contract import ErrorCode
 from fiqa.errors import FiqaError
 
 
@@ -32,11 +32,6 @@ class ImageFailure(FiqaError):  # noqa: N818  it is an outcome of the image, not
     """One image cannot be scored. The message is one sentence for the person who reads the result."""
 
     code: ClassVar[ErrorCode]
-
-    @property
-    def retryable(self) -> bool:
-        """Whether the same image may well succeed the next time."""
-        return self.code in RETRYABLE
 
 
 class NotFound(ImageFailure):

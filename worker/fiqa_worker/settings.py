@@ -1,4 +1,4 @@
-"""FIQA_* settings of a worker: models, device, detector, limits, operation."""
+"""The FIQA_* settings of a worker: models, device, detection, limits, operation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
+from fiqa.errors import SettingsError
 from fiqa.settings import Settings
 
 
@@ -41,31 +42,46 @@ def _comma_separated(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-def _models_dir() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "fiqa" / "models"
+def cache_dir() -> Path | None:
+    """Return this user's folder of model files: None without a home folder and without XDG_CACHE_HOME."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(cache) if cache else Path.home() / ".cache") / "fiqa" / "models"
+    except RuntimeError:  # no HOME, and no entry for this user in /etc/passwd
+        return None
+
+
+def _models_dir() -> str:
+    folder = cache_dir()
+    if folder is None:
+        raise SettingsError("this user has no home folder: set FIQA_MODELS_DIR to a folder for the models")
+    return str(folder)
 
 
 class WorkerSettings(Settings):
-    """Read from the environment.
+    """The settings of a worker, read from the environment.
 
     Attributes:
         models_dir: a folder that holds, or will hold, the model files; or an s3://bucket/prefix mirror of one.
-        detector: a name of the registry, or the path of an .onnx file of the same interface.
-        quality_model: likewise.
-        detect_size: long side in pixels of the copy that detection looks at.
-        decode: fast decodes a JPEG that is larger than detection needs at a quarter or an eighth of its size,
-            and again where a face is too small in that copy; full always decodes all of it.
-        detect_threshold: least confidence of a face; None: the detector's own.
-        image_time_limit_s: what takes longer to decode and score ends as time_limit.
-        allowed_sources: URI prefixes that this worker may read, comma-separated; file:// only where listed.
-        drain_s: how long, after SIGTERM, processes may take to end; their chunks are given back at once.
-        max_child_mb: MiB; a process that has ever held more is replaced after its chunk. An image of 100 megapixels
-            costs 0.8 GB at its peak, in AVIF about twice that, so on the CPU only a leak gets there.
-        health_dir: a folder for the files `alive` and `ready`; None: there are none.
+        detector: a name of the registry, or the path of an .onnx file with the same interface.
+        quality_model: the same.
+        device: where the models run.
+        detect_size: long side in pixels of the copy that detection looks at. A multiple of 32.
+        decode: full always decodes the whole image. fast decodes a JPEG that is larger than detection needs at a
+            quarter or an eighth of its size, and decodes it again if a face is too small in that copy.
+        detect_threshold: least confidence of a face. None: the detector's own.
+        max_image_bytes: size limit of an image file.
+        max_image_pixels: size limit of a decoded image.
+        image_time_limit_s: an image that takes longer to decode and score ends as time_limit.
+        allowed_sources: the URI prefixes that this worker may read, comma-separated. file:// only if it is listed.
+        drain_s: how long processes may take to end after SIGTERM. Their chunks are released at once.
+        max_child_mb: MiB. A process that has ever held more is replaced after its chunk. An image of 100 megapixels
+            costs 0.8 GB at its peak, in AVIF about twice that, so on the CPU only a leak reaches the limit.
+        health_dir: a folder for the files `alive` and `ready`. None: no such files.
+        log_format: text, or one JSON object a line.
     """
 
-    models_dir: str = Field(default_factory=lambda: str(_models_dir()))
+    models_dir: str = Field(default_factory=_models_dir)
     detector: str = "yunet_2023mar"
     quality_model: str = "ediffiqa_tiny_jun2024"
     device: Device = Device.AUTO

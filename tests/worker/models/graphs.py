@@ -10,7 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from fiqa_worker.models.registry import Kind, ModelFile, find
+from fiqa_worker.models.locate import ModelFile, find
+from fiqa_worker.models.registry import Kind
 
 SIDE = 64  # of the images that the detector is fixed to
 _WIDTH = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}

@@ -8,8 +8,9 @@ import onnx
 import pytest
 
 from fiqa_worker.errors import ModelError
+from fiqa_worker.models.locate import find
 from fiqa_worker.models.prepare import prepare
-from fiqa_worker.models.registry import Kind, find
+from fiqa_worker.models.registry import Kind
 from fiqa_worker.models.sessions import open_session
 from fiqa_worker.settings import Device
 from tests.worker.models import graphs
@@ -28,7 +29,7 @@ def random_batch(kind: Kind, count: int, height: int = graphs.SIDE, width: int =
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prepared_model_gives_what_the_published_one_gives(kind: Kind, tmp_path: Path) -> None:
     model = graphs.published(kind, tmp_path / "model.onnx")
-    before, after = (open_session(path, Device.CPU) for path in (model.path, prepare(model, tmp_path)))
+    before, after = (open_session(form, Device.CPU) for form in (model, prepare(model, tmp_path)))
     assert after.output_names == before.output_names
     batch = random_batch(kind, 1)
     for old, new in zip(before.run(batch), after.run(batch), strict=True):
@@ -53,7 +54,7 @@ def test_a_prepared_detector_takes_images_of_other_sizes(tmp_path: Path) -> None
 
 
 def test_only_prelus_with_a_slope_a_channel_over_an_image_are_rewritten(tmp_path: Path) -> None:
-    prepared = onnx.load(prepare(graphs.quality(tmp_path / "model.onnx"), tmp_path))
+    prepared = onnx.load_from_string(prepare(graphs.quality(tmp_path / "model.onnx"), tmp_path).data)
     operators = Counter(node.op_type for node in prepared.graph.node)
     assert operators["PRelu"] == 2  # the one slope that all channels share, and the one over a vector
     assert operators["Relu"] == 4
@@ -61,31 +62,12 @@ def test_only_prelus_with_a_slope_a_channel_over_an_image_are_rewritten(tmp_path
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_built_in_model_needs_no_surgery_and_stays_what_it_is(kind: Kind, tmp_path: Path) -> None:
+def test_a_built_in_model_needs_no_optimization_and_stays_as_it_is(kind: Kind, tmp_path: Path) -> None:
     model = find(BUILT_IN[kind], kind, str(tmp_path))
-    before, after = onnx.load(model.path), onnx.load(prepare(model, tmp_path))
+    before, after = onnx.load(model.path), onnx.load_from_string(prepare(model, tmp_path).data)
     assert after.graph.node == before.graph.node
     assert after.graph.input == before.graph.input
     assert after.graph.output == before.graph.output
-
-
-def test_a_model_is_prepared_once_for_each_content(tmp_path: Path) -> None:
-    model = graphs.quality(tmp_path / "model.onnx")
-    path = prepare(model, tmp_path)
-    assert path.parent == tmp_path / "prepared"
-    assert model.sha256 in path.name
-    made = path.stat().st_mtime_ns
-    assert prepare(model, tmp_path) == path
-    assert path.stat().st_mtime_ns == made
-    other = prepare(find(BUILT_IN["quality"], "quality", str(tmp_path)), tmp_path)
-    assert {file.name for file in path.parent.iterdir()} == {path.name, other.name}
-
-
-def test_the_published_file_is_left_alone(tmp_path: Path) -> None:
-    model = graphs.detector(tmp_path / "model.onnx")
-    before = model.path.read_bytes()
-    prepare(model, tmp_path)
-    assert model.path.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"no model at all", None], ids=["empty", "text", "cut"])
@@ -99,13 +81,17 @@ def test_a_corrupt_file_is_one_clear_line(content: bytes | None, tmp_path: Path)
 
 def test_a_model_of_the_other_kind_is_refused(tmp_path: Path) -> None:
     detector, quality = graphs.detector(tmp_path / "d.onnx").path, graphs.quality(tmp_path / "q.onnx").path
-    with pytest.raises(ModelError, match=r"d\.onnx is no quality model: one output"):
+    with pytest.raises(ModelError, match=r"d\.onnx is not a quality model: one output"):
         prepare(find(str(detector), "quality", ""), tmp_path)
-    with pytest.raises(ModelError, match=r"q\.onnx is no detector: YuNet's twelve outputs"):
+    with pytest.raises(ModelError, match=r"q\.onnx is not a detector: YuNet's twelve outputs"):
         prepare(find(str(quality), "detector", ""), tmp_path)
 
 
-def test_a_cache_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "prepared").write_bytes(b"")
-    with pytest.raises(ModelError, match="cannot write"):
-        prepare(graphs.quality(tmp_path / "model.onnx"), tmp_path)
+def test_a_model_with_its_weights_in_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = graphs.quality(tmp_path / "mine.onnx").path
+    loaded = onnx.load(path)
+    onnx.save(loaded, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    for folder in (tmp_path, Path.cwd()):  # onnx looks for the other file in the working folder
+        monkeypatch.chdir(folder)
+        with pytest.raises(ModelError, match=r"mine\.onnx (keeps its weights in another file|.* should be stored in)"):
+            prepare(find(str(path), "quality", ""), tmp_path)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fiqa_worker.models.locate import find
 from fiqa_worker.models.prepare import prepare
-from fiqa_worker.models.registry import find
 from fiqa_worker.models.sessions import Session, open_session
 from fiqa_worker.pipeline.detect import Detector
 from fiqa_worker.settings import Device

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fiqa_worker.models.locate import find
 from fiqa_worker.models.prepare import prepare
-from fiqa_worker.models.registry import find
 from fiqa_worker.models.sessions import Session, open_session
 from fiqa_worker.pipeline.quality import QualityScorer
 from fiqa_worker.settings import Device
@@ -23,7 +23,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> QualityScorer:
 
 
 def test_a_score_is_the_models_output_for_normalized_rgb(tmp_path: Path) -> None:
-    session: Session = open_session(graphs.quality(tmp_path / "model.onnx").path, Device.CPU)
+    session: Session = open_session(graphs.quality(tmp_path / "model.onnx"), Device.CPU)
     crops = np.random.default_rng(3).integers(0, 256, (4, 112, 112, 3), np.uint8)
     expected = []
     for crop in crops:

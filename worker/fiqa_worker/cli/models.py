@@ -25,7 +25,7 @@ def models() -> None:
 def list_models() -> None:
     """Show the models there are, their licenses, and whether they are here."""
     with needs("cpu"):
-        from fiqa_worker.models.registry import verify
+        from fiqa_worker.models.locate import verify
 
     settings = WorkerSettings.load()
     grid = Table(box=None, pad_edge=False, header_style="dim")
@@ -44,8 +44,9 @@ def pull() -> int:
     """Download the official models into FIQA_MODELS_DIR and verify them; exit status 1 if one does not come."""
     with needs("cpu"):
         from fiqa_worker.errors import ModelError
-        from fiqa_worker.models.registry import REGISTRY, local_dir
-        from fiqa_worker.models.registry import pull as pull_one
+        from fiqa_worker.models.locate import local_dir
+        from fiqa_worker.models.pull import pull as pull_one
+        from fiqa_worker.models.registry import REGISTRY
 
     folder = local_dir(WorkerSettings.load().models_dir)
     failures = []
@@ -71,6 +72,20 @@ def pull() -> int:
     return 1 if failures else 0
 
 
+@models.command("prepare")
+def prepare_models() -> None:
+    """Prepare FIQA_DETECTOR and FIQA_QUALITY_MODEL now, so that a worker can run from read-only folders."""
+    with needs("cpu"):
+        from fiqa_worker.models.locate import find
+        from fiqa_worker.models.prepare import prepared_dirs, store_prepared
+
+    settings = WorkerSettings.load()
+    detector = find(settings.detector, "detector", settings.models_dir)
+    quality_model = find(settings.quality_model, "quality", settings.models_dir)
+    for model in (detector, quality_model):
+        click.echo(store_prepared(model, *prepared_dirs(settings.models_dir)))
+
+
 @models.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("quality-int8.onnx"), show_default=True)
@@ -86,8 +101,7 @@ def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
     """
     with needs("cpu"):
         from fiqa_worker import quantize as int8
-        from fiqa_worker.models.prepare import prepare
-        from fiqa_worker.models.registry import default_cache_dir
+        from fiqa_worker.models.prepare import prepare, prepared_dirs
         from fiqa_worker.models.sessions import open_session
         from fiqa_worker.pipeline.detect import Detector
 
@@ -104,7 +118,7 @@ def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
         calibration, held_out = int8.collect_faces(
             photos,
             Detector(
-                open_session(prepare(detector, default_cache_dir()), Device.CPU),
+                open_session(prepare(detector, *prepared_dirs(settings.models_dir)), Device.CPU),
                 threshold=settings.detect_threshold or detector.threshold,
                 size=settings.detect_size,
             ),
@@ -134,7 +148,7 @@ def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
 def verify_models() -> int:
     """Check every official model file by its SHA-256; exit status 1 if one is missing or not the pinned one."""
     with needs("cpu"):
-        from fiqa_worker.models.registry import verify
+        from fiqa_worker.models.locate import verify
 
     checks = [check for check in verify(WorkerSettings.load().models_dir) if check.model.urls]
     for check in checks:

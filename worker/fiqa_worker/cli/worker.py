@@ -23,7 +23,7 @@ from fiqa.ledger.ledger import Ledger
 from fiqa_worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from fiqa_worker.models.registry import ModelFile
+    from fiqa_worker.models.locate import ModelFile
 
 # What `run`, `demo` and `score` may read: they run for the person whose files these are.
 _OWN_SOURCES = "file:///,s3://"
@@ -97,7 +97,7 @@ def worker(concurrency: int | None) -> int:
 def models_or_builtin(settings: WorkerSettings) -> tuple[ModelFile, ModelFile]:
     """The detector and the quality model; says so where built-in models stand in."""
     with needs("cpu"):
-        from fiqa_worker.models.registry import fetch_or_builtin
+        from fiqa_worker.models.pull import fetch_or_builtin
 
     detector, quality_model, note = fetch_or_builtin(
         settings.models_dir, detector=settings.detector, quality_model=settings.quality_model

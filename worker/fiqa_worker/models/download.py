@@ -1,4 +1,4 @@
-"""Bytes of a model file from where it is published: over https, or out of an s3:// mirror."""
+"""The bytes of a model file, read over https or from an s3:// mirror."""
 
 from __future__ import annotations
 
@@ -17,26 +17,24 @@ from urllib.request import (
     UnknownHandler,
 )
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-
+from fiqa.s3 import s3_client, s3_code, s3_errors, s3_reason
 from fiqa_worker.errors import ModelError
 
 _BLOCK: Final = 64 * 1024
 
 
-class DownloadFailed(Exception):  # noqa: N818  one address failed; another may do
-    """One address did not give the bytes; the message says why, without the address."""
+class DownloadFailed(Exception):  # noqa: N818  an outcome of one address, not an error of the program
+    """One address did not give the bytes; another may. The message says why, without the address."""
 
 
 def over_https(url: str, *, max_bytes: int, timeout_s: float, progress: Callable[[int], None] | None = None) -> bytes:
-    """Download over https, and over nothing else, wherever a redirect leads.
+    """Download over https and nothing else, also after a redirect.
 
     Args:
         url: the address.
-        max_bytes: more than that is not read.
-        timeout_s: for each wait on the network, and for the whole.
-        progress: called with the bytes read so far.
+        max_bytes: the size limit. A longer answer is not read to its end.
+        timeout_s: the limit for each wait on the network, and for the whole download.
+        progress: called with the number of bytes read so far.
 
     Raises:
         DownloadFailed: the address is not https, does not answer in time, refuses, or sends too much.
@@ -52,33 +50,32 @@ def over_https(url: str, *, max_bytes: int, timeout_s: float, progress: Callable
                 if len(data) > max_bytes:
                     raise DownloadFailed(f"sends more than the {max_bytes} bytes of the pinned file")
                 if time.monotonic() > deadline:
-                    raise DownloadFailed(f"is not through after {timeout_s:g} s")
+                    raise DownloadFailed(f"took longer than {timeout_s:g} s")
     except (OSError, HTTPException) as error:  # refusals, TLS failures and time-outs are OSErrors
-        raise DownloadFailed(_in_plain_words(error)) from None
+        raise DownloadFailed(_reason(error)) from None
     return bytes(data)
 
 
 def from_mirror(models_dir: str, file: str, *, max_bytes: int) -> bytes | None:
-    """Read one file of an s3://bucket/prefix mirror, with boto3's own settings; None where it is missing.
+    """Read one file of an s3://bucket/prefix mirror, or return None if the mirror does not have it.
 
     Raises:
         ModelError: the store refuses or does not answer.
+        SettingsError: the settings of S3 are wrong.
     """
     bucket, _, prefix = models_dir.removeprefix("s3://").partition("/")
     key = f"{prefix.strip('/')}/{file}".lstrip("/")
     try:
-        with boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"] as body:
+        with s3_client().get_object(Bucket=bucket, Key=key)["Body"] as body:
             return bytes(body.read(max_bytes + 1))
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "NoSuchKey":
+    except s3_errors() as error:
+        if s3_code(error) == "NoSuchKey":
             return None
-        raise ModelError(f"s3://{bucket}/{key}: {error}") from None
-    except BotoCoreError as error:
-        raise ModelError(f"s3://{bucket}/{key}: {error}") from None
+        raise ModelError(f"cannot read s3://{bucket}/{key}: {s3_reason(error)}") from None
 
 
-def _in_plain_words(error: Exception) -> str:
-    """What the network said, without urllib's <urlopen error ...> around it and without an error's number."""
+def _reason(error: Exception) -> str:
+    """Return what the network said, without urllib's `<urlopen error ...>` and without the error's number."""
     reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
     return (isinstance(reason, OSError) and reason.strerror) or str(reason) or type(reason).__name__
 

@@ -1,33 +1,124 @@
-"""A verified model -> the file that sessions load, made once and cached."""
+"""A verified model -> the form that sessions load: made once, stored, and checked by its hash at every start."""
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Final
 
-from fiqa_worker.models.registry import ModelFile, write_atomically
+from fiqa.atomic import write_atomically
+from fiqa_worker.errors import ModelError
+from fiqa_worker.models.locate import ModelFile, local_dir, sha256_of
+from fiqa_worker.settings import cache_dir
 
-# Part of the cached files' names: a change of the surgery raises it, and files of an older one are no longer read.
-PREPARED_VERSION: Final = 1
+_log = logging.getLogger(__name__)
+
+# Part of the file names. Raise it with each change of what is prepared or how: files of an older one are not read.
+PREPARED_VERSION: Final = 2
 
 
-def prepare(model: ModelFile, cache_dir: Path) -> Path:
-    """Make the form of a model that sessions load, or find it where it was made before.
+def prepared_dirs(models_dir: str) -> list[Path]:
+    """Return the folders that may hold prepared models, best first.
 
-    Args:
-        model: as `find` returned it.
-        cache_dir: the prepared file goes into its folder `prepared`, under a name made of the source's SHA-256.
-
-    Returns:
-        The prepared file. Its results are those of the source; fiqa_worker.models.optimize says what is changed.
+    The models folder comes first, so that an image can hold prepared models and run read-only. The user's cache
+    folder comes second. There is none for a user without a home folder.
 
     Raises:
-        ModelError: the file is no ONNX model, lacks the interface of its kind, or the cache cannot be written.
+        ModelError: the user has no home folder, and `models_dir` needs one.
     """
-    path = cache_dir / "prepared" / f"{model.sha256}.{model.kind}.v{PREPARED_VERSION}.onnx"
-    if not path.is_file():
-        # Here, so that a worker whose models are prepared starts without onnx, in half a second less.
-        from fiqa_worker.models.optimize import operate  # noqa: PLC0415
+    folders = [] if models_dir.startswith("s3://") else [local_dir(models_dir)]
+    # A models folder that does not exist is not made here: its name may be a typo.
+    return [*filter(Path.is_dir, folders), *filter(None, [cache_dir()])]
 
-        write_atomically(path, operate(model))
-    return path
+
+def prepare(model: ModelFile, *folders: Path) -> ModelFile:
+    """Return a model in the form that sessions load. Its results are those of the published model.
+
+    The form is read if it was stored before, and is else made and stored. If no folder can be written, it is made for
+    this process alone, and a warning says so once. What is changed is in `fiqa_worker.models.optimize`.
+
+    Args:
+        model: a model as `find` returned it.
+        folders: where it may be stored, best first, in a folder `prepared`.
+
+    Raises:
+        ModelError: the file is not an ONNX model, or lacks the interface of its kind.
+    """
+    for folder in folders:
+        if (stored := _stored(model, folder)) is not None:
+            return replace(model, data=stored[1])
+    data = _optimized(model)
+    try:
+        _store(model, data, folders)
+    except ModelError as error:
+        _warn_once(f"{error}. Until then each process prepares its models again, in about a second")
+    return replace(model, data=data)
+
+
+def store_prepared(model: ModelFile, *folders: Path) -> Path:
+    """Prepare a model and store it, unless it is stored already. Return its path.
+
+    Raises:
+        ModelError: as `prepare`, or no folder can be written.
+    """
+    for folder in folders:
+        if (stored := _stored(model, folder)) is not None:
+            return stored[0]
+    return _store(model, _optimized(model), folders)
+
+
+def _optimized(model: ModelFile) -> bytes:
+    # Here, so that a worker whose models are prepared starts without onnx: that saves 0.1 s and 20 MB a process.
+    from fiqa_worker.models.optimize import optimize  # noqa: PLC0415
+
+    return optimize(model)
+
+
+def _prefix(model: ModelFile) -> str:
+    return f"{model.sha256[:32]}.{model.kind}.v{PREPARED_VERSION}."
+
+
+def _stored(model: ModelFile, folder: Path) -> tuple[Path, bytes] | None:
+    """Return the prepared file and its bytes. A file whose content does not match the hash in its name is removed."""
+    try:
+        names = sorted(name for name in os.listdir(folder / "prepared") if name.startswith(_prefix(model)))  # noqa: PTH208  iterdir raises late
+    except OSError:  # there is none yet, or this user may not read it
+        return None
+    for name in names:
+        path = folder / "prepared" / name
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue
+        if name == f"{_prefix(model)}{sha256_of(data)}.onnx":
+            return path, data
+        _log.warning("prepared model refused, making it again: the content of %s is not what its name says", path)
+        with suppress(OSError):  # in a read-only folder it stays, and is refused each time
+            path.unlink()
+    return None
+
+
+def _store(model: ModelFile, data: bytes, folders: Sequence[Path]) -> Path:
+    reasons = []
+    for folder in folders:
+        path = folder / "prepared" / f"{_prefix(model)}{sha256_of(data)}.onnx"
+        try:
+            write_atomically(path, [data])
+        except OSError as error:
+            reasons.append(f"{path.parent}: {error.strerror}")
+        else:
+            return path
+    raise ModelError(
+        f"prepared models cannot be stored ({'; '.join(reasons) or 'this user has no home folder'}): set"
+        " FIQA_MODELS_DIR or XDG_CACHE_HOME to a writable folder, or run `fiqa models prepare` as a user who may write"
+    )
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _log.warning("%s", text)

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from fiqa_worker.errors import ModelError
+from fiqa_worker.models.locate import ModelFile
 from fiqa_worker.settings import Device
+
+if TYPE_CHECKING:
+    import onnx
+
+# onnxruntime from 1.29 on sends telemetry from Linux: it looks up a host every two seconds and keeps a device id in the
+# cache folder. It reads this variable once, when it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime as ort
 
 _CPU: Final = "CPUExecutionProvider"
 _CUDA: Final = "CUDAExecutionProvider"
 _TENSORRT: Final = "TensorrtExecutionProvider"
 _ON_A_GPU: Final = frozenset({_CUDA, _TENSORRT})
 
-# A GPU is busy only with many images at once; on a CPU one is quicker alone than in a batch.
+# Only many images at once keep a GPU busy. A CPU is faster with one: 2.6 ms a face alone, 3.0 in batches of 8.
 _GPU_BATCH: Final = 32
 
-# Ranges that hold all but the largest of 10,000 activations keep scores best: an outlier no longer coarsens all others.
+# Ranges that leave out the largest of 10,000 activations keep scores best: one outlier would make all others coarse.
 _PERCENTILE: Final = 99.99
-# Every activation of that many batches is held at a time.
+# Calibration holds all activations of so many batches at a time.
 _CALIBRATED_AT_ONCE: Final = 8
 
 # A device's providers, best first, and how to get the first of them.
@@ -42,7 +51,7 @@ class Session(Protocol):
     """A loaded model with one input.
 
     Attributes:
-        output_names: as `run` orders them.
+        output_names: the names of the outputs, in the order of `run`.
         batch_size: how many images one run should take.
     """
 
@@ -71,7 +80,7 @@ class _OrtSession:
 
 
 class _BatchSession:
-    """Keeps the input's memory on the device from run to run, as long as the batch has the same shape."""
+    """Keeps the input's memory on the device from run to run while the batch has the same shape."""
 
     def __init__(self, session: ort.InferenceSession, batch_size: int) -> None:
         self._session = session
@@ -87,24 +96,24 @@ class _BatchSession:
         else:
             self._input = ort.OrtValue.ortvalue_from_numpy(batch, self._device, 0)
             self._binding.bind_ortvalue_input(self._session.get_inputs()[0].name, self._input)
-        for name in self.output_names:  # anew: an output bound before would have to keep its shape
+        for name in self.output_names:  # again: an output that was bound before would have to keep its shape
             self._binding.bind_output(name)
         self._session.run_with_iobinding(self._binding)
         outputs: list[NDArray[np.float32]] = self._binding.copy_outputs_to_cpu()
         return outputs
 
 
-def open_session(path: Path, device: Device, *, threads: int = 1, batch_size: int | None = None) -> Session:
-    """Load a prepared model.
+def open_session(model: ModelFile, device: Device, *, threads: int = 1, batch_size: int | None = None) -> Session:
+    """Load a model.
 
     Args:
-        path: as `prepare` returned it.
-        device: where it runs; auto is CUDA where this onnxruntime has it and a GPU answers, else the CPU.
-        threads: of one run. onnxruntime ignores cgroup limits, so it never chooses for itself.
-        batch_size: of the session; None for what suits the device.
+        model: a model as `prepare` returned it. Its `data` is loaded.
+        device: where it runs. auto is CUDA if this onnxruntime has it and a GPU answers, else the CPU.
+        threads: the threads of one run. onnxruntime ignores cgroup limits, so it never chooses for itself.
+        batch_size: how many images one run should take. None: what suits the device.
 
     Raises:
-        ModelError: the device is not available here, or the file does not load.
+        ModelError: the device is not available here, or the model does not load.
     """
     available = ort.get_available_providers()
     wanted = device
@@ -115,11 +124,11 @@ def open_session(path: Path, device: Device, *, threads: int = 1, batch_size: in
         raise ModelError(f"FIQA_DEVICE={device}: this onnxruntime has no {providers[0]}: {remedy}, or set it to cpu")
     try:
         session = ort.InferenceSession(
-            str(path), _options(threads), providers=[name for name in providers if name in available]
+            model.data, _options(threads), providers=[name for name in providers if name in available]
         )
     except Exception as error:  # noqa: BLE001  onnxruntime's errors share no class below Exception
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{path} does not load: {reason}") from None
+        raise ModelError(f"{model.path} does not load: {reason}") from None
     if device is not Device.AUTO and session.get_providers()[0] != providers[0]:
         raise ModelError(f"FIQA_DEVICE={device}: {providers[0]} does not start here: check its driver and libraries")
     if batch_size is None:
@@ -132,65 +141,66 @@ def _options(threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    # Memory is kept from run to run: fresh pages cost a detection at 640x640 a quarter of its time, and the memory that
-    # the photos of all shapes need stays far below what decoding them takes.
+    # Keep memory from run to run: fresh pages cost a detection at 640x640 a quarter of its time. What images of all
+    # shapes need stays far below what decoding them takes.
     options.enable_cpu_mem_arena = True
-    options.log_severity_level = 3  # errors; warnings speak of optimizations that nobody can act on
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the other workers want that core
+    options.log_severity_level = 3  # errors only: nobody can act on the warnings about optimizations
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other workers need that core
     return options
 
 
 def write_int8(
     model: Path, output: Path, batches: Sequence[NDArray[np.float32]], *, progress: Callable[[int], object]
 ) -> None:
-    """Write the static int8 form of a float model; what follows the last convolution stays float.
+    """Write the static int8 form of a float model. What follows the last convolution stays float.
 
-    Weights have 7 bits: with 8, processors without VNNI saturate, and would give other scores than those with it.
+    Weights have 7 bits. With 8, processors without VNNI saturate and would give other scores than those with it.
 
     Args:
         model: an ONNX file whose nodes have names.
         output: the file to write.
-        batches: what the model is run on to find the ranges of its activations; what does not fill the last group of
-            eight is left out.
-        progress: told how many batches were run.
+        batches: the model is run on them to find the ranges of its activations. The last ones that do not fill a group
+            of eight are left out.
+        progress: called with the number of batches that were run.
 
     Raises:
         ModelError: onnxruntime cannot quantize this model.
     """
-    from onnxruntime import quantization  # noqa: PLC0415  a worker needs none of it, and it takes its time to import
+    # Here: a worker needs neither, and they take long to import.
+    import onnx  # noqa: PLC0415
+    from onnxruntime import quantization  # noqa: PLC0415
 
     processed = output.with_suffix(".pre.onnx")
     try:
-        # It prints how it gets on.
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()):  # it prints its progress
             quantization.quant_pre_process(str(model), str(processed), skip_symbolic_shape=True)
             quantization.quantize_static(
                 processed,
                 output,
                 _Reader(ort.InferenceSession(str(processed), _options(1)).get_inputs()[0].name, batches, progress),
-                # Unlike QOperator it keeps the Relu of a value that another node reads as well.
+                # QOperator would drop the Relu of a value that another node reads too.
                 quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                nodes_to_exclude=_after_the_last_convolution(processed),
+                nodes_to_exclude=_after_the_last_convolution(onnx.load(processed)),
                 calibrate_method=quantization.CalibrationMethod.Percentile,
                 extra_options={"CalibPercentile": _PERCENTILE, "CalibStridedMinMax": _CALIBRATED_AT_ONCE},
             )
-    except Exception as error:  # onnxruntime's errors share no class below it
+    except Exception as error:  # onnxruntime's errors share no class below Exception
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"this model cannot be quantized: {reason}") from error
 
 
-def _after_the_last_convolution(path: Path) -> list[str]:
-    nodes = onnx.load(path).graph.node
+def _after_the_last_convolution(model: onnx.ModelProto) -> list[str]:
+    nodes = model.graph.node
     last = max((index for index, node in enumerate(nodes) if node.op_type == "Conv"), default=-1)
     return [node.name for node in nodes[last + 1 :]]
 
 
 class _Reader:
-    """Batches as onnxruntime's calibration asks for them."""
+    """Gives the batches to onnxruntime's calibration, which asks for them group by group."""
 
     def __init__(
         self, input_name: str, batches: Sequence[NDArray[np.float32]], progress: Callable[[int], object]

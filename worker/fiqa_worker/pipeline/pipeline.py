@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, Status
 from fiqa_worker.errors import ImageFailure
-from fiqa_worker.models.prepare import prepare
-from fiqa_worker.models.registry import ModelFile, default_cache_dir, find
+from fiqa_worker.models.locate import ModelFile, find
+from fiqa_worker.models.prepare import prepare, prepared_dirs
 from fiqa_worker.models.sessions import Session, open_session
 from fiqa_worker.pipeline.align import CROP_SIZE, align
 from fiqa_worker.pipeline.decode import DecodedImage, decode_reduced
@@ -299,4 +299,5 @@ def _ms_since(started: float) -> float:
 
 
 def _session(model: ModelFile, settings: WorkerSettings, batch_size: int | None) -> Session:
-    return open_session(prepare(model, default_cache_dir()), settings.device, batch_size=batch_size)
+    prepared = prepare(model, *prepared_dirs(settings.models_dir))
+    return open_session(prepared, settings.device, batch_size=batch_size)

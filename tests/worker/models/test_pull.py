@@ -10,15 +10,14 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import boto3
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from moto.server import ThreadedMotoServer
 
 from fiqa_worker.errors import ModelError
-from fiqa_worker.models.registry import REGISTRY, Kind, Model, fetch_or_builtin, find, pull, verify
+from fiqa_worker.models.pull import fetch_or_builtin, pull
+from fiqa_worker.models.registry import REGISTRY, Model
 
 CONTENT = b"stands for a model file" * 10_000
 OFFICIAL = ("yunet_2023mar", "ediffiqa_tiny_jun2024")
@@ -44,7 +43,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the base class's
-        """Keep the test's output clean."""
+        """Keep the output of the tests clean."""
 
 
 @pytest.fixture(scope="module")
@@ -91,76 +90,9 @@ def server(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         _Handler.stalled.clear()
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "fiqa" / "models"
-
-
 def model_at(*urls: str) -> Model:
     sha256 = hashlib.sha256(CONTENT).hexdigest()
     return Model("known", "known.onnx", len(CONTENT), sha256, "MIT", "these tests", urls, "detector", 0.7)
-
-
-@pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> Model:
-    """A model of the registry whose content the tests have."""
-    model = model_at()
-    monkeypatch.setitem(REGISTRY, "known", replace(model, urls=("https://127.0.0.1:9/known.onnx",)))
-    return REGISTRY["known"]
-
-
-@pytest.mark.parametrize(("name", "kind"), [("builtin_detector", "detector"), ("builtin_quality", "quality")])
-def test_the_built_in_models_are_part_of_the_package_and_verified(name: str, kind: Kind, tmp_path: Path) -> None:
-    model = find(name, kind, str(tmp_path))
-    assert (model.name, model.kind, model.path.stat().st_size) == (name, kind, REGISTRY[name].bytes)
-    assert model.threshold == (0.8 if kind == "detector" else 0)
-
-
-def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="run `fiqa models pull`, or set FIQA_MODELS_DIR to the folder that holds"):
-        find("yunet_2023mar", "detector", str(tmp_path))
-
-
-def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / REGISTRY["yunet_2023mar"].file
-    path.write_bytes(b"something else")
-    actual = hashlib.sha256(b"something else").hexdigest()[:12]
-    with pytest.raises(ModelError, match=rf"{path}: refused.*{actual}.*8f2383e4dd3c") as error:
-        find("yunet_2023mar", "detector", str(tmp_path))
-    assert "\n" not in str(error.value)
-    assert {check.model.name: check.state for check in verify(str(tmp_path))} == {
-        "yunet_2023mar": "refused",
-        "ediffiqa_tiny_jun2024": "missing",
-        "builtin_detector": "verified",
-        "builtin_quality": "verified",
-    }
-
-
-def test_a_pinned_file_is_found_in_a_local_folder(known: Model, tmp_path: Path) -> None:
-    (tmp_path / known.file).write_bytes(CONTENT)
-    assert find("known", "detector", str(tmp_path)).path == tmp_path / known.file
-
-
-def test_a_detector_is_refused_as_a_quality_model(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="builtin_detector is a detector model, and a quality model is wanted"):
-        find("builtin_detector", "quality", str(tmp_path))
-
-
-@pytest.mark.parametrize(("kind", "threshold"), [("detector", 0.7), ("quality", 0.0)])
-def test_a_file_given_by_path_is_named_after_its_content(kind: Kind, threshold: float, tmp_path: Path) -> None:
-    path = tmp_path / "mine.onnx"
-    path.write_bytes(CONTENT)
-    model = find(str(path), kind, str(tmp_path))
-    sha256 = hashlib.sha256(CONTENT).hexdigest()
-    assert (model.name, model.path, model.sha256, model.threshold) == (f"mine@{sha256[:8]}", path, sha256, threshold)
-
-
-def test_a_path_that_does_not_exist_and_an_unknown_name_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"cannot read .*mine\.onnx: No such file"):
-        find(str(tmp_path / "mine.onnx"), "detector", str(tmp_path))
-    with pytest.raises(ModelError, match=r"no detector model is called yunet: use yunet_2023mar or builtin_detector"):
-        find("yunet", "detector", str(tmp_path))
 
 
 def test_pull_tries_the_addresses_in_order_and_reports_progress(server: str, tmp_path: Path) -> None:
@@ -207,7 +139,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(server: str, tmp_pat
         pull(model_at(f"{server}/model.onnx"), tmp_path / "file", timeout_s=10)
 
 
-def test_official_models_that_do_not_come_in_time_are_stood_in_for(
+def test_built_in_models_are_the_fallback_for_official_ones_that_do_not_come_in_time(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in OFFICIAL:
@@ -222,7 +154,7 @@ def test_official_models_that_do_not_come_in_time_are_stood_in_for(
     assert "\n" not in note
 
 
-def test_each_model_falls_back_on_its_own_and_what_is_reachable_is_fetched(
+def test_each_model_has_its_own_fallback_and_a_reachable_model_is_fetched(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reachable = replace(model_at(f"{server}/model.onnx"), name=OFFICIAL[0])
@@ -235,45 +167,14 @@ def test_each_model_falls_back_on_its_own_and_what_is_reachable_is_fetched(
     assert note.startswith("using builtin_quality, since ediffiqa_tiny_jun2024 could not be downloaded")
 
 
-def test_a_model_that_was_chosen_is_never_stood_in_for(tmp_path: Path) -> None:
+def test_a_model_that_was_chosen_has_no_fallback(tmp_path: Path) -> None:
     found = fetch_or_builtin(str(tmp_path), detector="builtin_detector", quality_model="builtin_quality")
     assert [found[0].name, found[1].name, found[2]] == ["builtin_detector", "builtin_quality", None]
     with pytest.raises(ModelError, match=r"cannot read .*mine\.onnx"):
         fetch_or_builtin(str(tmp_path), detector=str(tmp_path / "mine.onnx"), quality_model="builtin_quality")
 
 
-def test_a_wrong_official_file_is_refused_rather_than_stood_in_for(tmp_path: Path) -> None:
+def test_a_wrong_official_file_is_refused_and_has_no_fallback(tmp_path: Path) -> None:
     (tmp_path / REGISTRY[OFFICIAL[0]].file).write_bytes(b"something else")
     with pytest.raises(ModelError, match="refused"):
         fetch_or_builtin(str(tmp_path), detector=OFFICIAL[0], quality_model="builtin_quality")
-
-
-def test_a_mirror_is_read_once_into_the_cache_and_verified(
-    known: Model, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    moto = ThreadedMotoServer("127.0.0.1", 0)
-    moto.start()
-    try:
-        host, port = moto.get_host_and_port()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        s3 = boto3.client("s3")
-        s3.create_bucket(Bucket="mirror")
-        with pytest.raises(ModelError, match="known is not in s3://mirror/models: run `fiqa models pull`"):
-            find("known", "detector", "s3://mirror/models")
-        s3.put_object(Bucket="mirror", Key=f"models/{known.file}", Body=CONTENT[::-1])
-        with pytest.raises(ModelError, match="s3://mirror/models: refused"):
-            find("known", "detector", "s3://mirror/models")
-        s3.put_object(Bucket="mirror", Key=f"models/{known.file}", Body=CONTENT)
-        assert find("known", "detector", "s3://mirror/models/").path == cache / known.file
-        (cache / known.file).unlink()
-        with pytest.raises(ModelError, match=r"s3://nowhere/known\.onnx: .*NoSuchBucket"):
-            find("known", "detector", "s3://nowhere")
-    finally:
-        moto.stop()

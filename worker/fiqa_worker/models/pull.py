@@ -1,0 +1,121 @@
+"""Official models from the web into the models folder, and the built-in models as their fallback."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fiqa_worker.errors import ModelError
+from fiqa_worker.models.download import DownloadFailed, over_https
+from fiqa_worker.models.locate import (
+    ModelFile,
+    as_file,
+    difference,
+    find,
+    find_known,
+    local_dir,
+    read_file,
+    sha256_of,
+    store,
+)
+from fiqa_worker.models.registry import FALLBACKS, REGISTRY, Kind, Model
+
+
+def pull(
+    model: Model,
+    models_dir: Path,
+    *,
+    timeout_s: float,
+    attempts: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> ModelFile:
+    """Download a model over https, verify it, and put it into the folder in one step.
+
+    Args:
+        model: a model of the registry that has addresses.
+        models_dir: the folder. It is made if need be. A file that is already there and right is kept.
+        timeout_s: the limit for one download from one address.
+        attempts: how often each address is tried.
+        progress: called with the number of bytes read so far.
+
+    Raises:
+        ModelError: no address gave the pinned file. The message says why each failed, and what to do.
+    """
+    path = models_dir / model.file
+    if path.is_file():
+        data = read_file(path)
+        if sha256_of(data) == model.sha256:
+            return as_file(model, path, data)
+    failures: dict[str, str] = {}
+    for url in model.urls * attempts:
+        try:
+            data = over_https(url, max_bytes=model.bytes, timeout_s=timeout_s, progress=progress)
+        except DownloadFailed as error:
+            failures[url] = str(error)
+            continue
+        if sha256_of(data) == model.sha256:
+            store(path, data, setting="FIQA_MODELS_DIR")
+            return as_file(model, path, data)
+        failures[url] = difference(model, data)
+    tried = "; ".join(f"{url}: {reason}" for url, reason in failures.items())
+    raise ModelError(
+        f"{model.name} could not be downloaded ({tried}): put {model.file} into {models_dir} by hand, "
+        "or set FIQA_MODELS_DIR to the folder that holds it"
+    )
+
+
+def fetch_or_builtin(
+    models_dir: str, *, detector: str, quality_model: str, timeout_s: float = 5.0
+) -> tuple[ModelFile, ModelFile, str | None]:
+    """Find both models for a command that must also work offline.
+
+    An official model that is missing is downloaded, with one attempt and `timeout_s` seconds for both. If that fails,
+    the built-in model is the fallback. Any other name or path has no fallback.
+
+    Returns:
+        The detector, the quality model, and one line for the user if a built-in model is used as the fallback.
+
+    Raises:
+        ModelError: what `find` raises, except for an official model that is only missing.
+    """
+    wanted: tuple[tuple[str, Kind], ...] = ((detector, "detector"), (quality_model, "quality"))
+    missing = [
+        REGISTRY[name]
+        for name, kind in wanted
+        if name in FALLBACKS and REGISTRY[name].kind == kind and find_known(REGISTRY[name], models_dir) is None
+    ]
+    failed = _pull_at_once(missing, local_dir(models_dir), timeout_s) if missing else []
+    found_detector, found_quality = (
+        find(FALLBACKS[name] if name in failed else name, kind, models_dir) for name, kind in wanted
+    )
+    if not failed:
+        return found_detector, found_quality, None
+    fallbacks = " and ".join(FALLBACKS[name] for name in failed)
+    note = (
+        f"using {fallbacks}, since {' and '.join(failed)} could not be downloaded: "
+        "scores are not comparable with the official models' (`fiqa models pull` fetches those)"
+    )
+    return found_detector, found_quality, note
+
+
+def _pull_at_once(models: list[Model], folder: Path, timeout_s: float) -> list[str]:
+    """Pull the models in parallel and return the names of those that did not come in time."""
+    done: set[str] = set()
+
+    def pull_one(model: Model) -> None:
+        try:
+            pull(model, folder, timeout_s=timeout_s, attempts=1)
+        except ModelError:
+            return  # the caller's note says what happens instead
+        done.add(model.name)
+
+    # Daemon threads, because a name look-up cannot be given a time limit. A late one may still fill the cache.
+    threads = [threading.Thread(target=pull_one, args=(model,), daemon=True) for model in models]
+    deadline = time.monotonic() + timeout_s
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [model.name for model in models if model.name not in done]
