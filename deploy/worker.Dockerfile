@@ -10,11 +10,12 @@ COPY producer producer
 COPY worker worker
 RUN pip install -c constraints.txt '.[cpu]'
 
-# Fetched and verified here, and prepared at the first start: a worker never downloads.
+# Fetched, verified and prepared here: a worker never downloads, and may run read-only.
 RUN useradd --system --create-home --home-dir /opt/fiqa/home fiqa \
     && mkdir -p /opt/fiqa/models /opt/fiqa/cache \
     && fiqa models pull \
     && fiqa models verify \
+    && fiqa models prepare \
     && chown -R fiqa /opt/fiqa/cache
 
 WORKDIR /opt/fiqa/home

@@ -17,7 +17,7 @@ from urllib.request import (
     UnknownHandler,
 )
 
-from fiqa.s3 import s3_client, s3_code, s3_errors, s3_reason
+from fiqa.s3 import describe, s3_client, s3_errors
 from fiqa_worker.errors import ModelError
 
 _BLOCK: Final = 64 * 1024
@@ -69,9 +69,10 @@ def from_mirror(models_dir: str, file: str, *, max_bytes: int) -> bytes | None:
         with s3_client().get_object(Bucket=bucket, Key=key)["Body"] as body:
             return bytes(body.read(max_bytes + 1))
     except s3_errors() as error:
-        if s3_code(error) == "NoSuchKey":
+        code, reason = describe(error)
+        if code == "NoSuchKey":
             return None
-        raise ModelError(f"cannot read s3://{bucket}/{key}: {s3_reason(error)}") from None
+        raise ModelError(f"cannot read s3://{bucket}/{key}: {reason}") from None
 
 
 def _reason(error: Exception) -> str:
