@@ -39,7 +39,7 @@ from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import ALL
 from fiqa.ledger.status import JobStatus
-from fiqa.results.export import Selection
+from fiqa.results.selection import Selection
 from fiqa.settings import Settings
 from fiqa.sources.lines import checked_uri, is_uri
 from fiqa.storage.shards import read_shards

@@ -22,7 +22,8 @@ from statistics import median
 
 from fiqa import Item
 from fiqa.sources.manifest import chunked, read
-from fiqa_worker.cli.worker import environment_of, models_or_builtin
+from fiqa_worker.cli.extras import models_or_builtin, own_settings
+from fiqa_worker.local.environment import environment_of
 from fiqa_worker.local.system import local_system
 from fiqa_worker.settings import WorkerSettings
 
@@ -33,7 +34,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    os.environ |= environment_of(*models_or_builtin(WorkerSettings.load()))
+    settings = WorkerSettings.load()
+    os.environ |= environment_of(own_settings(settings, *models_or_builtin(settings)))
     items = list(read([str(options.folder)], on_bad_line=print))
     alone, system, first = [], [], []
     for _ in range(options.rounds):

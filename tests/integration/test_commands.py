@@ -132,11 +132,11 @@ def test_a_run_that_is_ended_leaves_nothing_behind_and_goes_on_where_it_was(
     assert 0 < so_far < 200
     assert "Traceback" not in told
     if number is signal.SIGTERM:
-        assert told.endswith(f"the results so far are in {output}: the same command with --resume goes on\n")
+        assert told.endswith(f"the results so far are in {output}: to continue, run the same command with --resume\n")
 
     refused = fiqa("run", listed, "-o", output)
     assert refused.returncode == 2
-    assert one_line(refused) == f"fiqa: {output} is there already: go on with it by --resume, or choose another file"
+    assert one_line(refused) == f"fiqa: {output} exists already: add to it with --resume, or choose another file"
     failed = ImageResult.decode(output.read_bytes().splitlines()[0]).model_copy(
         update={"status": Status.FAILED, "faces": (), "error": ImageError(code=ErrorCode.FETCH_FAILED, message="")}
     )
@@ -174,7 +174,7 @@ def test_a_run_that_waited_for_its_source_leaves_the_results_that_another_wrote_
         written = output.read_bytes()
         _, told = late.communicate(f"{photos / 'blur-1.jpg'}\n", timeout=WAIT_S)
     assert late.returncode == 2
-    assert told == f"fiqa: {output} is there already: go on with it by --resume, or choose another file\n"
+    assert told == f"fiqa: {output} exists already: add to it with --resume, or choose another file\n"
     assert output.read_bytes() == written
 
 

@@ -1,1 +1,1 @@
-"""The `fiqa` command: commands, and nothing but commands."""
+"""The `fiqa` command: one file a command, and what the commands share."""

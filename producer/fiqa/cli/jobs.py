@@ -1,67 +1,109 @@
-"""The commands on one job: status, pause, resume, cancel, delete, retry, recover."""
+"""The job commands: status, jobs, watch, pause, resume, cancel, delete, retry."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from datetime import datetime
+import sys
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from fiqa.cli.progress import summary, transient_progress
+from fiqa.cli.output import as_json_option, exit_status, print_job, status_as_json
+from fiqa.cli.progress import follow, summary
 from fiqa.client import Client
-from fiqa.errors import ContractError, JobStateError, StorageError, UnknownJobError
-from fiqa.jobs.submit import Job
 from fiqa.ledger.status import JobStatus
-from fiqa.results.text import duration
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+from fiqa.results.text import duration, local_time
 
 
 @click.command()
 @click.argument("job")
-@as_json
+@as_json_option
 def status(job: str, *, as_json: bool) -> None:
-    """Show how far a job is."""
+    """Show the progress of a job."""
     with Client() as client:
-        _show(client.status(job), as_json=as_json)
+        _print_status(client.status(job), as_json=as_json)
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each job.")
+def jobs(limit: int, *, as_json: bool) -> None:
+    """List the newest jobs."""
+    with Client() as client:
+        found = client.jobs(limit=limit)
+    if as_json:
+        for job in found:
+            click.echo(status_as_json(job))
+        return
+
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("job", "name", "state", "priority", "created"):
+        table.add_column(column, no_wrap=True)
+    for column in ("images", "done", "scored", "no face", "failed", "images/s"):
+        table.add_column(column, justify="right")
+    for job in found:
+        counts = (job.images, job.images_done, job.scored, job.no_face, job.failed, round(job.images_per_s or 0))
+        table.add_row(
+            job.id,
+            Text(job.name or ""),
+            str(job.state),
+            str(job.priority),
+            local_time(job.created),
+            *(f"{count:,}" for count in counts),
+        )
+    # As wide as the table: rich would cut numbers to fit a narrow terminal or, in a pipe, 80 columns.
+    Console(width=Console(width=10_000).measure(table).maximum).print(table)
 
 
 @click.command()
 @click.argument("job")
-@as_json
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line whenever the status changes.")
+def watch(job: str, *, as_json: bool) -> int:
+    """Follow a job with a progress bar.
+
+    The exit status is 0 if the job succeeds and at most the share of its images failed that --max-failed allowed.
+    Otherwise it is 1.
+    """
+    with Client() as client:
+        client.status(job)  # before a bar is drawn, so that a wrong id is one line and nothing else
+        return _follow_as_json(client, job) if as_json else follow(client, job)
+
+
+@click.command()
+@click.argument("job")
+@as_json_option
 def pause(job: str, *, as_json: bool) -> None:
-    """Start no more chunks of a job; those under way are finished."""
+    """Start no more chunks of a job. Chunks in flight are finished."""
     with Client() as client:
-        _show(client.pause(job), as_json=as_json)
+        _print_status(client.pause(job), as_json=as_json)
 
 
 @click.command()
 @click.argument("job")
-@as_json
+@as_json_option
 def resume(job: str, *, as_json: bool) -> None:
-    """Go on with a paused job."""
+    """Continue a paused job."""
     with Client() as client:
-        _show(client.resume(job), as_json=as_json)
+        _print_status(client.resume(job), as_json=as_json)
 
 
 @click.command()
 @click.argument("job")
-@as_json
+@as_json_option
 def cancel(job: str, *, as_json: bool) -> None:
-    """Stop a job for good, within 2 s; its results so far stay."""
+    """Stop a job for good, within 2 s. Its results so far are kept."""
     with Client() as client:
-        _show(client.cancel(job), as_json=as_json)
+        _print_status(client.cancel(job), as_json=as_json)
 
 
 @click.command()
 @click.argument("job")
 def delete(job: str) -> None:
-    """Delete a finished job, or one left `preparing`, with its manifest and results."""
+    """Delete a finished job with its manifest and results.
+
+    A job that an interrupted submit left `preparing` can be deleted too.
+    """
     with Client() as client:
         client.delete(job)
     click.echo(f"job {job} is deleted", err=True)
@@ -69,68 +111,32 @@ def delete(job: str) -> None:
 
 @click.command()
 @click.argument("job")
-@click.option("--all", "all_failed", is_flag=True, help="Also those that will hardly fare better, as not_found.")
-@as_json
+@click.option("--all", "all_failed", is_flag=True, help="Include failures that will probably recur, such as not_found.")
+@as_json_option
 def retry(job: str, *, all_failed: bool, as_json: bool) -> None:
-    """Enqueue the failed images of a finished job as a new one, and print its id."""
-    with Client() as client:
-        show_job(client.retry(job, all_failed=all_failed), as_json=as_json)
+    """Submit the failed images of a finished job as a new job.
 
-
-@click.command()
-@click.argument("job", nargs=-1)
-@click.option("--all", "all_jobs", is_flag=True, help="All that are in FIQA_STORAGE and not in Redis.")
-def recover(job: tuple[str, ...], *, all_jobs: bool) -> int:
-    """Rebuild jobs out of FIQA_STORAGE after Redis was lost; what is not done goes on.
-
-    With neither JOB nor --all: print the jobs that can be recovered.
+    It prints the new job's id. Without --all, it takes the images that failed with fetch_failed, fetch_timeout or
+    internal_error.
     """
     with Client() as client:
-        if not job and not all_jobs:
-            for job_id in client.recoverable():
-                click.echo(job_id)
-            return 0
-        failed = 0
-        for job_id in client.recoverable() if all_jobs else job:
-            try:
-                found = _recover_one(client, job_id)
-            except (ContractError, StorageError, JobStateError, UnknownJobError) as error:
-                click.echo(f"fiqa: {error}", err=True)
-                failed = 1
-                continue
-            click.echo(f"job {job_id} is {found.state}: {summary(found)}", err=True)
-    return failed
+        print_job(client.retry(job, all_failed=all_failed), as_json=as_json)
 
 
-def _recover_one(client: Client, job_id: str) -> JobStatus:
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn())
-    with transient_progress(*columns) as progress:
-        task = progress.add_task(f"counting the shards of {job_id}", total=None)
-        return client.recover(job_id, lambda done, shards: progress.update(task, completed=done, total=shards))
+def _follow_as_json(client: Client, job_id: str) -> int:
+    printed = None
+    for found in client.watch(job_id):
+        changing = (found.state, found.images_done, found.last_error, found.reason)
+        if changing != printed:
+            click.echo(status_as_json(found))
+            sys.stdout.flush()
+        printed = changing
+    return exit_status(found)
 
 
-def show_job(job: Job, *, as_json: bool) -> None:
-    """Print the id of a job that was submitted, or as JSON all that is known of it."""
+def _print_status(found: JobStatus, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(job)))
-        return
-    click.echo(job.id)
-    click.echo(f"{job.images:,} images in {job.chunks:,} chunks", err=True)
-
-
-def status_line(found: JobStatus) -> str:
-    """A job's status as one line of JSON."""
-    return json.dumps(dataclasses.asdict(found))
-
-
-def local_time(seconds: float) -> str:
-    """Unix seconds as a clock on the wall shows them."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _show(found: JobStatus, *, as_json: bool) -> None:
-    if as_json:
-        click.echo(status_line(found))
+        click.echo(status_as_json(found))
         return
     table = Table.grid(padding=(0, 2))
     rows = {

@@ -1,4 +1,4 @@
-"""Progress, live, for people at a terminal."""
+"""Live progress on standard error, for people at a terminal."""
 
 from __future__ import annotations
 
@@ -8,13 +8,29 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
 from rich.table import Column
 
+from fiqa.cli.messages import report_failures
+from fiqa.cli.output import exit_status
+from fiqa.client import Client
 from fiqa.contract import JobState
 from fiqa.ledger.status import JobStatus
 from fiqa.results.text import duration
 
 
+def follow(client: Client, job_id: str) -> int:
+    """Show a job's progress until it is finished, and report its failures.
+
+    Returns:
+        The exit status of the command.
+    """
+    with JobProgress() as progress:
+        for found in client.watch(job_id):
+            progress.show(found)
+    report_failures(found, f"`fiqa results {job_id} --status failed` says why")
+    return exit_status(found)
+
+
 class JobProgress:
-    """A progress bar on standard error; its last state stays."""
+    """A job's progress bar. Its last state stays on the screen."""
 
     def __init__(self) -> None:
         columns = (
@@ -22,10 +38,10 @@ class JobProgress:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
-            TextColumn("{task.fields[told]}", markup=False),
+            TextColumn("{task.fields[summary]}", markup=False),
         )
         self._progress = Progress(*columns, console=Console(stderr=True))
-        self._task = self._progress.add_task("starting", total=None, told="")
+        self._task = self._progress.add_task("starting", total=None, summary="")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -41,18 +57,12 @@ class JobProgress:
             description=str(status.state),
             total=status.images or None,
             completed=status.images_done,
-            told=summary(status),
+            summary=summary(status),
         )
 
 
-def transient_progress(*columns: ProgressColumn) -> Progress:
-    """Progress on standard error that leaves nothing behind, and is not there where that is no terminal."""
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
 class CountProgress:
-    """A number that grows, on standard error, where that is a terminal; it goes away at the end."""
+    """A number that grows. It disappears at the end, and is not shown if standard error is not a terminal."""
 
     def __init__(self, what: str) -> None:
         columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} {task.description}", markup=False))
@@ -71,8 +81,14 @@ class CountProgress:
         self._progress.update(self._task, completed=number)
 
 
+def transient_progress(*columns: ProgressColumn) -> Progress:
+    """Return a progress display that disappears at the end, and is not shown if standard error is not a terminal."""
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
 def summary(status: JobStatus) -> str:
-    """The counts, the pace and what is left, in one line."""
+    """Return a job's counts, its pace and the time left, on one line."""
     parts = [f"{status.scored:,} scored", f"{status.no_face:,} no face", f"{status.failed:,} failed"]
     if status.state is JobState.RUNNING and not status.workers_run:
         parts.append("no worker runs: start `fiqa worker`")

@@ -1,4 +1,4 @@
-"""`fiqa report`: jobs, or files of results, to one page for people."""
+"""`fiqa report`: jobs, or files of results, to one HTML page."""
 
 from __future__ import annotations
 
@@ -7,42 +7,52 @@ from typing import Final
 
 import click
 
+from fiqa.cli.messages import report_error
 from fiqa.client import Client
-from fiqa.errors import SettingsError
+from fiqa.errors import OutputError, UsageError
 from fiqa.results.charts import import_drawing
 from fiqa.results.page import render
 from fiqa.results.tally import Tally, tally, tally_file
 
-MAX_INPUTS: Final = 6  # as many as can be told apart in one chart
+MAX_INPUTS: Final = 6  # a chart has no more colors that people can tell apart
 
 
 @click.command()
 @click.argument("source", nargs=-1, required=True, metavar="JOB_OR_JSONL...")
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The page, an .html file."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="Write the page to this .html file.",
 )
 def report(source: tuple[str, ...], output: Path) -> None:
-    """Write one HTML page about the results of a job or a .jsonl file (also .gz); up to six are set side by side.
+    """Write an HTML page about a job or a file of results.
 
-    The page opens from disk and loads nothing: counts, failures and what to do about them, quality, faces, and the
-    best and the worst photos.
-    """
+    The page shows counts, failures and what to do about them, quality, faces, and the best and the worst images. Up to
+    six jobs or .jsonl files (also .gz) are shown side by side. The page needs no network and runs no script.
+
+    \b
+    Examples:
+      fiqa report JOB -o report.html
+      fiqa report january.jsonl february.jsonl.gz -o months.html
+    """  # noqa: D301  click's \b keeps the lines below it as they are
     if len(source) > MAX_INPUTS:
-        raise SettingsError(f"a report sets at most {MAX_INPUTS} side by side: join files that belong together")
+        raise UsageError(f"a report sets at most {MAX_INPUTS} side by side: join files that belong together")
     import_drawing()  # before all the results are read
     tallies = [_tally(name) for name in source]
     page = render(tallies)
     try:
         output.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise SettingsError(f"cannot write {output}: {error.strerror}") from error
+        raise OutputError(f"cannot write {output}: {error.strerror}") from error
     click.echo(f"{sum(tally.images for tally in tallies):,} results in {output}", err=True)
 
 
 def _tally(source: str) -> Tally:
-    # A job id has neither; so a file that is not there is said to be that, and not to be a job.
+    # A job id has neither a slash nor a dot. So a missing file is reported as a file, and not as an unknown job.
     if "/" in source or "." in source or Path(source).exists():
-        return tally_file(Path(source), on_bad_line=lambda error: click.echo(f"fiqa: {error}", err=True))
+        return tally_file(Path(source), on_bad_line=report_error)
     with Client() as client:
         job = client.status(source)
         return tally(client.results(source), f"{job.name} ({job.id})" if job.name else job.id, job)

@@ -1,1 +1,1 @@
-"""Results out: exported files and the report."""
+"""Results out: selected, written to files, or counted for the report."""

@@ -1,4 +1,4 @@
-"""A report's charts, drawn by pygal into inline SVG without script, style or link; the page's style dresses them."""
+"""A report's charts: inline SVG by pygal, without script, style or link. The page's style sheet formats them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from collections.abc import Sequence
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
-from fiqa.errors import SettingsError
-from fiqa.results.tally import Bins
+from fiqa.errors import MissingDependencyError
+from fiqa.results.distribution import Bins
 
 _SIZE: Final = {"width": 460, "height": 250}
 _MAX_LABELS: Final = 8
 
 
 def histogram(title: str, bins: Bins, series: Sequence[Sequence[int]]) -> str:
-    """Counts by bin: bars where one series has any, outlines of the shares where several have.
+    """Draw counts by bin: one series as bars, several as outlines of their shares.
 
     Args:
-        title: for those who do not see it.
+        title: for screen readers.
         bins: the classes of the x axis.
-        series: counts by bin, or nothing of an input that only keeps its place, and so its color, here.
+        series: counts by bin, one series an input. An input without values is an empty series, so that the others
+            keep their colors.
+
+    Returns:
+        An <svg> element.
     """
     _, pygal = import_drawing()
     several = sum(map(bool, series)) > 1
@@ -30,7 +34,7 @@ def histogram(title: str, bins: Bins, series: Sequence[Sequence[int]]) -> str:
         chart = pygal.Histogram(**_options(shares=False))
     for counts in series:
         chart.add("", _outline(_shares(counts)) if several and counts else _bars(bins, counts))
-    # Positions are those of the bins, so that values of any size can be drawn.
+    # The x axis counts bins, so that values of any size can be drawn.
     every = next(every for every in (1, 2, 5, 10) if bins.number / every <= _MAX_LABELS)
     labeled = [number for number in range(bins.number + 1) if (bins.first + number) % every == 0]
     chart.x_labels = [{"value": number, "label": f"{bins.edge(number):.6g}"} for number in labeled]
@@ -38,12 +42,15 @@ def histogram(title: str, bins: Bins, series: Sequence[Sequence[int]]) -> str:
 
 
 def bars(title: str, labels: Sequence[str], series: Sequence[Sequence[int]]) -> str:
-    """Counts by class: bars of one series, and side by side the shares of several.
+    """Draw counts by class as bars: the counts of one series, or the shares of several side by side.
 
     Args:
-        title: for those who do not see it.
-        labels: of the classes.
-        series: counts by class.
+        title: for screen readers.
+        labels: the names of the classes.
+        series: counts by class, one series an input.
+
+    Returns:
+        An <svg> element.
     """
     _, pygal = import_drawing()
     several = len(series) > 1
@@ -70,7 +77,7 @@ def _options(*, shares: bool) -> dict[str, Any]:
 
 
 def _shares(counts: Sequence[int]) -> list[float]:
-    """Per cent."""
+    """Return each count in per cent of all."""
     total = sum(counts) or 1
     return [100 * count / total for count in counts]
 
@@ -88,36 +95,36 @@ def _outline(heights: Sequence[float]) -> list[tuple[float, float]]:
 
 
 def _svg(chart: Any, title: str) -> str:
-    """What the page needs of what pygal draws: shapes, axes, and what each bar says when it is pointed at."""
-    root = ET.fromstring(chart.render())  # noqa: S314  of our own numbers and labels
+    """Return the parts of pygal's drawing that the page needs: shapes, axes, and a tooltip for each bar."""
+    root = ET.fromstring(chart.render())  # noqa: S314  pygal made it of our numbers and labels
     for parent in root.iter():
-        told: dict[str, str] = {}
+        described: dict[str, str] = {}
         for node in list(parent):
             node.tag = node.tag.rpartition("}")[2]
             if node.tag == "desc":
-                told[node.get("class", "")] = node.text or ""
+                described[node.get("class", "")] = node.text or ""
             if node.tag in {"defs", "desc", "title"} or "overlay" in node.get("class", ""):
                 parent.remove(node)
-        if "label" in told:
-            value = told["value"].partition(": ")[0]
-            ET.SubElement(parent, "title").text = f"{told['label']}: {value}"
+        if "label" in described:
+            value = described["value"].partition(": ")[0]
+            ET.SubElement(parent, "title").text = f"{described['label']}: {value}"
     attributes = {"viewBox": root.attrib["viewBox"], "class": "chart", "role": "img", "aria-label": title}
     root.tag, root.attrib = "svg", attributes
     return ET.tostring(root, encoding="unicode")
 
 
 def import_drawing() -> tuple[Any, Any]:
-    """Jinja2 and pygal.
+    """Return jinja2 and pygal.
 
     Raises:
-        SettingsError: one is not installed.
+        MissingDependencyError: one of them is not installed.
     """
-    # Only for those who want a report.
+    # Imported only for a report.
     try:
         import jinja2  # noqa: PLC0415
         import pygal  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise SettingsError(f"a report needs {error.name}: pip install 'fiqa[report]'") from error
-    # It hooks itself into every import that fails, for maps that are not here, and Python 3.11 warns of such old hooks.
+        raise MissingDependencyError(f"a report needs {error.name}: pip install 'fiqa[report]'") from error
+    # pygal hooks into every failed import, to look for maps that it does not bring. Python 3.11 warns about such hooks.
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
     return jinja2, pygal

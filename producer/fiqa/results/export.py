@@ -1,23 +1,23 @@
-"""Results to JSONL, CSV and Parquet, as they come, and which of them: by status, by quality, the best face only."""
+"""Results to JSONL, CSV and Parquet, as they come."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any, Final
 
-from fiqa.contract import Face, ImageResult, Status
-from fiqa.errors import SettingsError
+from fiqa.contract import Face, ImageResult
+from fiqa.errors import MissingDependencyError
+from fiqa.results.selection import Selection
 
-# Of a row group: large enough to compress well, small enough to hold.
+# Rows of a row group: enough to compress well, and few enough to hold in memory.
 _PARQUET_ROWS: Final = 50_000
 _LANDMARKS: Final = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 
-# A column of the tables, CSV and Parquet: a row a face, and one row for an image without any.
+# The columns of CSV and Parquet. Each face has a row, and so has each image without a face.
 COLUMNS: Final[dict[str, type]] = {
     "uri": str,
     "id": str,
@@ -49,68 +49,25 @@ class Format(StrEnum):
 
     @classmethod
     def of(cls, file: Path | None) -> Format:
-        """The one that a file's ending names; JSONL where it names none."""
-        ending = "" if file is None else file.suffix.lower().removeprefix(".")
-        return cls(ending) if ending in set(cls) else cls.JSONL
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which results, and which of their faces.
-
-    Attributes:
-        status: only images that ended so; None: all.
-        best: of an image only the face of the highest quality.
-        min_quality: only faces of at least this, and images that have one. After `best`, as max_quality is: with both,
-            images whose best face is within the range.
-        max_quality: only faces of at most this, and images that have one.
-    """
-
-    status: Status | None = None
-    best: bool = False
-    min_quality: float | None = None
-    max_quality: float | None = None
-
-    @property
-    def is_all(self) -> bool:
-        return self == Selection()
-
-    def of(self, result: ImageResult) -> ImageResult | None:
-        """What is selected of one image; None: nothing."""
-        if self.status is not None and result.status is not self.status:
-            return None
-        faces = result.faces
-        if self.best and faces:
-            faces = (max(faces, key=lambda face: face.quality),)
-        if self.min_quality is not None or self.max_quality is not None:
-            faces = tuple(face for face in faces if self._is_within(face.quality))
-            if not faces:
-                return None
-        return result if faces == result.faces else result.model_copy(update={"faces": faces})
-
-    def results(self, lines: Iterable[bytes]) -> Iterator[ImageResult]:
-        """What is selected of a shard's JSON lines."""
-        for line in lines:
-            result = self.of(ImageResult.decode(line))
-            if result is not None:
-                yield result
-
-    def _is_within(self, quality: float) -> bool:
-        above = self.min_quality is None or quality >= self.min_quality
-        return above and (self.max_quality is None or quality <= self.max_quality)
+        """Return the format that a file's suffix names; JSONL if it names none."""
+        suffix = "" if file is None else file.suffix.lower().removeprefix(".")
+        return cls(suffix) if suffix in set(cls) else cls.JSONL
 
 
 def write(shards: Iterable[list[bytes]], file: IO[bytes], form: Format, selection: Selection) -> int:
-    """Write shards as they come; returns the number of images.
+    """Write shards as they come.
 
     Args:
-        shards: JSON lines of results, a shard at a time.
+        shards: results as JSON lines, one list a shard.
         file: binary.
-        form: JSONL has a line an image, the others a row a face and one for an image without a face.
-        selection: what of it.
+        form: JSONL has a line an image. CSV and Parquet have a row a face, and a row for an image without a face.
+        selection: the results and faces to write.
+
+    Returns:
+        The number of images written.
 
     Raises:
-        SettingsError: Parquet is wanted and pyarrow is not there.
+        MissingDependencyError: the format is Parquet, and pyarrow is not installed.
     """
     if form is Format.PARQUET:
         return _write_parquet(shards, file, selection)
@@ -197,15 +154,15 @@ def _write_parquet(shards: Iterable[list[bytes]], file: IO[bytes], selection: Se
 
 
 def import_pyarrow() -> tuple[Any, Any]:
-    """Pyarrow and pyarrow.parquet.
+    """Return pyarrow and pyarrow.parquet.
 
     Raises:
-        SettingsError: it is not installed.
+        MissingDependencyError: pyarrow is not installed.
     """
-    # Only for those who want it: it is larger than all the rest together.
+    # Imported only for Parquet: it is larger than all other packages together.
     try:
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise SettingsError("Parquet needs pyarrow: pip install 'fiqa[parquet]'") from error
+        raise MissingDependencyError("Parquet needs pyarrow: pip install 'fiqa[parquet]'") from error
     return pa, pq

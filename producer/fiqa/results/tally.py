@@ -1,11 +1,10 @@
-"""What a report tells of results: counts, distributions, the best and the worst photos; in constant memory."""
+"""What a report shows of results: counts, distributions, the best and the worst images; in bounded memory."""
 
 from __future__ import annotations
 
 import gzip
 import heapq
 import io
-import math
 import zlib
 from bisect import bisect_right
 from collections import Counter
@@ -17,109 +16,23 @@ from typing import Final
 from fiqa.contract import ErrorCode, ImageResult, Status
 from fiqa.errors import ContractError, SourceError
 from fiqa.ledger.status import JobStatus
+from fiqa.results.distribution import Distribution
 
 LISTED: Final = 20
-# Where each class but the first begins: of the number of faces in an image, and of a face's height in pixels.
+# The lower bounds of all classes but the first: of the faces in an image, and of a face's height in pixels.
 FACES_FROM: Final = (1, 2, 3, 4, 5, 10)
 HEIGHT_FROM: Final = (16, 32, 64, 128, 256, 512)
 _MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 _MAX_WARNINGS: Final = 3
-# Of one input: far more than a job has. Without a limit a made-up file could fill the memory with names.
+# Pairs of models in one input: far more than a job has. Without a limit a forged file could fill the memory with names.
 _MAX_MODELS: Final = 16
 
 OnBadLine = Callable[[SourceError], None]
 
 
-class Distribution:
-    """Values counted by their first four digits: exact as far as a report shows them, however many there are."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[float] = Counter()
-
-    def add(self, value: float) -> None:
-        self._counts[float(f"{value:.4g}")] += 1
-
-    @property
-    def total(self) -> int:
-        return self._counts.total()
-
-    @property
-    def low(self) -> float:
-        return min(self._counts)
-
-    @property
-    def high(self) -> float:
-        return max(self._counts)
-
-    def quantiles(self, *shares: float) -> list[float]:
-        """By nearest rank: the smallest value that is not below this share of all values; none where there are none.
-
-        Args:
-            shares: 0 to 1, ascending.
-        """
-        total = self.total
-        ranks = [max(1, math.ceil(share * total)) for share in shares]
-        found: list[float] = []
-        seen = 0
-        for value in sorted(self._counts):
-            seen += self._counts[value]
-            while len(found) < len(ranks) and ranks[len(found)] <= seen:
-                found.append(value)
-        return found
-
-    def binned(self, bins: Bins) -> list[int]:
-        """How many are in each bin."""
-        found = [0] * bins.number
-        for value, count in self._counts.items():
-            found[bins.index(value)] += count
-        return found
-
-
 @dataclass(frozen=True, slots=True)
-class Bins:
-    """Bins of equal width with round edges.
-
-    Attributes:
-        step: their width: 1, 2 or 5 times a power of ten.
-        first: the lower edge of the first, in steps.
-        number: how many.
-    """
-
-    step: float
-    first: int
-    number: int
-
-    @classmethod
-    def over(cls, distributions: Iterable[Distribution], *, at_most: int = 30) -> Bins:
-        """Bins that hold all of these, none of which is empty."""
-        held = list(distributions)
-        low, high = min(one.low for one in held), max(one.high for one in held)
-        # Divided before they are subtracted: the difference of two huge values is no number any more.
-        width = (high / at_most - low / at_most) or abs(high) / at_most or 1 / at_most
-        power = 10.0 ** math.floor(math.log10(width))
-        # The last of these always fits.
-        for step in (power, 2 * power, 5 * power, 10 * power, 20 * power):
-            first = _steps(low, step)
-            number = _steps(high, step) - first + 1
-            if number <= at_most:
-                break
-        return cls(step, first, number)
-
-    def index(self, value: float) -> int:
-        return _steps(value, self.step) - self.first
-
-    def edge(self, number: int) -> float:
-        """The lower edge of a bin; that of one more than there are is the upper edge of the last."""
-        return (self.first + number) * self.step
-
-
-def _steps(value: float, step: float) -> int:
-    return math.floor(round(value / step, 6))  # 0.3 / 0.1 is a little less than 3
-
-
-@dataclass(frozen=True, slots=True)
-class Photo:
-    """A photo and its largest face; box in pixels of the photo as displayed."""
+class RankedImage:
+    """An image, and the quality and the size of its largest face, in pixels of the image as displayed."""
 
     quality: float
     uri: str
@@ -131,14 +44,14 @@ class Photo:
 
 
 class Scores:
-    """What one quality model said. Scores of two models are never comparable, so each model has its own."""
+    """The scores of one quality model. Scores of two models are never comparable, so each model has its own."""
 
     def __init__(self) -> None:
         self.largest = Distribution()
         self.every = Distribution()
-        # Heaps whose first one is the next to leave; the number keeps photos of equal quality in the order they came.
-        self._best: list[tuple[float, int, Photo]] = []
-        self._worst: list[tuple[float, int, Photo]] = []
+        # Heaps whose first image is the next to be dropped. The number keeps images of equal quality in their order.
+        self._best: list[tuple[float, int, RankedImage]] = []
+        self._worst: list[tuple[float, int, RankedImage]] = []
         self._number = 0
 
     def add(self, result: ImageResult) -> None:
@@ -150,27 +63,27 @@ class Scores:
         self._number += 1
         best, worst = (quality, -self._number), (-quality, -self._number)
         if len(self._best) == LISTED and best < self._best[0][:2] and worst < self._worst[0][:2]:
-            return  # as nearly all are
-        photo = Photo(quality, result.uri, result.id, result.version, box[2], box[3], len(result.faces))
+            return  # true of nearly all images
+        image = RankedImage(quality, result.uri, result.id, result.version, box[2], box[3], len(result.faces))
         for heap, key in ((self._best, best), (self._worst, worst)):
-            heapq.heappush(heap, (*key, photo))
+            heapq.heappush(heap, (*key, image))
             if len(heap) > LISTED:
                 heapq.heappop(heap)
 
     @property
-    def best(self) -> list[Photo]:
-        """By the quality of the largest face, the best first; at most LISTED."""
-        return [photo for _, _, photo in sorted(self._best, key=lambda entry: entry[:2], reverse=True)]
+    def best(self) -> list[RankedImage]:
+        """At most LISTED images by the quality of their largest face, the best first."""
+        return [image for _, _, image in sorted(self._best, key=lambda ranked: ranked[:2], reverse=True)]
 
     @property
-    def worst(self) -> list[Photo]:
-        """Likewise, the worst first."""
-        return [photo for _, _, photo in sorted(self._worst, key=lambda entry: entry[:2], reverse=True)]
+    def worst(self) -> list[RankedImage]:
+        """The same, the worst first."""
+        return [image for _, _, image in sorted(self._worst, key=lambda ranked: ranked[:2], reverse=True)]
 
 
 @dataclass(slots=True)
 class Failure:
-    """The images that failed with one code, and the first of them."""
+    """How many images failed with one code, and the URI and the message of the first of them."""
 
     uri: str
     message: str
@@ -182,14 +95,14 @@ class Tally:
     """One input of a report: a job, or a file of results.
 
     Attributes:
-        name: for people.
-        job: where it is one.
-        models: images by the detector and the quality model they name.
+        name: the title of the input: the file's path, or the job's name and id.
+        job: the job's status; None for a file.
+        models: images by detector and quality model.
         scores: by quality model.
-        faces: images that did not fail by FACES_FROM's classes.
-        heights: faces by HEIGHT_FROM's classes.
-        ms: of the images that were worked on.
-        bad_lines: lines that are no results, and are left out.
+        faces: images that did not fail, by the classes of FACES_FROM.
+        heights: faces, by the classes of HEIGHT_FROM.
+        ms: processing time of an image in milliseconds, without images that failed before they were decoded.
+        bad_lines: lines that are not results and were left out.
     """
 
     name: str
@@ -207,7 +120,7 @@ class Tally:
         """Count one image.
 
         Raises:
-            SourceError: it is of yet another model, beyond what any job has.
+            SourceError: the results name more pairs of models than any job has.
         """
         self.statuses[result.status] += 1
         self.models[result.detector, result.quality_model] += 1
@@ -233,7 +146,7 @@ class Tally:
 
 
 def tally(results: Iterable[ImageResult], name: str, job: JobStatus | None = None) -> Tally:
-    """Count results as they come."""
+    """Count results as they come, without keeping them."""
     counted = Tally(name, job)
     for result in results:
         counted.add(result)
@@ -241,14 +154,14 @@ def tally(results: Iterable[ImageResult], name: str, job: JobStatus | None = Non
 
 
 def tally_file(path: Path, *, on_bad_line: OnBadLine) -> Tally:
-    """Count a file of results, one JSON line an image, also .gz.
+    """Count the results in a JSONL file (also .gz).
 
     Args:
         path: the file.
-        on_bad_line: told of the first lines that are no results, and of how many there are.
+        on_bad_line: called with an error for each of the first lines that are not results, then with their number.
 
     Raises:
-        SourceError: it cannot be read, or holds lines but no result.
+        SourceError: the file cannot be read, or holds lines but no result.
     """
     bad = 0
 
@@ -263,7 +176,7 @@ def tally_file(path: Path, *, on_bad_line: OnBadLine) -> Tally:
     if bad and not counted.images:
         raise SourceError(f"{path} holds no result: a report reads what `fiqa results` and `fiqa run` write as JSONL")
     if bad > _MAX_WARNINGS:
-        on_bad_line(SourceError(f"{path}: {bad:,} lines in all are no results; the report leaves them out"))
+        on_bad_line(SourceError(f"{path}: {bad:,} lines in all are not results; the report leaves them out"))
     return counted
 
 

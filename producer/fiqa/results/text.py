@@ -1,11 +1,54 @@
-"""Numbers and times as people read them."""
+"""Numbers, times and text as people read them."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 3 min, 2 h 05 min."""
+    """Return seconds in the unit that fits: 42 s, 3 min, 2 h 05 min."""
     if round(seconds) < 60:  # noqa: PLR2004  a minute
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"  # noqa: PLR2004  an hour
+
+
+def local_time(seconds: float) -> str:
+    """Return Unix seconds as a local date and time: 2026-01-31 17:05:00."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def number(value: float) -> str:
+    """Return a whole number with thousands separators; from a billion on, three digits and an exponent."""
+    return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3g}"  # noqa: PLR2004
+
+
+def quality(value: float) -> str:
+    """Return three decimals, or four digits for a value that they do not fit, such as 0.00012."""
+    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1000 else f"{value:.4g}"  # noqa: PLR2004
+
+
+def digits(value: float) -> str:
+    """Return three digits, or all digits of a whole number over 1,000."""
+    return f"{value:.3g}" if abs(value) < 1000 else number(value)  # noqa: PLR2004
+
+
+def per_cent(part: int, whole: int) -> str:
+    """Return a share in per cent. Only none is shown as 0 %, and only all is shown as 100 %."""
+    share = 100 * part / whole if whole else 0.0
+    if 0 < share < 0.1:  # noqa: PLR2004
+        return "under 0.1 %"
+    if 99.9 < share < 100:  # noqa: PLR2004
+        return "over 99.9 %"
+    return f"{share:.3g} %"
+
+
+def shown(text: str, *, most: int | None = None) -> str:
+    r"""Return text with every character escaped that is invisible or changes the direction of text: \n, \u202e.
+
+    Args:
+        text: from any source, so it may be hostile.
+        most: cut the text after this many characters; None: never.
+    """
+    cut = text if most is None or len(text) <= most else text[:most] + "..."
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)

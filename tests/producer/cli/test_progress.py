@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from fiqa.cli.main import exit_status
+from fiqa.cli.output import exit_status
 from fiqa.cli.progress import JobProgress, summary
 from fiqa.contract import JobState, Priority
 from fiqa.ledger.status import JobStatus

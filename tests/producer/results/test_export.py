@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Status
-from fiqa.results.export import COLUMNS, Format, Selection, write
+from fiqa.results.export import COLUMNS, Format, write
+from fiqa.results.selection import Selection
 
 POINTS = ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0), (9.5, 10.5))
 HOSTILE = 's3://b/a,"b"\n=cmd|.jpg'
@@ -154,4 +155,4 @@ def test_parquet_without_pyarrow_is_one_line_that_says_what_to_install() -> None
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "SettingsError Parquet needs pyarrow: pip install 'fiqa[parquet]'\n"
+    assert done.stdout == "MissingDependencyError Parquet needs pyarrow: pip install 'fiqa[parquet]'\n"

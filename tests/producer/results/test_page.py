@@ -24,8 +24,11 @@ from fiqa import Client
 from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, Item, Status
 from fiqa.errors import SourceError
 from fiqa.ledger.ledger import Ledger
-from fiqa.results.page import ADVICE, per_cent, quality, render, shown
-from fiqa.results.tally import LISTED, Bins, Distribution, Tally, tally, tally_file
+from fiqa.results.advice import ADVICE
+from fiqa.results.distribution import Bins, Distribution
+from fiqa.results.page import render
+from fiqa.results.tally import LISTED, Tally, tally, tally_file
+from fiqa.results.text import per_cent, quality, shown
 from tests.producer.faceless import failed, no_face, work
 
 FIQA = [sys.executable, "-m", "fiqa"]
@@ -101,7 +104,7 @@ class Page(HTMLParser):
 def result(
     uri: str = "s3://photos/a.jpg", *qualities: float, model: str = "q", height: float = 100.0, **fields: Any
 ) -> ImageResult:
-    """A photo with a face of each quality, the largest first."""
+    """An image with a face of each quality, the largest first."""
     faces = tuple(
         Face(
             box=(0.0, 0.0, height / 2 / (1 + n), height / (1 + n)),
@@ -185,15 +188,15 @@ def test_a_value_on_an_edge_is_in_the_bin_above_it() -> None:
     assert distribution.binned(bins) == [1] * 11
 
 
-def test_the_best_and_the_worst_photos_are_those_of_all_and_equal_ones_in_the_order_they_came() -> None:
+def test_the_best_and_the_worst_images_are_those_of_all_and_equal_ones_in_the_order_they_came() -> None:
     dice = random.Random(7)  # noqa: S311  no secret
     results = [result(f"s3://b/{n}", dice.choice([0.1, 0.2, 0.3, n / 1000]), 0.99) for n in range(500)]
     scores = tally(results, "all").scores["q"]
 
     best_first = sorted(results, key=lambda one: -one.faces[0].quality)
     worst_first = sorted(results, key=lambda one: one.faces[0].quality)
-    assert [photo.uri for photo in scores.best] == [one.uri for one in best_first[:LISTED]]
-    assert [photo.uri for photo in scores.worst] == [one.uri for one in worst_first[:LISTED]]
+    assert [image.uri for image in scores.best] == [one.uri for one in best_first[:LISTED]]
+    assert [image.uri for image in scores.worst] == [one.uri for one in worst_first[:LISTED]]
     assert (scores.largest.total, scores.every.total, scores.every.high) == (500, 1000, 0.99)
 
 
@@ -223,10 +226,10 @@ def test_a_page_tells_the_counts_the_quality_and_what_to_do() -> None:
     results += [failed(Item(uri="s3://b/broken"), ErrorCode.DECODE_FAILED)]
     seen = page(tally(results, "all.jsonl"))
 
-    assert "all.jsonl: 108 photos, 100 scored, 4 without a face, 4 failed. Median quality 0.500." in seen.text
+    assert "all.jsonl: 108 images, 100 scored, 4 without a face, 4 failed. Median quality 0.500." in seen.text
     assert "Scored 100 92.6 % No face 4 3.7 % Failed 4 3.7 % Faces 100" in seen.text
-    assert "Work on a photo, median 5 ms" in seen.text
-    assert "Largest face of a photo 0.010 0.050 0.250 0.500 0.750 0.950 1.000 100 photos" in seen.text
+    assert "Processing time, median 5 ms" in seen.text
+    assert "Largest face of an image 0.010 0.050 0.250 0.500 0.750 0.950 1.000 100 images" in seen.text
     assert f"3 not_found {ADVICE[ErrorCode.NOT_FOUND]} s3://b/gone0 it is not_found" in seen.text
     assert f"1 decode_failed {ADVICE[ErrorCode.DECODE_FAILED]} s3://b/broken" in seen.text
     assert "1.000 s3://b/100.jpg id caller-100 version v100 50 \N{MULTIPLICATION SIGN} 100 1" in seen.text
@@ -238,7 +241,7 @@ def test_a_page_tells_the_counts_the_quality_and_what_to_do() -> None:
     assert "Different" not in seen.text
 
 
-def test_few_photos_are_one_table() -> None:
+def test_few_images_are_one_table() -> None:
     seen = page(tally([result("s3://b/1", 0.5), result("s3://b/2", 0.7)], "few"))
     assert seen.text.count("s3://b/1") == 1
     assert seen.text.index("s3://b/2") < seen.text.index("s3://b/1")
@@ -248,7 +251,7 @@ def test_few_photos_are_one_table() -> None:
 @pytest.mark.parametrize("results", [[], [no_face(Item(uri="s3://b/1"))]], ids=["nothing", "no face"])
 def test_results_without_a_face_make_a_page_too(results: list[ImageResult]) -> None:
     seen = page(tally(results, "none"), tally(results, "none"))
-    assert f"none: {len(results)} photo" in seen.text
+    assert f"none: {len(results)} image" in seen.text
     assert "Median quality" not in seen.text
 
 
@@ -272,8 +275,8 @@ def test_scores_of_two_models_are_kept_apart_and_the_page_says_so() -> None:
              for chart in charts]  # fmt: skip
     assert drawn == [["0", "2"], ["0", "1"]]
     seen = Page(html)
-    assert "Different quality models scored these photos: first, second. Scores of two models are never" in seen.text
-    assert "one: 2 photos, 2 scored, 0 without a face, 0 failed. Median quality 0.300 by first, Median" in seen.text
+    assert "Different quality models scored these images: first, second. Scores of two models are never" in seen.text
+    assert "one: 2 images, 2 scored, 0 without a face, 0 failed. Median quality 0.300 by first, Median" in seen.text
     assert "Quality by first" in seen.text
     assert "Quality by second" in seen.text
 
@@ -359,7 +362,7 @@ def test_what_cannot_be_seen_is_written_out() -> None:
     assert shown("x" * 10, most=4) == "xxxx..."
     seen = page(tally([result("s3://b/\u202egpj.exe", 0.5, model="m" * 5000)], "n\x1b[31m"))
     assert "s3://b/\\u202egpj.exe" in seen.text
-    assert "n\\x1b[31m: 1 photo" in seen.text
+    assert "n\\x1b[31m: 1 image" in seen.text
     assert "m" * 501 not in seen.text
 
 
@@ -378,11 +381,11 @@ def test_the_command_writes_a_page_of_files(tmp_path: Path) -> None:
     done = fiqa("a.jsonl", "b.jsonl.gz", "-o", "report.html", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "3 results in report.html\n")
     seen = Page((tmp_path / "report.html").read_text())
-    assert "a.jsonl: 1 photo, 1 scored" in seen.text
-    assert "b.jsonl.gz: 2 photos, 1 scored, 1 without a face" in seen.text
+    assert "a.jsonl: 1 image, 1 scored" in seen.text
+    assert "b.jsonl.gz: 2 images, 1 scored, 1 without a face" in seen.text
 
 
-def test_lines_that_are_no_results_are_told_and_left_out(tmp_path: Path) -> None:
+def test_lines_that_are_not_results_are_reported_and_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [result("s3://b/1", 0.5)])
     with path.open("ab") as file:
         file.write(b"<script>\n\n" + b'{"v": 1}\n' * 4 + b"x" * (17 << 20) + b"\n" + result("s3://b/2", 0.7).encode())
@@ -390,9 +393,9 @@ def test_lines_that_are_no_results_are_told_and_left_out(tmp_path: Path) -> None
     assert done.returncode == 0
     *told, last, wrote = done.stderr.splitlines()
     assert [re.findall(r"line (\d+): ", line) for line in told] == [["2"], ["4"], ["5"]]
-    assert last == f"fiqa: {path}: 6 lines in all are no results; the report leaves them out"
+    assert last == f"fiqa: {path}: 6 lines in all are not results; the report leaves them out"
     assert wrote.startswith("2 results in ")
-    assert "lines that are no results and are left out: 6." in Page((tmp_path / "report.html").read_text()).text
+    assert "6 lines left out: not results." in Page((tmp_path / "report.html").read_text()).text
 
 
 def test_the_command_reads_a_job_also_while_it_runs(
@@ -412,10 +415,10 @@ def test_the_command_reads_a_job_also_while_it_runs(
         assert fiqa(job.id, "-o", tmp_path / "all.html").stderr == f"60 results in {tmp_path / 'all.html'}\n"
 
     some, everything = (Page((tmp_path / name).read_text()) for name in ("some.html", "all.html"))
-    assert f"<b>front door</b> ({job.id}) is running: this is 40 of 60 photos." in some.text
-    assert f"<b>front door</b> ({job.id}): 60 photos, 60 scored" in everything.text
+    assert f"<b>front door</b> ({job.id}) is running: this page shows 40 of 60 images." in some.text
+    assert f"<b>front door</b> ({job.id}): 60 images, 60 scored" in everything.text
     assert "Job succeeded Started 20" in everything.text
-    assert "Photos a second" in everything.text
+    assert "Images a second" in everything.text
     assert "is running" not in everything.text
 
 

@@ -1,5 +1,5 @@
 """`fiqa models`: list, download, verify and quantize the models."""
-# ruff: noqa: PLC0415  imports at the top would break the base install; see cli.py
+# ruff: noqa: PLC0415  imports at the top would break help in the base install
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from fiqa.errors import SettingsError
+from fiqa.errors import OutputError
 from fiqa.sources.lines import IMAGE_SUFFIXES
-from fiqa_worker.cli.worker import models_or_builtin, needs
+from fiqa_worker.cli.extras import models_or_builtin, needs
 from fiqa_worker.settings import Device, WorkerSettings
 
 
@@ -23,7 +23,7 @@ def models() -> None:
 
 @models.command("list")
 def list_models() -> None:
-    """Show the models there are, their licenses, and whether they are here."""
+    """Show all models, their licenses, and whether their files are on this machine."""
     with needs("cpu"):
         from fiqa_worker.models.locate import verify
 
@@ -41,7 +41,10 @@ def list_models() -> None:
 
 @models.command()
 def pull() -> int:
-    """Download the official models into FIQA_MODELS_DIR and verify them; exit status 1 if one does not come."""
+    """Download the official models into FIQA_MODELS_DIR and verify them.
+
+    The exit status is 1 if one of them cannot be downloaded.
+    """
     with needs("cpu"):
         from fiqa_worker.errors import ModelError
         from fiqa_worker.models.locate import local_dir
@@ -67,7 +70,7 @@ def pull() -> int:
                     continue
                 progress.update(task, completed=model.bytes)
                 click.echo(found.path)
-    for failure in failures:  # below the bars, where nothing draws over them
+    for failure in failures:  # after the progress bars, which would overwrite them
         click.echo(f"fiqa: {failure}", err=True)
     return 1 if failures else 0
 
@@ -88,17 +91,35 @@ def prepare_models() -> None:
 
 @models.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("quality-int8.onnx"), show_default=True)
-@click.option("--faces", type=click.IntRange(200), default=400, show_default=True, help="Half calibrate, half compare.")
-@click.option("--max-mean", type=float, default=0.01, show_default=True, help="Limit of the mean score difference.")
-@click.option("--max-p99", type=float, default=0.05, show_default=True, help="Limit of its 99th percentile.")
-@click.option("--min-rank", type=float, default=0.98, show_default=True, help="Least rank correlation of the scores.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("quality-int8.onnx"),
+    show_default=True,
+    help="Write the int8 model to this .onnx file.",
+)
+@click.option(
+    "--faces",
+    type=click.IntRange(200),
+    default=400,
+    show_default=True,
+    help="Faces to use: half to calibrate, half to compare.",
+)
+@click.option("--max-mean", type=float, default=0.01, show_default=True, help="Highest mean score difference.")
+@click.option("--max-p99", type=float, default=0.05, show_default=True, help="Highest 99th percentile of it.")
+@click.option("--min-rank", type=float, default=0.98, show_default=True, help="Lowest rank correlation of the scores.")
 def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99: float, min_rank: float) -> int:
-    """Make an int8 form of the quality model, calibrated on the photos of FOLDER, and compare its scores.
+    """Quantize the quality model to int8, calibrated on the images in FOLDER.
 
-    Nothing is written, and the exit status is 1, where they differ by more than the limits. It is used only where
-    FIQA_QUALITY_MODEL names the file.
-    """
+    Then it compares the scores of both models. If they differ by more than the limits, no file is written and the exit
+    status is 1. Workers use the int8 model only if FIQA_QUALITY_MODEL names its file.
+
+    \b
+    Examples:
+      fiqa models quantize ~/photos
+      fiqa models quantize ~/photos -o mine-int8.onnx --faces 1000
+    """  # noqa: D301  click's \b keeps the lines below it as they are
     with needs("cpu"):
         from fiqa_worker import quantize as int8
         from fiqa_worker.models.prepare import prepare, prepared_dirs
@@ -106,17 +127,17 @@ def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
         from fiqa_worker.pipeline.detect import Detector
 
     if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
-        raise SettingsError(f"cannot write {output}: choose a folder that exists and a name like quality-int8.onnx")
+        raise OutputError(f"cannot write {output}: choose a folder that exists and a name like quality-int8.onnx")
     settings = WorkerSettings.load()
     detector, quality_model = models_or_builtin(settings)
     limits = int8.Limits(max_mean, max_p99, min_rank)
-    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
     ) as progress:
         task = progress.add_task("finding faces", total=faces)
         calibration, held_out = int8.collect_faces(
-            photos,
+            images,
             Detector(
                 open_session(prepare(detector, *prepared_dirs(settings.models_dir)), Device.CPU),
                 threshold=settings.detect_threshold or detector.threshold,
@@ -135,7 +156,7 @@ def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
             limits=limits,
             progress=lambda done: progress.update(running, completed=done),
         )
-    click.echo(f"{quality_model.name} and its int8 form, on {len(held_out)} faces that were not calibrated on:")
+    click.echo(f"{quality_model.name} and its int8 form, compared on {len(held_out)} faces that did not calibrate it:")
     click.echo(agreement.report(limits))
     if written is None:
         click.echo(f"fiqa: refused, nothing was written: {'; '.join(agreement.beyond(limits))}", err=True)
@@ -146,7 +167,10 @@ def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
 
 @models.command("verify")
 def verify_models() -> int:
-    """Check every official model file by its SHA-256; exit status 1 if one is missing or not the pinned one."""
+    """Check the SHA-256 of every official model file.
+
+    The exit status is 1 if a file is missing, or is not the pinned one.
+    """
     with needs("cpu"):
         from fiqa_worker.models.locate import verify
 

@@ -1,0 +1,61 @@
+"""What commands report on standard error: errors, bad lines of a source, and failed images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from fiqa.errors import SourceError
+
+if TYPE_CHECKING:
+    from fiqa.ledger.status import JobStatus
+
+_BAD_LINES_SHOWN: Final = 20
+
+
+def report_error(error: Exception) -> None:
+    """Print an error and its notes, a line each."""
+    click.echo(f"fiqa: {error}", err=True)
+    report_notes(error)
+
+
+def report_notes(error: BaseException | None) -> None:
+    """Print the notes that were added to an error, such as what is left behind and what to do with it."""
+    for note in getattr(error, "__notes__", ()):
+        click.echo(f"fiqa: {note}", err=True)
+
+
+def report_failures(status: JobStatus, where: str) -> None:
+    """Print how many images failed with which code, if any did.
+
+    Args:
+        status: the job's.
+        where: a sentence that says where the reasons can be read.
+    """
+    if status.failed:
+        codes = ", ".join(f"{count:,} {code}" for code, count in status.failed_by_code.items())
+        click.echo(f"failed: {codes}: {where}", err=True)
+
+
+class BadLines:
+    """Reports the bad lines of a source: the first 20 one by one, and at the end how many there were.
+
+    With `strict` the first one is raised instead.
+    """
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self._strict = strict
+        self._found = 0
+
+    def __call__(self, error: SourceError) -> None:
+        if self._strict:
+            raise error
+        self._found += 1
+        if self._found <= _BAD_LINES_SHOWN:
+            report_error(error)
+
+    def report_rest(self) -> None:
+        """Print how many there were, if not all were printed. Call it once the source is read."""
+        if self._found > _BAD_LINES_SHOWN:
+            click.echo(f"fiqa: {self._found:,} bad lines in all, the first {_BAD_LINES_SHOWN} are above", err=True)

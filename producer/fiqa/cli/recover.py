@@ -1,0 +1,44 @@
+"""`fiqa recover`: jobs back into Redis, from their storage."""
+
+from __future__ import annotations
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
+from fiqa.cli.messages import report_error
+from fiqa.cli.progress import summary, transient_progress
+from fiqa.client import Client
+from fiqa.errors import ContractError, JobStateError, StorageError, UnknownJobError
+from fiqa.ledger.status import JobStatus
+
+
+@click.command()
+@click.argument("job", nargs=-1)
+@click.option("--all", "all_jobs", is_flag=True, help="Recover every job that is in FIQA_STORAGE but not in Redis.")
+def recover(job: tuple[str, ...], *, all_jobs: bool) -> int:
+    """Rebuild jobs from FIQA_STORAGE after Redis was lost.
+
+    Workers then do what is left of them. Without JOB and --all, it prints the jobs that can be recovered.
+    """
+    with Client() as client:
+        if not job and not all_jobs:
+            for job_id in client.recoverable():
+                click.echo(job_id)
+            return 0
+        exit_status = 0
+        for job_id in client.recoverable() if all_jobs else job:
+            try:
+                found = _recover_one(client, job_id)
+            except (ContractError, StorageError, JobStateError, UnknownJobError) as error:
+                report_error(error)
+                exit_status = 1
+                continue
+            click.echo(f"job {job_id} is {found.state}: {summary(found)}", err=True)
+    return exit_status
+
+
+def _recover_one(client: Client, job_id: str) -> JobStatus:
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn())
+    with transient_progress(*columns) as progress:
+        task = progress.add_task(f"counting the shards of {job_id}", total=None)
+        return client.recover(job_id, lambda done, shards: progress.update(task, completed=done, total=shards))

@@ -1,0 +1,61 @@
+"""`fiqa results`: a job's results to a file or to standard output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fiqa.cli.output import results_option, write_results
+from fiqa.client import Client
+from fiqa.contract import Status
+from fiqa.results.export import Format
+from fiqa.results.selection import Selection
+
+
+@click.command()
+@click.argument("job")
+@results_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([*map(str, Format)]),
+    help="Format [default: by the file's suffix, else jsonl].",
+)
+@click.option("--status", type=click.Choice([*map(str, Status)]), help="Only results with this status.")
+@click.option("--best", is_flag=True, help="Only the face of the highest quality in each image.")
+@click.option("--min-quality", type=float, help="Only faces of at least this quality, and images that have one.")
+@click.option("--max-quality", type=float, help="Only faces of at most this quality, and images that have one.")
+@click.option("--follow", is_flag=True, help="Wait for more results until the job is finished.")
+def results(
+    *,
+    job: str,
+    output: Path | None,
+    form: str | None,
+    status: str | None,
+    min_quality: float | None,
+    max_quality: float | None,
+    best: bool,
+    follow: bool,
+) -> None:
+    """Write the results of a job as JSONL, CSV or Parquet.
+
+    JSONL has a line for each image. CSV and Parquet have a row for each face, and a row for each image without a face.
+    While the job runs, the results so far are written.
+
+    \b
+    Examples:
+      fiqa results JOB -o results.jsonl
+      fiqa results JOB -o faces.csv
+      fiqa results JOB --best --min-quality 0.6 -o good.jsonl
+      fiqa results JOB --status failed | jq -r .error.code | sort | uniq -c
+    """  # noqa: D301  click's \b keeps the lines below it as they are
+    chosen = Format(form) if form else Format.of(output)
+    selection = Selection(Status(status) if status else None, best, min_quality, max_quality)
+    with Client() as client:
+        found = client.status(job)  # before the output is opened: a wrong id must not empty a file that exists
+        written = write_results(output, client.result_shards(job, follow=follow), chosen, selection)
+    if output is not None:
+        click.echo(f"{written:,} results in {output}", err=True)
+    if not found.is_finished and not follow:
+        click.echo(f"the job is {found.state}, {found.images_done:,} of {found.images:,} images are done", err=True)

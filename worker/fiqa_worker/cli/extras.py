@@ -1,0 +1,80 @@
+"""What the worker's commands share: optional packages, the models that they choose, and the option for processes.
+
+A command imports the packages of an extra when it runs, so that its help works in the base install.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from fiqa.errors import MissingDependencyError
+from fiqa_worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from fiqa_worker.models.locate import ModelFile
+
+_EXTRAS: Final = {"cpu": "the worker's packages", "local": "the worker's packages and a Redis server of its own"}
+
+# What `run`, `demo` and `score` may read: they run for the person whose files these are.
+_OWN_SOURCES: Final = ("file:///", "s3://")
+
+concurrency_option = click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    help="Number of processes [default: the number of processors, or the container's share of them].",
+)
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Name the extra to install if the block fails to import a package that it brings.
+
+    Raises:
+        MissingDependencyError: a package is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("fiqa"):
+            raise
+        raise MissingDependencyError(
+            f"this command needs {_EXTRAS[extra]}, which the light client comes without ({error.name} is missing):"
+            f" pip install 'fiqa[{extra}]'"
+        ) from error
+
+
+def models_or_builtin(settings: WorkerSettings) -> tuple[ModelFile, ModelFile]:
+    """Return the detector and the quality model, and report if the built-in models are the fallback.
+
+    Raises:
+        ModelError: a model is missing, or is not the pinned file.
+    """
+    with needs("cpu"):
+        from fiqa_worker.models.pull import fetch_or_builtin  # noqa: PLC0415  it is part of an extra
+
+    detector, quality_model, note = fetch_or_builtin(
+        settings.models_dir, detector=settings.detector, quality_model=settings.quality_model
+    )
+    if note:
+        click.echo(f"fiqa: {note}", err=True)
+    return detector, quality_model
+
+
+def own_settings(settings: WorkerSettings, detector: ModelFile, quality_model: ModelFile) -> WorkerSettings:
+    """Return settings with these models, which may read every file and bucket that the person may read."""
+    return settings.model_copy(
+        update={
+            "detector": _name_or_path(detector),
+            "quality_model": _name_or_path(quality_model),
+            "allowed_sources": _OWN_SOURCES,
+        }
+    )
+
+
+def _name_or_path(model: ModelFile) -> str:
+    # The registry does not know the name of a model that was given by path: `stem@digest`.
+    return str(model.path) if "@" in model.name else model.name

@@ -1,0 +1,61 @@
+"""What `fiqa run` and `fiqa demo` share: one job on the embedded system, with its progress and its results."""
+# ruff: noqa: PLC0415  imports at the top would break help in the base install
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from fiqa.cli.messages import BadLines
+from fiqa.cli.output import write_results
+from fiqa.cli.progress import JobProgress
+from fiqa.contract import Item
+from fiqa.ledger.status import JobStatus
+from fiqa.results.export import Format
+from fiqa_worker.cli.extras import needs
+from fiqa_worker.settings import WorkerSettings
+
+
+def score_locally(
+    items: Iterable[Item],
+    output: Path | None,
+    *,
+    settings: WorkerSettings,
+    processes: int | None,
+    bad_lines: BadLines,
+    file: IO[bytes] | None = None,
+    name: str | None = None,
+) -> JobStatus:
+    """Score images with an embedded server and a worker, and write the results as they come.
+
+    Args:
+        items: the images.
+        output: the results file; its suffix names the format. None for standard output.
+        settings: the worker's.
+        processes: in the worker's pool; None: as many as the processors can run.
+        bad_lines: the source's, to report the rest of them when it is read.
+        file: the results file, if it is open already.
+        name: the job's display name.
+
+    Returns:
+        The job's status at its end.
+    """
+    with needs("local"):
+        from fiqa_worker.local.environment import environment_of
+        from fiqa_worker.local.system import local_system
+
+    with local_system(processes=processes, environment=environment_of(settings)) as system:
+        with JobProgress() as progress:
+
+            def show(status: JobStatus) -> None:
+                system.check()
+                # The worker has been started, but it may not have sent a heartbeat yet.
+                progress.show(replace(status, workers_run=True))
+
+            job = system.client.submit(items, name=name)
+            bad_lines.report_rest()
+            shards = system.client.result_shards(job.id, follow=True, on_status=show)
+            write_results(output, shards, Format.of(output), file=file)
+        return system.client.status(job.id)
