@@ -395,7 +395,7 @@ def test_lines_that_are_not_results_are_reported_and_left_out(tmp_path: Path) ->
     assert [re.findall(r"line (\d+): ", line) for line in told] == [["2"], ["4"], ["5"]]
     assert last == f"fiqa: {path}: 6 lines in all are not results; the report leaves them out"
     assert wrote.startswith("2 results in ")
-    assert "6 lines left out: not results." in Page((tmp_path / "report.html").read_text()).text
+    assert "6 lines were left out: they are not results." in Page((tmp_path / "report.html").read_text()).text
 
 
 def test_the_command_reads_a_job_also_while_it_runs(
