@@ -45,12 +45,12 @@ STATUS = JobStatus(
         (JobState.SUCCEEDED, 6_000, {}, 0),
         (JobState.SUCCEEDED, 6_001, {}, 1),
         (JobState.CANCELLED, 0, {}, 1),
-        # Of a file that is gone on with, all that is in it counts.
+        # With --resume, earlier results in the file count too.
         (JobState.SUCCEEDED, 12_000, {"images": 20_000, "failed": 4_000}, 0),
         (JobState.SUCCEEDED, 12_000, {"images": 20_000, "failed": 4_001}, 1),
     ],
 )
-def test_the_exit_status_tells_whether_too_many_failed(
+def test_the_exit_status_is_1_if_too_many_images_failed(
     state: JobState, failed: int, before: dict[str, int], expected: int
 ) -> None:
     assert exit_status(dataclasses.replace(STATUS, state=state, failed=failed), **before) == expected
@@ -70,11 +70,11 @@ def test_the_exit_status_tells_whether_too_many_failed(
         (360_000, "100 h 00 min"),
     ],
 )
-def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+def test_durations_are_in_the_unit_that_fits(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_a_summary_tells_what_is_known() -> None:
+def test_a_summary_has_counts_pace_and_time_left() -> None:
     assert summary(STATUS) == "1,234 scored, 5 no face, 0 failed"
     unclaimed = dataclasses.replace(STATUS, started=None)
     assert summary(unclaimed) == "1,234 scored, 5 no face, 0 failed, waiting for a free worker"
@@ -84,7 +84,7 @@ def test_a_summary_tells_what_is_known() -> None:
     assert summary(running) == "1,234 scored, 5 no face, 0 failed, 1,234 images/s, 2 min left, chunk 3: storage is down"
 
 
-def test_the_bar_goes_to_standard_error_with_reasons_as_they_are(
+def test_the_bar_goes_to_standard_error_and_prints_reasons_unchanged(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")

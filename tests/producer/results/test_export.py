@@ -109,7 +109,7 @@ def test_parquet_is_written_in_groups_of_rows(tmp_path: Path, monkeypatch: pytes
     assert pq.ParquetFile(file).metadata.num_rows == 5
 
 
-def test_nothing_selected_is_a_whole_file_all_the_same(tmp_path: Path) -> None:
+def test_a_file_without_selected_results_is_valid(tmp_path: Path) -> None:
     nothing = Selection(min_quality=2)
     assert written(Format.JSONL, nothing) == b""
     assert written(Format.CSV, nothing).count(b"\n") == 1
@@ -132,7 +132,7 @@ def test_nothing_selected_is_a_whole_file_all_the_same(tmp_path: Path) -> None:
         ({"status": Status.FAILED, "min_quality": 0.0}, []),
     ],
 )
-def test_a_selection_takes_images_and_their_faces(
+def test_a_selection_filters_images_and_their_faces(
     options: dict[str, Any], found: list[tuple[str, list[float]]]
 ) -> None:
     assert selected(**options) == found
@@ -142,7 +142,7 @@ def test_a_selection_takes_images_and_their_faces(
     ("name", "form"),
     [("a.csv", Format.CSV), ("a.PARQUET", Format.PARQUET), ("a.jsonl", Format.JSONL), ("a", Format.JSONL)],
 )
-def test_a_files_ending_names_its_format(name: str, form: Format) -> None:
+def test_a_files_suffix_names_its_format(name: str, form: Format) -> None:
     assert Format.of(Path(name)) is form
     assert Format.of(None) is Format.JSONL
 

@@ -1,0 +1,39 @@
+"""Commands of `fiqa` run as people run them: in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+FIQA = [sys.executable, "-m", "fiqa"]
+JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+Run = subprocess.CompletedProcess[str]
+
+
+def fiqa(*arguments: str | Path, env: Mapping[str, str] | None = None, stdin: str = "") -> Run:
+    """Run a command. Whatever happens, there must be no traceback."""
+    command = [*FIQA, *map(str, arguments)]
+    done = subprocess.run(
+        command, input=stdin, env=os.environ | (env or {}), capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def refused(done: Run, status: int) -> str:
+    """Return the one line that says why."""
+    assert (done.returncode, done.stdout) == (status, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("fiqa: ")
+    return line.removeprefix("fiqa: ")
+
+
+def submitted(*arguments: str | Path, stdin: str = "") -> str:
+    """Submit a job, and return its id."""
+    done = fiqa("submit", *arguments, stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

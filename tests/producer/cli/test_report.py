@@ -1,0 +1,107 @@
+"""`fiqa report`: jobs and files of results to a page."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fiqa import Client
+from fiqa.contract import ImageResult, Item
+from fiqa.ledger.ledger import Ledger
+from tests.producer.cli.running import FIQA
+from tests.producer.faceless import work
+from tests.producer.results.pages import Page, result, write
+
+
+def report(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*FIQA, "report", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done
+
+
+def test_the_command_writes_a_page_of_files(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", [result("s3://b/1", 0.5)])
+    write(tmp_path / "b.jsonl.gz", [result("s3://b/2", 0.6), result("s3://b/3")])
+    done = report("a.jsonl", "b.jsonl.gz", "-o", "report.html", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "3 results in report.html\n")
+    seen = Page((tmp_path / "report.html").read_text())
+    assert "a.jsonl: 1 image, 1 scored" in seen.text
+    assert "b.jsonl.gz: 2 images, 1 scored, 1 without a face" in seen.text
+
+
+def test_lines_that_are_not_results_are_reported_and_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [result("s3://b/1", 0.5)])
+    with path.open("ab") as file:
+        file.write(b"<script>\n\n" + b'{"v": 1}\n' * 4 + b"x" * (17 << 20) + b"\n" + result("s3://b/2", 0.7).encode())
+    done = report(path, "-o", tmp_path / "report.html")
+    assert done.returncode == 0
+    *reported, last, wrote = done.stderr.splitlines()
+    assert [re.findall(r"line (\d+): ", line) for line in reported] == [["2"], ["4"], ["5"]]
+    assert last == f"fiqa: {path}: 6 lines in all are not results; the report leaves them out"
+    assert wrote.startswith("2 results in ")
+    assert "6 lines were left out: they are not results." in Page((tmp_path / "report.html").read_text()).text
+
+
+def test_the_command_reads_a_job_also_while_it_runs(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIQA_REDIS_URL", redis_url)
+    monkeypatch.setenv("FIQA_STORAGE", "redis")
+
+    def scored(item: Item) -> ImageResult:
+        return result(item.uri, int(item.uri.rpartition("/")[2]) / 100)
+
+    with Client() as client, closing(Ledger(redis_url)) as ledger:
+        job = client.submit((f"s3://b/{n}" for n in range(1, 61)), name="<b>front door</b>", chunk_size=20)
+        work(ledger, 2, scored)
+        assert report(job.id, "-o", tmp_path / "some.html").stderr == f"40 results in {tmp_path / 'some.html'}\n"
+        work(ledger, end=scored)
+        assert report(job.id, "-o", tmp_path / "all.html").stderr == f"60 results in {tmp_path / 'all.html'}\n"
+
+    some, everything = (Page((tmp_path / name).read_text()) for name in ("some.html", "all.html"))
+    assert f"<b>front door</b> ({job.id}) is running: this page shows 40 of 60 images." in some.text
+    assert f"<b>front door</b> ({job.id}): 60 images, 60 scored" in everything.text
+    assert "Job succeeded Started 20" in everything.text
+    assert "Images a second" in everything.text
+    assert "is running" not in everything.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.jsonl"], "nowhere.jsonl: No such file or directory"),
+        (["good.jsonl"] * 7, "a report sets at most 6 side by side: join files that belong together"),
+        (["good.jsonl", "-o", "no/where.html"], "cannot write no/where.html: No such file or directory"),
+        (["no-job"], "'no-job' is not a job id: `fiqa jobs` lists them"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_loses_no_page(arguments: list[str], message: str, tmp_path: Path) -> None:
+    write(tmp_path / "good.jsonl", [result("s3://b/1", 0.5)])
+    (tmp_path / "report.html").write_text("yesterday's")
+    done = report("-o", "report.html", *arguments, cwd=tmp_path)
+    assert done.returncode in {1, 2}
+    assert done.stderr == f"fiqa: {message}\n"
+    assert (tmp_path / "report.html").read_text() == "yesterday's"
+
+
+def test_the_command_loads_what_draws_only_when_it_draws() -> None:
+    code = "import fiqa.cli.report, sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "fiqa" in done.stdout.split()
+    assert not {"jinja2", "pygal", "numpy"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "pygal"])
+def test_without_the_extra_one_line_says_what_to_install(missing: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [result("s3://b/1", 0.5)])
+    code = f"import sys; sys.modules[{missing!r}] = None; from fiqa.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "report", str(path), "-o", str(tmp_path / "report.html")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, f"fiqa: a report needs {missing}: pip install 'fiqa[report]'\n")
+    assert not (tmp_path / "report.html").exists()

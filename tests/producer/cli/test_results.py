@@ -1,0 +1,82 @@
+"""`fiqa results`: where results are written, and which."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from fiqa.contract import ImageResult
+from fiqa.ledger.job_id import new_job_id
+from fiqa.ledger.ledger import Ledger
+from tests.producer.cli.running import FIQA, fiqa, refused, submitted
+from tests.producer.faceless import work
+
+
+def test_results_go_to_standard_output_or_to_a_file(ledger: Ledger, images: Path, tmp_path: Path) -> None:
+    job = submitted(images)
+    assert fiqa("results", job).stdout == ""
+    work(ledger)
+
+    printed = fiqa("results", job)
+    results = [ImageResult.decode(line) for line in printed.stdout.splitlines()]
+    assert [result.uri for result in results] == [path.as_uri() for path in sorted(images.iterdir())]
+    assert printed.stderr == ""
+    assert fiqa("results", job, "-o", "-").stdout == printed.stdout
+
+    written = fiqa("results", job, "-o", tmp_path / "out.jsonl")
+    assert (written.stdout, written.stderr) == ("", f"20 results in {tmp_path / 'out.jsonl'}\n")
+    assert (tmp_path / "out.jsonl").read_text() == printed.stdout
+
+
+def test_results_are_selected_and_formatted_as_asked(ledger: Ledger, images: Path, tmp_path: Path) -> None:
+    job = submitted(images)
+    work(ledger)
+    assert fiqa("results", job, "--status", "failed").stdout == ""
+    assert len(fiqa("results", job, "--status", "no_face").stdout.splitlines()) == 20
+    assert fiqa("results", job, "--min-quality", "0.5").stdout == ""
+    for name in ("out.csv", "out.parquet"):
+        assert fiqa("results", job, "-o", tmp_path / name).returncode == 0
+    assert (tmp_path / "out.csv").read_bytes().count(b"\r\n") == 21
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 20
+    line = refused(fiqa("results", job, "--format", "parquet"), 2)
+    assert line == "Parquet is not written to standard output: name a file with -o"
+
+
+def test_results_can_be_followed_to_the_end(ledger: Ledger, images: Path) -> None:
+    job = submitted(images, "--chunk-size", "5")
+    work(ledger, chunks=1)
+    with subprocess.Popen([*FIQA, "results", job, "--follow"], stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        first = [run.stdout.readline() for _ in range(5)]
+        work(ledger)
+        rest = run.stdout.readlines()
+    assert (len(first), len(rest), run.returncode) == (5, 15, 0)
+
+
+def test_results_of_a_wrong_id_leave_the_file_as_it_was(ledger: Ledger, tmp_path: Path) -> None:
+    assert ledger.jobs() == []
+    output = tmp_path / "out.jsonl"
+    output.write_text("precious\n")
+    refused(fiqa("results", new_job_id(), "-o", output), 1)
+    assert output.read_text() == "precious\n"
+
+
+def test_results_that_cannot_be_written_are_one_line(ledger: Ledger, images: Path, tmp_path: Path) -> None:
+    job = submitted(images)
+    work(ledger)
+    output = tmp_path / "missing" / "out.jsonl"
+    assert refused(fiqa("results", job, "-o", output), 2) == f"cannot write {output}: No such file or directory"
+    assert refused(fiqa("results", job, "-o", "/dev/full"), 2) == "cannot write /dev/full: No space left on device"
+
+
+def test_a_reader_that_closes_the_pipe_ends_results_quietly(ledger: Ledger) -> None:
+    job = submitted("-", stdin="".join(f"s3://photos/{number}.jpg\n" for number in range(5_000)))
+    work(ledger)
+    with subprocess.Popen([*FIQA, "results", job], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        assert ImageResult.decode(run.stdout.readline()).uri == "s3://photos/0.jpg"
+        run.stdout.close()
+        assert run.stderr.read() == b""

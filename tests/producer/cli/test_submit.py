@@ -1,0 +1,125 @@
+"""`fiqa submit`: sources to jobs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fiqa.ledger.ledger import Ledger
+from tests.producer.cli.running import FIQA, JOB_ID, fiqa, refused, submitted
+from tests.producer.faceless import work
+
+
+def test_submit_prints_the_id_alone_on_standard_output(ledger: Ledger, images: Path) -> None:
+    done = fiqa("submit", images, "--name", "holiday", "--chunk-size", "7")
+    assert done.returncode == 0
+    assert JOB_ID.fullmatch(done.stdout.strip())
+    assert done.stderr == "20 images in 3 chunks\n"
+    status = ledger.status(done.stdout.strip())
+    assert (status.name, status.priority, status.chunks) == ("holiday", "normal", 3)
+
+
+@pytest.mark.parametrize("priority", ["high", "normal", "low"])
+def test_submit_takes_each_priority_by_its_name(ledger: Ledger, images: Path, priority: str) -> None:
+    assert ledger.status(submitted(images, "--priority", priority)).priority == priority
+
+
+def test_submit_takes_several_sources_and_standard_input(ledger: Ledger, images: Path) -> None:
+    job = submitted(images / "00.jpg", "-", images, stdin="s3://b/1.jpg\ns3://b/2.jpg\n")
+    assert ledger.status(job).images == 1 + 2 + 20
+
+
+def test_submit_reports_bad_lines_and_submits_the_others(ledger: Ledger) -> None:
+    done = fiqa("submit", "-", stdin='s3://b/1.jpg\n{"id": 5}\ns3://b/2.jpg\n')
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "fiqa: standard input, line 2: a JSON line needs `uri` or `source-ref`, a string",
+        "2 images in 1 chunks",
+    ]
+    assert ledger.status(done.stdout.strip()).images == 2
+
+
+def test_submit_can_wait_for_the_end_of_the_job(ledger: Ledger, images: Path) -> None:
+    with subprocess.Popen([*FIQA, "submit", images, "--wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        while run.poll() is None:
+            work(ledger)
+            time.sleep(0.05)
+        assert run.stdout is not None
+        assert run.stderr is not None
+        job, reported = run.stdout.read().decode().strip(), run.stderr.read().decode()
+    assert run.returncode == 0
+    assert JOB_ID.fullmatch(job)
+    assert "succeeded" in reported
+    assert "Traceback" not in reported
+
+
+def test_strict_fails_on_the_first_bad_line(ledger: Ledger) -> None:
+    line = refused(fiqa("submit", "-", "--strict", stdin='s3://b/1.jpg\n{"id": 5}\n'), 2)
+    assert line == "standard input, line 2: a JSON line needs `uri` or `source-ref`, a string"
+    assert ledger.connection.redis.keys("fiqa*") == []
+
+
+def test_many_bad_lines_are_reported_as_a_number(ledger: Ledger) -> None:
+    done = fiqa("submit", "-", stdin="s3://b/1.jpg\n" + "{}\n" * 500)
+    assert done.returncode == 0
+    lines = done.stderr.splitlines()
+    assert len(lines) == 22
+    assert lines[-2:] == ["fiqa: 500 bad lines in all, the first 20 are above", "1 images in 1 chunks"]
+    assert ledger.status(done.stdout.strip()).images == 1
+
+
+def test_a_uri_given_twice_is_two_images(ledger: Ledger) -> None:
+    job = submitted("-", stdin="s3://b/1.jpg\ns3://b/1.jpg\n")
+    work(ledger)
+    assert fiqa("results", job).stdout.count('"uri":"s3://b/1.jpg"') == 2
+
+
+def test_submit_as_json_prints_the_jobs_id_name_and_size(ledger: Ledger, images: Path) -> None:
+    printed = json.loads(fiqa("submit", images, "--json", "--name", "holiday").stdout)
+    assert printed == {"id": ledger.jobs()[0].id, "name": "holiday", "images": 20, "chunks": 2}
+
+
+def test_submit_sets_the_failure_threshold_and_how_long_the_job_is_kept(ledger: Ledger, images: Path) -> None:
+    job = submitted(images, "--max-failed", "0.25", "--keep-days", "0.5")
+    assert ledger.connection.redis.hmget(f"fiqa:job:{job}", "max_failed", "keep_s") == [b"0.25", b"43200"]
+
+
+def test_an_interrupted_submit_says_what_to_do_with_the_unfinished_job(ledger: Ledger) -> None:
+    command = [*FIQA, "submit", "-", "--chunk-size", "1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdin is not None
+        assert run.stderr is not None
+        run.stdin.write(b"s3://b/1.jpg\n" * 3)
+        run.stdin.flush()
+        while not ledger.connection.redis.keys("fiqa:job:*:manifest"):
+            time.sleep(0.02)
+        run.send_signal(signal.SIGINT)
+        lines = run.stderr.read().decode().splitlines()
+    (half,) = ledger.jobs()
+    assert run.returncode == 130
+    assert lines[-2] == "fiqa: interrupted"
+    assert lines[-1].startswith(f"fiqa: job {half.id} is left `preparing`: submit it again with --resume-id {half.id}")
+    assert submitted("-", "--resume-id", half.id, stdin="s3://b/1.jpg\n") == half.id
+    assert ledger.status(half.id).images == 1
+
+
+@pytest.mark.parametrize("source", ["missing", "x" * 300, "https://example.org/", "."])
+def test_a_source_that_cannot_be_read_exits_with_2(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(fiqa("submit", source), 2)
+    assert ledger.connection.redis.dbsize() == 0
+
+
+def test_closed_standard_input_exits_with_2(ledger: Ledger) -> None:
+    shell = f"exec {sys.executable} -m fiqa submit - <&-"
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
+    assert refused(done, 2) == "standard input is closed: pipe a list into it"
+    assert ledger.connection.redis.dbsize() == 0
