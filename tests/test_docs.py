@@ -15,7 +15,8 @@ import pytest
 
 from fiqa import Face, ImageResult, JobState, Status
 from fiqa.cli.main import fiqa as command_line
-from fiqa.results.export import COLUMNS, Format, Selection, write
+from fiqa.results.export import COLUMNS, Format, write
+from fiqa.results.selection import Selection
 from fiqa.settings import Settings
 from fiqa_worker.settings import WorkerSettings
 from tests.faults.injuries import INJURIES
