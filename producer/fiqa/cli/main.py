@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "delete": ("fiqa.cli.jobs:delete", "Delete a finished job with its manifest and results."),
     "demo": ("fiqa_worker.cli.demo:demo", "Score sample photos that are made from one portrait."),
     "jobs": ("fiqa.cli.jobs:jobs", "List the newest jobs."),
-    "models": ("fiqa_worker.cli.models:models", "List, download, verify and quantize the models."),
+    "models": ("fiqa_worker.cli.models:models", "List, download, verify, prepare and quantize the models."),
     "pause": ("fiqa.cli.jobs:pause", "Start no more chunks of a job."),
     "recover": ("fiqa.cli.recover:recover", "Rebuild jobs from FIQA_STORAGE after Redis was lost."),
     "report": ("fiqa.cli.report:report", "Write an HTML page about a job or a file of results."),

@@ -63,7 +63,7 @@ def test_the_shell_completes_commands_and_their_options() -> None:
     assert complete("") == list(COMMANDS)
     assert complete("re") == ["recover", "report", "results", "resume", "retry"]
     assert complete("submit", "--pri") == ["--priority"]
-    assert complete("models", "") == ["list", "pull", "quantize", "verify"]
+    assert complete("models", "") == ["list", "prepare", "pull", "quantize", "verify"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

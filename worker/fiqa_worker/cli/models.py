@@ -18,7 +18,7 @@ from fiqa_worker.settings import Device, WorkerSettings
 
 @click.group()
 def models() -> None:
-    """List, download, verify and quantize the models."""
+    """List, download, verify, prepare and quantize the models."""
 
 
 @models.command("list")
@@ -77,7 +77,10 @@ def pull() -> int:
 
 @models.command("prepare")
 def prepare_models() -> None:
-    """Prepare FIQA_DETECTOR and FIQA_QUALITY_MODEL now, so that a worker can run from read-only folders."""
+    """Prepare the models that workers will load.
+
+    A worker does this at its first start. Do it beforehand, if a worker runs from read-only folders.
+    """
     with needs("cpu"):
         from fiqa_worker.models.locate import find
         from fiqa_worker.models.prepare import prepared_dirs, store_prepared
