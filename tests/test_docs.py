@@ -13,8 +13,10 @@ import click
 import duckdb
 import pytest
 
-from fiqa import Face, ImageResult, JobState, Status
+from fiqa import ErrorCode, Face, ImageResult, JobState, Status
 from fiqa.cli.main import fiqa as command_line
+from fiqa.ledger import keys
+from fiqa.results.advice import ADVICE
 from fiqa.results.export import COLUMNS, Format, write
 from fiqa.results.selection import Selection
 from fiqa.settings import Settings
@@ -123,6 +125,13 @@ def test_the_redis_user_has_the_rights_that_the_tests_use() -> None:
 # Results
 
 
+def test_the_error_codes_and_their_advice_are_those_of_the_code() -> None:
+    rows = table("docs/results.md", "`error.code` | what to do")
+    assert {row[0].strip("`"): row[1].replace("`", "") for row in rows} == {
+        str(code): ADVICE[code] for code in ErrorCode
+    }
+
+
 def test_the_sample_of_a_result_is_one() -> None:
     (sample,) = blocks("json")
     assert json.loads(ImageResult.decode(sample).encode()) == json.loads(sample)
@@ -182,6 +191,16 @@ def test_every_page_is_linked_from_readme() -> None:
     assert {page for page in PAGES if page != "README.md"} <= links
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_the_files_that_a_page_names_exist(page: str) -> None:
+    files = {
+        code
+        for code in inline(PAGES[page])
+        if re.fullmatch(r"[\w./-]+\.(py|lua|md|html|css|toml|yml|Dockerfile)", code)
+    }
+    assert {file for file in files if not any((room / file).is_file() for room in ROOMS)} == set()
+
+
 def test_the_modules_that_it_runs_exist() -> None:
     modules = set(re.findall(r"python -m ((?:tests|fiqa|fiqa_worker)[a-z_.]*)", ALL_PAGES))
     assert modules
@@ -206,6 +225,12 @@ def test_the_proofs_of_faults_exist() -> None:
 def test_every_fault_of_the_tests_is_explained() -> None:
     explained = {code for row in table("docs/faults.md", "fault | what happens | proof") for code in inline(row[2])}
     assert {"+".join(row) for row in SHORT} <= explained
+
+
+def test_the_redis_keys_are_complete() -> None:
+    documented = set(names("docs/architecture.md", "key | type | content"))
+    constants = {value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)}
+    assert {key for key in constants if key != keys.JOB} <= documented
 
 
 def test_the_diagram_has_every_state_of_a_job() -> None:
