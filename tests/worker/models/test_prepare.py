@@ -105,7 +105,7 @@ def test_a_stored_model_is_loaded_without_importing_onnx(tmp_path: Path) -> None
         "from fiqa_worker.settings import WorkerSettings;"
         "Pipeline.load(WorkerSettings.load()); print('onnx' in sys.modules)"
     )
-    env = {**os.environ, **BUILT_IN, "FIQA_MODELS_DIR": str(tmp_path)}
+    env = {**os.environ, **BUILT_IN, "FIQA_MODELS_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     outputs = [subprocess.check_output([sys.executable, "-c", load], env=env, text=True).strip() for _ in range(2)]
     assert outputs == ["True", "False"]
 
