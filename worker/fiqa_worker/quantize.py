@@ -172,7 +172,7 @@ def quantize(
         agreement = compare(before, after, held_out, progress=lambda done: progress(len(calibration) + done))
         if agreement.beyond(limits):
             return agreement, None
-        store(output, int8.read_bytes(), setting="-o")
+        store(output, int8.read_bytes(), remedy="choose a writable folder with -o")
     return agreement, find(str(output), "quality", "")
 
 

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import cv2
 import pytest
 
 from fiqa_worker.demo.photos import make_photos
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STRENGTHS = {
     "original": [0],
@@ -28,7 +25,7 @@ STRENGTHS = {
     "cut": [0],
     "text": [0],
 }
-NO_PHOTO = {"empty", "cut", "text"}
+NOT_A_PHOTO = {"empty", "cut", "text"}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +46,7 @@ def test_the_bytes_are_the_same_each_time(folder: Path, tmp_path: Path) -> None:
         assert path.read_bytes() == (folder / path.name).read_bytes()
 
 
-@pytest.mark.parametrize("kind", sorted(STRENGTHS.keys() - NO_PHOTO))
+@pytest.mark.parametrize("kind", sorted(STRENGTHS.keys() - NOT_A_PHOTO))
 def test_a_photo_is_a_whole_jpeg(folder: Path, kind: str) -> None:
     for number in STRENGTHS[kind]:
         path = folder / f"{kind}-{number}.jpg"

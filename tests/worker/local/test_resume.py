@@ -1,4 +1,4 @@
-"""What of an unfinished file of results counts as done, and what is left."""
+"""Which images of an unfinished results file are done, and which are left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO
 import pytest
 
 from fiqa.contract import ErrorCode, ImageError, ImageResult, Item, Status
-from fiqa.errors import SettingsError
+from fiqa.errors import OutputError, UsageError
 from fiqa_worker.local.resume import Earlier, held
 
 
@@ -37,7 +37,7 @@ def numbers(items: Iterable[Item]) -> list[str]:
     return [item.uri[-1] for item in items]
 
 
-def test_what_has_a_result_is_not_done_again_and_a_line_that_was_cut_off_is(tmp_path: Path) -> None:
+def test_an_image_with_a_result_is_done_and_one_whose_line_was_cut_off_is_left(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     whole = line("s3://b/1") + line("s3://b/2", "old") + line("s3://b/3", failed=ErrorCode.NOT_FOUND)
     path.write_bytes(whole + line("s3://b/4")[:-1])
@@ -49,13 +49,13 @@ def test_what_has_a_result_is_not_done_again_and_a_line_that_was_cut_off_is(tmp_
 
     earlier = earlier_in(path)
 
-    assert (earlier.done.total(), earlier.failed, earlier.passing) == (3, 1, {})
-    # Another version, the second of two, the one cut off, a new one, and another id.
+    assert (earlier.done.total(), earlier.failed, earlier.retryable) == (3, 1, {})
+    # Another version, the second of two, the one whose line was cut off, a new one, and another id.
     assert numbers(earlier.left_of(items)) == ["2", "3", "4", "5", "1"]
     assert path.read_bytes() == whole
 
 
-def test_failures_that_may_not_happen_again_are_left_to_do_and_taken_out_when_that_is_done(tmp_path: Path) -> None:
+def test_retryable_failures_are_left_and_removed_when_they_have_a_new_result(tmp_path: Path) -> None:
     path, link = tmp_path / "results.jsonl", tmp_path / "link.jsonl"
     kept = [line("s3://b/1"), line("s3://b/2", failed=ErrorCode.NOT_FOUND), line("s3://b/3")]
     again = [line("s3://b/4", failed=ErrorCode.FETCH_FAILED), line("s3://b/5", failed=ErrorCode.INTERNAL_ERROR)]
@@ -67,10 +67,10 @@ def test_failures_that_may_not_happen_again_are_left_to_do_and_taken_out_when_th
 
     earlier = earlier_in(link)
     left = list(earlier.left_of(Item(uri=f"s3://b/{number}") for number in range(1, 7)))
-    assert path.read_bytes() == before  # until there is something in their place
+    assert path.read_bytes() == before  # until they have new results
     new = b"".join(line(item.uri) for item in left)
     path.write_bytes(before + new)
-    earlier.take_out_tried(link)
+    earlier.remove_retried(link)
 
     assert numbers(left) == ["4", "5", "6"]
     assert path.read_bytes() == of_another_source + b"".join(kept) + new
@@ -79,16 +79,16 @@ def test_failures_that_may_not_happen_again_are_left_to_do_and_taken_out_when_th
     assert set(tmp_path.iterdir()) == {link, path}
 
 
-def test_failures_that_were_tried_again_by_a_run_that_was_killed_go_with_the_next(tmp_path: Path) -> None:
+def test_failures_that_a_killed_run_tried_again_are_removed_by_the_next_run(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_bytes(line("s3://b/1", failed=ErrorCode.FETCH_FAILED) + line("s3://b/1"))
     earlier = earlier_in(path)
     assert not list(earlier.left_of([Item(uri="s3://b/1")]))
-    earlier.take_out_tried(path)
+    earlier.remove_retried(path)
     assert path.read_bytes() == line("s3://b/1")
 
 
-def test_a_file_that_cannot_be_written_anew_stays_as_it_is_and_is_one_line(
+def test_a_file_that_cannot_be_replaced_stays_as_it_is_and_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "results.jsonl"
@@ -101,13 +101,13 @@ def test_a_file_that_cannot_be_written_anew_stays_as_it_is_and_is_one_line(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("os.fsync", fsync)
-    with pytest.raises(SettingsError, match=r"still holds 1 failures that have a later result .*: No space left"):
-        earlier.take_out_tried(path)
+    with pytest.raises(OutputError, match=r"still holds 1 failures that have a later result .*: No space left"):
+        earlier.remove_retried(path)
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == content
 
 
-def test_where_there_is_no_file_all_is_left_and_none_stays_that_is_empty(tmp_path: Path) -> None:
+def test_without_a_file_all_is_left_and_no_empty_file_stays(tmp_path: Path) -> None:
     items = [Item(uri="s3://b/1")]
     assert list(earlier_in(tmp_path / "results.jsonl").left_of(items)) == items
     (tmp_path / "link").symlink_to(tmp_path / "target")
@@ -116,33 +116,33 @@ def test_where_there_is_no_file_all_is_left_and_none_stays_that_is_empty(tmp_pat
     assert list(tmp_path.iterdir()) == [tmp_path / "link"]
 
 
-def test_a_file_that_is_there_and_empty_stays(tmp_path: Path) -> None:
+def test_an_empty_file_that_existed_before_stays(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").touch()
     with held(tmp_path / "results.jsonl"):
         pass
     assert (tmp_path / "results.jsonl").exists()
 
 
-def test_scores_of_other_models_are_not_added_to(tmp_path: Path) -> None:
+def test_nothing_is_added_to_scores_of_other_models(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     content = line("s3://b/1", quality_model="mine@01234567")
     path.write_bytes(content)
-    told = r"holds scores of d and the file mine.onnx of SHA-256 01234567…, not comparable with those of d and q: "
-    with pytest.raises(SettingsError, match=told):
+    message = r"holds scores of d and the file mine.onnx of SHA-256 01234567…, not comparable with those of d and q: "
+    with pytest.raises(UsageError, match=message):
         earlier_in(path)
     assert path.read_bytes() == content
 
 
-def test_a_file_is_held_by_one_run_alone(tmp_path: Path) -> None:
+def test_one_run_at_a_time_holds_a_file(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     with held(path):
-        with pytest.raises(SettingsError, match=r"^another `fiqa run` writes [^\n]+: wait for its end, or choose"):
+        with pytest.raises(OutputError, match=r"^another `fiqa run` writes [^\n]+: wait for its end, or choose"):
             earlier_in(path)
         path.write_bytes(line("s3://b/1"))
     assert earlier_in(path).done.total() == 1
 
 
-def test_what_was_put_in_its_place_is_held_and_not_what_was_there(
+def test_a_file_that_was_replaced_meanwhile_is_held_in_its_new_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, another = tmp_path / "results.jsonl", tmp_path / "another"
@@ -161,7 +161,7 @@ def test_what_was_put_in_its_place_is_held_and_not_what_was_there(
         assert file.read() == b"newer"
 
 
-def test_a_file_system_without_locks_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(_: IO[bytes], __: int) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
@@ -172,15 +172,15 @@ def test_a_file_system_without_locks_is_written_all_the_same(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("content", [b"uri,status\n", b'{"uri": "s3://b/1"}\n', b"\n", b"\xff\xd8\xff\n", b'{"theme":'])
-def test_a_file_of_something_else_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_something_else_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "results.jsonl"
     path.write_bytes(line("s3://b/1") + content)
-    with pytest.raises(SettingsError, match=r"holds something else than results: choose another file$"):
+    with pytest.raises(OutputError, match=r"holds something other than results: choose another file$"):
         earlier_in(path)
     assert path.read_bytes() == line("s3://b/1") + content
 
 
-def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    told = r"^cannot write [^\n]+: Is a directory: choose another file$"
-    with pytest.raises(SettingsError, match=told), held(tmp_path):
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    message = r"^cannot write [^\n]+: Is a directory: choose another file$"
+    with pytest.raises(OutputError, match=message), held(tmp_path):
         pass

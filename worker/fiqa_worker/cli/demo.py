@@ -35,8 +35,9 @@ def demo(output: Path, concurrency: int | None) -> int:
     It writes the photos, their results and an annotated contact sheet, and prints the photos by quality.
     """
     with needs("local"):
+        from fiqa_worker.demo.contact_sheet import write_contact_sheet
         from fiqa_worker.demo.photos import make_photos
-        from fiqa_worker.demo.table import best_first, table, write_contact_sheet
+        from fiqa_worker.demo.table import best_first, table
 
     photos, results_file, sheet = output / "photos", output / "results.jsonl", output / "contact-sheet.jpg"
     try:

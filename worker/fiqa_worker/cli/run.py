@@ -79,7 +79,7 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
         if status.state is not JobState.SUCCEEDED:
             _report_how_to_resume(output, form)
         elif output is not None:
-            earlier.take_out_tried(output)
+            earlier.remove_retried(output)
     return exit_status(status, images=earlier.done.total(), failed=earlier.failed)
 
 
@@ -101,8 +101,8 @@ def _check_output(output: Path | None, form: Format, *, resume: bool) -> None:
 def _read_earlier(file: IO[bytes], output: Path, detector: str, quality_model: str) -> Earlier:
     with CountProgress(f"results of {output}") as progress:
         earlier = Earlier.read(file, output, detector=detector, quality_model=quality_model, progress=progress.show)
-    if earlier.done or earlier.passing:
-        again = f", and {len(earlier.passing):,} failures that are tried again" if earlier.passing else ""
+    if earlier.done or earlier.retryable:
+        again = f", and {len(earlier.retryable):,} failures that are tried again" if earlier.retryable else ""
         click.echo(f"{earlier.done.total():,} results are in {output} already{again}", err=True)
     return earlier
 

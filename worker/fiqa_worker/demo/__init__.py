@@ -1,1 +1,1 @@
-"""What `fiqa demo` scores and shows."""
+"""The photos that `fiqa demo` scores, and how it shows the results."""

@@ -1,4 +1,4 @@
-"""The demo's photos: one portrait, damaged in ways of known strength, and a few files that hold no face or no photo."""
+"""The demo's photos: one portrait with damages of known strength, and a few files without a face or without a photo."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 _SEED: Final = 1995
 
-# Where things are in the portrait, in its pixels.
+# Positions in the portrait, in its pixels.
 _FACE_BOX: Final = (178, 62, 90, 115)
 _FACE_CENTER: Final = (224, 120)
-_OUTLINE: Final = (  # hers and the helmet's, as x,y around
+_OUTLINE: Final = (  # around the woman and the helmet, as x,y
     "0,512 18,470 30,360 48,275 70,244 112,214 114,185 132,160 182,150 180,128 166,112 154,92 155,62 168,44 186,38 "
     "202,22 228,14 262,20 284,38 297,62 301,92 294,112 278,128 268,134 262,160 258,174 282,192 300,216 305,238 "
     "340,258 356,290 364,346 400,342 440,352 474,384 494,430 498,512"
 )
 
-# Each crew member of the group picture, back to front: scale, mirrored, and where the face's center goes.
+# The people of the group photo, back to front: scale, mirrored, and the new center of the face.
 _CREW: Final = (
     (0.50, False, (72, 292)),
     (0.55, True, (792, 258)),
@@ -40,10 +40,10 @@ _LARGE_SIZE: Final = (4000, 3000)
 
 
 def make_photos(folder: Path) -> list[Path]:
-    """Write the demo's photos into `folder`, which is made if need be: the same bytes each time.
+    """Write the demo's photos into `folder`, which is made if need be. The bytes are the same each time.
 
-    They are named kind-strength.jpg. Strengths count from 1, and each is really stronger than the one before; 0 is for
-    the original and for the kinds that have no strength.
+    The files are named kind-strength.jpg. Strengths count from 1, each stronger than the one before. 0 is the original,
+    and stands for kinds without a strength.
 
     Returns:
         The files, by kind and strength, the original first.
@@ -99,7 +99,7 @@ def _noise(portrait: MatLike, sigma: float) -> bytes:
 
 
 def _dark(portrait: MatLike, exposure: float) -> bytes:
-    # A sensor's own noise stays while the light goes, which is what makes dark photos bad.
+    # The light goes and the sensor's noise stays: that makes dark photos bad.
     return _encode(_with_noise(portrait * np.float32(exposure), sigma=4))
 
 
@@ -129,7 +129,7 @@ def _turned(portrait: MatLike, degrees: float) -> bytes:
 
 
 def _group(portrait: MatLike) -> MatLike:
-    """Six of the same person, at six sizes, before a studio's backdrop."""
+    """Draw the same person six times, in six sizes, in front of a studio backdrop."""
     scene = _shade((206, 212, 218), (166, 176, 186), _CREW_SIZE).astype(np.float32)
     points = np.array([point.split(",") for point in _OUTLINE.split()], np.int32)
     outline = cv2.GaussianBlur(cv2.fillPoly(np.zeros(portrait.shape[:2], np.float32), [points], 1.0), (0, 0), 1.2)
@@ -145,7 +145,7 @@ def _group(portrait: MatLike) -> MatLike:
 
 def _large(portrait: MatLike) -> MatLike:
     width, height = _LARGE_SIZE
-    top = portrait[: portrait.shape[1] * height // width]  # the face is in it, and nothing is stretched
+    top = portrait[: portrait.shape[1] * height // width]  # it holds the face, and nothing is stretched
     return cv2.resize(top, _LARGE_SIZE, interpolation=cv2.INTER_CUBIC)
 
 
@@ -155,10 +155,10 @@ def _shade(top: tuple[int, int, int], bottom: tuple[int, int, int], size: tuple[
 
 
 def _landscape() -> MatLike:
-    """Sky, a sun and three ridges."""
+    """Draw a sky, a sun and three ridges."""
     width, height = 640, 480
-    picture = _shade((200, 150, 90), (190, 214, 250), (width, height))
-    cv2.circle(picture, (470, 150), 36, (190, 236, 255), cv2.FILLED, cv2.LINE_AA)
+    pixels = _shade((200, 150, 90), (190, 214, 250), (width, height))
+    cv2.circle(pixels, (470, 150), 36, (190, 236, 255), cv2.FILLED, cv2.LINE_AA)
     x = np.arange(width)
     for level, length, phase, color in (
         (270, 190, 0.4, (150, 140, 120)),
@@ -167,12 +167,12 @@ def _landscape() -> MatLike:
     ):
         ridge = level + 32 * np.sin(x / length * 2 * np.pi + phase) + 10 * np.sin(x / length * 7 + phase)
         edge = np.column_stack([x, ridge]).astype(np.int32)
-        cv2.fillPoly(picture, [np.vstack([edge, [(width - 1, height), (0, height)]])], color, cv2.LINE_AA)
-    return picture
+        cv2.fillPoly(pixels, [np.vstack([edge, [(width - 1, height), (0, height)]])], color, cv2.LINE_AA)
+    return pixels
 
 
 def _weave() -> MatLike:
-    """Cloth: two waves across each other and some grain."""
+    """Draw cloth: two crossed waves and some grain."""
     y, x = np.mgrid[0:480, 0:640].astype(np.float32)
     threads = 26 * np.sin(x / 3.5) * np.sign(np.sin(y / 7)) + 26 * np.sin(y / 3.5) * np.sign(np.sin(x / 7))
     return _with_noise(np.array([118, 96, 70], np.float32) + threads[:, :, np.newaxis], sigma=9)

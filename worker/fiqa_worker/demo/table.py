@@ -1,4 +1,4 @@
-"""`fiqa demo`: what is shown of the demo's results: a table for the terminal and a contact sheet."""
+"""The results of `fiqa demo` as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -7,25 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import cv2
 from rich.bar import Bar
 from rich.table import Table
 
 from fiqa.contract import ImageResult
-from fiqa_worker.annotate import Cell, contact_sheet
-from fiqa_worker.errors import ImageFailure
-from fiqa_worker.pipeline.decode import decode
 
 _BAR_WIDTH: Final = 30
 
 
 def best_first(results: Sequence[ImageResult]) -> list[ImageResult]:
-    """Sorted by the largest face's quality; those without a face after them, by name."""
+    """Sort by the quality of the largest face. Results without a face come last, by name."""
     return sorted(results, key=lambda result: (-result.faces[0].quality if result.faces else math.inf, result.uri))
 
 
 def table(results: Sequence[ImageResult]) -> Table:
-    """A row a photo: its largest face's quality, with a bar as long as that is high."""
+    """Make a table with one row for each photo: the quality of its largest face, as a number and as a bar."""
     qualities = [result.faces[0].quality for result in results if result.faces]
     low, high = min(0.0, *qualities), max(1.0, *qualities)
     grid = Table(box=None, pad_edge=False, header_style="dim")
@@ -44,16 +40,3 @@ def table(results: Sequence[ImageResult]) -> Table:
         else:
             grid.add_row(name, size, "-", "-", f"[yellow]{result.error.code}[/]" if result.error else "[dim]no face[/]")
     return grid
-
-
-def write_contact_sheet(path: Path, photos: Path, results: Sequence[ImageResult], *, max_pixels: int) -> None:
-    """Draw every photo with its faces, in the order of the results."""
-    cells = []
-    for result in results:
-        name = Path(result.uri).name
-        try:
-            image = decode((photos / name).read_bytes(), max_pixels=max_pixels)
-        except ImageFailure:
-            image = None
-        cells.append(Cell(name, image, result))
-    cv2.imwrite(str(path), contact_sheet(cells))

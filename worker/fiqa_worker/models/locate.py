@@ -107,7 +107,7 @@ def find_known(model: Model, models_dir: str) -> ModelFile | None:
         return None
     if sha256_of(copied) != model.sha256:
         raise ModelError(f"{models_dir}: refused: {difference(model, copied)}")
-    store(path, copied, setting="XDG_CACHE_HOME")
+    store(path, copied, remedy="set XDG_CACHE_HOME to a writable folder")
     return as_file(model, path, copied)
 
 
@@ -141,16 +141,16 @@ def read_file(path: Path) -> bytes:
         raise ModelError(f"cannot read {path}: {error.strerror}") from None
 
 
-def store(path: Path, data: bytes, *, setting: str) -> None:
+def store(path: Path, data: bytes, *, remedy: str) -> None:
     """Write a file in one step. Its folder is made if need be.
 
     Raises:
-        ModelError: it cannot be written. The message names the setting that moves it elsewhere.
+        ModelError: it cannot be written. The message ends with the remedy.
     """
     try:
         write_atomically(path, [data])
     except OSError as error:
-        raise ModelError(f"cannot write {path}: {error.strerror}: set {setting} to a writable folder") from None
+        raise ModelError(f"cannot write {path}: {error.strerror}: {remedy}") from None
 
 
 def sha256_of(data: bytes) -> str:

@@ -56,7 +56,7 @@ def pull(
             failures[url] = str(error)
             continue
         if sha256_of(data) == model.sha256:
-            store(path, data, setting="FIQA_MODELS_DIR")
+            store(path, data, remedy="set FIQA_MODELS_DIR to a writable folder")
             return as_file(model, path, data)
         failures[url] = difference(model, data)
     tried = "; ".join(f"{url}: {reason}" for url, reason in failures.items())
