@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fiqa.errors import MissingDependencyError
+from fiqa_worker.cli.extras import needs, own_settings
+from fiqa_worker.local.environment import environment_of
+from fiqa_worker.models.locate import find
+from fiqa_worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> WorkerSettings:
+    """The settings of a command whose quality model was given by path."""
+    quality = find("builtin_quality", "quality", str(tmp_path))
+    copy = tmp_path / "mine.onnx"
+    copy.write_bytes(quality.path.read_bytes())
+    return own_settings(
+        WorkerSettings.load(),
+        find("builtin_detector", "detector", str(tmp_path)),
+        find(str(copy), "quality", str(tmp_path)),
+    )
+
+
+def test_a_model_of_the_registry_keeps_its_name_and_one_given_by_path_its_path(
+    chosen: WorkerSettings, tmp_path: Path
+) -> None:
+    assert chosen.detector == "builtin_detector"
+    assert chosen.quality_model == str(tmp_path / "mine.onnx")
+
+
+def test_own_images_may_be_anywhere(chosen: WorkerSettings) -> None:
+    assert chosen.allowed_sources == ("file:///", "s3://")
+
+
+def test_the_worker_process_reads_the_same_settings_from_its_environment(
+    chosen: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chosen != WorkerSettings.load()
+    for name, value in environment_of(chosen).items():
+        monkeypatch.setenv(name, value)
+    assert WorkerSettings.load() == chosen
+
+
+def test_a_missing_package_is_one_line_that_names_the_extra() -> None:
+    with (
+        pytest.raises(MissingDependencyError, match=r"\(cv2\.x is missing\): pip install 'fiqa\[cpu\]'$"),
+        needs("cpu"),
+    ):
+        raise ModuleNotFoundError(name="cv2.x")
+
+
+def test_a_missing_module_of_fiqa_itself_is_a_defect() -> None:
+    with pytest.raises(ModuleNotFoundError), needs("cpu"):
+        raise ModuleNotFoundError(name="fiqa_worker.nowhere")

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fiqa.errors import OutputError
+from fiqa_worker.cli.score import score
+from tests.integration.conftest import BUILTIN
+
+PORTRAIT = Path(__file__).parents[3] / "worker" / "fiqa_worker" / "demo" / "portrait" / "astronaut.jpg"
+
+
+@pytest.fixture(autouse=True)
+def _models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {**BUILTIN, "FIQA_MODELS_DIR": str(tmp_path / "models")}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_score_reads_a_file_that_workers_may_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIQA_ALLOWED_SOURCES", "s3://nothing/else/")
+    done = CliRunner().invoke(score, [str(PORTRAIT)])
+    assert done.exception is None
+    assert done.stdout.startswith("quality 0.")
+
+
+def test_score_obeys_the_limits_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIQA_MAX_IMAGE_BYTES", "1000")
+    done = CliRunner().invoke(score, [str(PORTRAIT)], standalone_mode=False)
+    assert (done.return_value, done.stdout) == (1, "")
+    assert "too_large: " in done.stderr
+
+
+def test_an_annotated_image_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    shutil.copy(PORTRAIT, tmp_path / "a.jpg")
+    done = CliRunner().invoke(score, [str(tmp_path / "a.jpg"), "-o", str(tmp_path / "results.words")])
+    assert isinstance(done.exception, OutputError)
+    assert "choose a writable folder and a name like results.jpg" in str(done.exception)
