@@ -93,14 +93,14 @@ def test_run_streams_results_of_folders_lists_and_standard_input(fiqa: Fiqa, pho
     assert "4/4" in done.stderr
 
 
-def test_run_writes_a_table_where_the_files_name_asks_for_one(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
+def test_run_writes_a_table_if_the_files_suffix_names_one(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
     assert fiqa("run", photos / "original-0.jpg", "-o", tmp_path / "out.csv").returncode == 0
     header, row = (tmp_path / "out.csv").read_text().splitlines()
     assert header.startswith("uri,")
     assert row.startswith((photos / "original-0.jpg").as_uri())
 
 
-def test_run_says_which_built_in_models_stand_in(fiqa: Fiqa, photos: Path) -> None:
+def test_run_reports_the_built_in_models_that_are_the_fallback(fiqa: Fiqa, photos: Path) -> None:
     # A proxy that refuses, so that the test never leaves this machine.
     environment = {"https_proxy": "http://127.0.0.1:9", "FIQA_DETECTOR": "yunet_2023mar"}
     done = fiqa("run", photos / "original-0.jpg", environment=environment)
@@ -110,7 +110,7 @@ def test_run_says_which_built_in_models_stand_in(fiqa: Fiqa, photos: Path) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["sigterm", "sigkill"])
-def test_a_run_that_is_ended_leaves_nothing_behind_and_goes_on_where_it_was(
+def test_a_run_that_was_stopped_leaves_nothing_behind_and_can_be_resumed(
     fiqa: Fiqa, photos: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     temporary, listed, output = tmp_path / "temporary", tmp_path / "list.txt", tmp_path / "out.jsonl"
@@ -125,14 +125,16 @@ def test_a_run_that_is_ended_leaves_nothing_behind_and_goes_on_where_it_was(
     ) as run:
         wait_until(lambda: output.is_file() and output.stat().st_size)
         run.send_signal(number)
-        _, told = run.communicate(timeout=WAIT_S)
+        _, reported = run.communicate(timeout=WAIT_S)
     assert run.returncode == (-number if number is signal.SIGKILL else 128 + number)
     wait_until(lambda: not started_in(temporary) and not list(temporary.glob("[!.]*")))
     so_far = output.read_bytes().count(b"\n")
     assert 0 < so_far < 200
-    assert "Traceback" not in told
+    assert "Traceback" not in reported
     if number is signal.SIGTERM:
-        assert told.endswith(f"the results so far are in {output}: to continue, run the same command with --resume\n")
+        assert reported.endswith(
+            f"the results so far are in {output}: to continue, run the same command with --resume\n"
+        )
 
     refused = fiqa("run", listed, "-o", output)
     assert refused.returncode == 2
@@ -140,7 +142,7 @@ def test_a_run_that_is_ended_leaves_nothing_behind_and_goes_on_where_it_was(
     failed = ImageResult.decode(output.read_bytes().splitlines()[0]).model_copy(
         update={"status": Status.FAILED, "faces": (), "error": ImageError(code=ErrorCode.FETCH_FAILED, message="")}
     )
-    # In front: where the run was killed in the midst of a line, that one stays the last.
+    # At the start of the file: if the run was killed in the middle of a line, that line must stay the last one.
     output.write_bytes(failed.encode() + b"\n" + output.read_bytes())
     resumed = fiqa("run", listed, "-o", output, "--resume")
     assert resumed.returncode == 0, resumed.stderr
@@ -153,13 +155,13 @@ def test_a_run_that_is_ended_leaves_nothing_behind_and_goes_on_where_it_was(
     assert one_line(fiqa("run", listed, "--resume")).startswith("fiqa: --resume needs a .jsonl file")
 
 
-def test_a_run_that_cannot_write_its_results_says_so_before_it_scores(fiqa: Fiqa, photos: Path) -> None:
+def test_a_run_that_cannot_write_its_results_fails_before_it_scores(fiqa: Fiqa, photos: Path) -> None:
     done = fiqa("run", photos, "-o", "nowhere/out.csv")
     assert done.returncode == 2
     assert one_line(done) == ("fiqa: cannot write nowhere/out.csv: No such file or directory: choose another file")
 
 
-def test_a_run_that_waited_for_its_source_leaves_the_results_that_another_wrote_meanwhile(
+def test_a_run_that_waited_for_its_source_keeps_the_results_that_another_run_wrote(
     fiqa: Fiqa, photos: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.jsonl"
@@ -172,31 +174,31 @@ def test_a_run_that_waited_for_its_source_leaves_the_results_that_another_wrote_
     ) as late:
         assert fiqa("run", photos / "original-0.jpg", "-o", output).returncode == 0
         written = output.read_bytes()
-        _, told = late.communicate(f"{photos / 'blur-1.jpg'}\n", timeout=WAIT_S)
+        _, reported = late.communicate(f"{photos / 'blur-1.jpg'}\n", timeout=WAIT_S)
     assert late.returncode == 2
-    assert told == f"fiqa: {output} exists already: add to it with --resume, or choose another file\n"
+    assert reported == f"fiqa: {output} exists already: add to it with --resume, or choose another file\n"
     assert output.read_bytes() == written
 
 
 def started_in(temporary: Path) -> list[str]:
-    """Processes whose temporary folder this is."""
+    """Return the processes that use this temporary folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            # Servers write their titles over what they were started with.
+            # Some servers overwrite their command lines.
             where = os.fsencode((process / "cwd").readlink()) + (process / "environ").read_bytes()
             if os.fsencode(temporary) in where:
                 found.append(process.name)
     return found
 
 
-def test_run_of_what_holds_no_image_is_one_line(fiqa: Fiqa, tmp_path: Path) -> None:
+def test_run_of_a_source_without_images_is_one_line(fiqa: Fiqa, tmp_path: Path) -> None:
     done = fiqa("run", tmp_path / "cwd")
     assert done.returncode == 2
     assert "no images" in done.stderr
 
 
-def test_score_prints_a_line_a_face_and_draws_them(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
+def test_score_prints_a_line_for_each_face_and_draws_the_faces(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
     done = fiqa("score", photos / "group-0.jpg", "-o", "results.jpg")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -209,7 +211,7 @@ def test_score_prints_a_line_a_face_and_draws_them(fiqa: Fiqa, photos: Path, tmp
     assert (drawn != original).any()
 
 
-def test_score_of_a_damaged_picture_says_why(fiqa: Fiqa, photos: Path) -> None:
+def test_score_of_a_damaged_image_says_why(fiqa: Fiqa, photos: Path) -> None:
     done = fiqa("score", photos / "cut-0.jpg")
     assert done.returncode == 1
     assert one_line(done).endswith("cut-0.jpg: decode_failed: the JPEG file is cut off or damaged")
@@ -236,7 +238,7 @@ def test_a_worker_that_cannot_work_says_what_to_do_and_does_not_start(
     assert says in one_line(done)
 
 
-def test_models_list_and_verify_tell_what_is_there(fiqa: Fiqa) -> None:
+def test_models_list_and_verify_show_which_files_exist(fiqa: Fiqa) -> None:
     listed = fiqa("models", "list")
     assert listed.returncode == 0
     assert re.search(r"yunet_2023mar +detector +MIT +missing", listed.stdout)
@@ -253,17 +255,17 @@ def test_models_pull_without_a_network_says_of_each_model_why_and_where_to_put_i
     done = fiqa("models", "pull", environment={"https_proxy": "http://127.0.0.1:9"})
     assert done.returncode == 1
     assert done.stdout == ""
-    told = [line for line in done.stderr.splitlines() if line.startswith("fiqa: ")]
-    assert len(told) == 2
+    reported = [line for line in done.stderr.splitlines() if line.startswith("fiqa: ")]
+    assert len(reported) == 2
     files = ("face_detection_yunet_2023mar.onnx", "ediffiqa_tiny_jun2024.onnx")
-    for line, name, file in zip(told, ("yunet_2023mar", "ediffiqa_tiny_jun2024"), files, strict=True):
+    for line, name, file in zip(reported, ("yunet_2023mar", "ediffiqa_tiny_jun2024"), files, strict=True):
         assert line.startswith(f"fiqa: {name} could not be downloaded (https://")
         assert f"/{file}: Connection refused)" in line
         assert f"put {file} into {tmp_path / 'models'} by hand, or set FIQA_MODELS_DIR" in line
     assert "<" not in done.stderr
 
 
-def test_an_int8_model_is_made_of_photos_and_scores_under_its_own_name(
+def test_an_int8_model_is_calibrated_on_images_and_scores_under_its_own_name(
     fiqa: Fiqa, photos: Path, tmp_path: Path
 ) -> None:
     group = cv2.imread(str(photos / "group-0.jpg"))
@@ -287,7 +289,7 @@ def test_an_int8_model_is_made_of_photos_and_scores_under_its_own_name(
     assert not (tmp_path / "cwd" / "other.onnx").exists()
 
 
-def test_an_int8_model_of_too_few_faces_or_without_a_place_is_one_line(fiqa: Fiqa, photos: Path) -> None:
+def test_an_int8_model_of_too_few_faces_or_without_a_writable_path_is_one_line(fiqa: Fiqa, photos: Path) -> None:
     few = fiqa("models", "quantize", photos)
     assert few.returncode == 1
     assert few.stderr.splitlines()[-1].endswith("100 of each are needed: give a folder with more photos")

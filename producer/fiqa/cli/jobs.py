@@ -62,7 +62,7 @@ def jobs(limit: int, *, as_json: bool) -> None:
 def watch(job: str, *, as_json: bool) -> int:
     """Follow a job with a progress bar.
 
-    The exit status is 0 if the job succeeds and at most the share of its images failed that --max-failed allowed.
+    The exit status is 0 if the job succeeds and no more of its images fail than `fiqa submit --max-failed` allows.
     Otherwise it is 1.
     """
     with Client() as client:

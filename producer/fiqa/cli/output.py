@@ -33,7 +33,8 @@ results_option = click.option(
 def print_job(job: Job, *, as_json: bool) -> None:
     """Print the id of a job that was submitted; with `as_json`, its name and size too."""
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(job)))
+        fields = {"id": job.id, "name": job.name, "images": job.images, "chunks": job.chunks}
+        click.echo(json.dumps(fields))
         return
     click.echo(job.id)
     click.echo(f"{job.images:,} images in {job.chunks:,} chunks", err=True)

@@ -77,7 +77,7 @@ def pull() -> int:
 
 @models.command("prepare")
 def prepare_models() -> None:
-    """Prepare the models that workers will load.
+    """Prepare FIQA_DETECTOR and FIQA_QUALITY_MODEL for workers.
 
     A worker does this at its first start. Do it beforehand, if a worker runs from read-only folders.
     """
@@ -110,7 +110,9 @@ def prepare_models() -> None:
     help="Faces to use: half to calibrate, half to compare.",
 )
 @click.option("--max-mean", type=float, default=0.01, show_default=True, help="Highest mean score difference.")
-@click.option("--max-p99", type=float, default=0.05, show_default=True, help="Highest 99th percentile of it.")
+@click.option(
+    "--max-p99", type=float, default=0.05, show_default=True, help="Highest 99th percentile of the difference."
+)
 @click.option("--min-rank", type=float, default=0.98, show_default=True, help="Lowest rank correlation of the scores.")
 def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99: float, min_rank: float) -> int:
     """Quantize the quality model to int8, calibrated on the images in FOLDER.

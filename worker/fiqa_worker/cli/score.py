@@ -19,8 +19,8 @@ from fiqa_worker.settings import WorkerSettings
 def score(image: Path, output: Path | None) -> int:
     """Score every face of one image.
 
-    It prints a line for each face. With -o it also writes the image with the faces drawn into it. No Redis and no
-    worker is needed.
+    It prints a line for each face. With -o it also writes the image with the faces drawn into it. It needs neither
+    Redis nor a worker.
 
     \b
     Examples:
