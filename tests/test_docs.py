@@ -22,7 +22,7 @@ from fiqa.results.selection import Selection
 from fiqa.settings import Settings
 from fiqa_worker.settings import WorkerSettings
 from tests.faults.injuries import INJURIES
-from tests.faults.test_faults import SHORT
+from tests.faults.short import SHORT
 from tests.integration.test_security import ACL
 
 ROOT = Path(__file__).parents[1]

@@ -20,6 +20,7 @@ from tests.faults.injuries import INJURIES, Injury
 from tests.faults.system import start_system
 from tests.faults.takeover import measure_takeover
 from tests.faults.trial import Log, Trial, injure_a_job
+from tests.servers import start_s3
 
 _INJURIES_A_JOB: Final = 4
 
@@ -41,7 +42,8 @@ def main(injuries: int, images: int, seed: int, only: tuple[str, ...], log_file:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     with (
-        start_system(folder, seed) as system,
+        start_s3() as s3,
+        start_system(folder, s3, seed) as system,
         Progress(*columns, console=console) as progress,
     ):
         task = progress.add_task("injuries", total=injuries)

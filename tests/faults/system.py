@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import cv2
 import redis
@@ -25,7 +26,7 @@ from fiqa_worker.demo.photos import make_photos
 from tests.faults.clock import Clock, build_clock
 from tests.faults.proxy import S3Proxy
 from tests.integration.planted import HANGS, KILLS
-from tests.servers import S3Server, free_ports, start_s3
+from tests.servers import S3Server, free_ports
 
 ROOT: Final = Path(__file__).parents[2]
 WORKERS: Final = 2
@@ -33,7 +34,6 @@ START_S: Final = 90.0
 # Less than a worker is stopped for: that is not its image's fault.
 IMAGE_TIME_LIMIT_S: Final = 10
 CHUNK_IMAGES: Final = 10
-BUCKET: Final = "faults"
 # The sample's photos that cannot be scored, and what they end as.
 BROKEN: Final = {"empty-0": "decode_failed", "cut-0": "decode_failed", "text-0": "unsupported_format"}
 DISK_BYTES: Final = 4 * 1024 * 1024
@@ -145,10 +145,11 @@ class System:
         self._folder = folder
         self._library = library
         self._s3 = s3
+        self._bucket = f"faults-{uuid4().hex}"
         self.redis = BreakableRedis(folder, Clock(library, folder / "redis.clock"))
         self.proxy = S3Proxy(urlsplit(s3.endpoint).port or 80, seed)
         self.disk = folder / "disk"
-        self.storages = {"redis": "redis", "s3": f"s3://{BUCKET}/fiqa", "folder": str(self.disk / "storage")}
+        self.storages = {"redis": "redis", "s3": f"s3://{self._bucket}/fiqa", "folder": str(self.disk / "storage")}
         self.workers: list[Worker] = []
         self.orphans: list[int] = []
         self._started = 0
@@ -167,12 +168,12 @@ class System:
         self.proxy.start()
         self.proxy.delay_s = S3_DELAY_S
         with closing(self._s3.client()) as client:
-            client.create_bucket(Bucket=BUCKET)
+            client.create_bucket(Bucket=self._bucket)
             for name, data in small_photos(self._folder / "photos"):
-                client.put_object(Bucket=BUCKET, Key=f"photos/{name}", Body=data)
-                self._photos.append(f"s3://{BUCKET}/photos/{name}")
-            client.put_object(Bucket=BUCKET, Key="poison/kills.jpg", Body=KILLS)
-            client.put_object(Bucket=BUCKET, Key="poison/hangs.jpg", Body=HANGS)
+                client.put_object(Bucket=self._bucket, Key=f"photos/{name}", Body=data)
+                self._photos.append(f"s3://{self._bucket}/photos/{name}")
+            client.put_object(Bucket=self._bucket, Key="poison/kills.jpg", Body=KILLS)
+            client.put_object(Bucket=self._bucket, Key="poison/hangs.jpg", Body=HANGS)
         self.heal()
         # Once all the way, so that what Redis keeps for good, such as scripts, is there when its memory is measured.
         with self.client("redis") as warm:
@@ -198,7 +199,7 @@ class System:
         """A job of photos, each with an id of its own, and these objects somewhere among them."""
         uris = [random.choice(self._photos) for _ in range(images - len(poison))]
         for key in poison:
-            uris.insert(random.randrange(len(uris)), f"s3://{BUCKET}/{key}")
+            uris.insert(random.randrange(len(uris)), f"s3://{self._bucket}/{key}")
         items = [Item(uri=uri, id=str(number)) for number, uri in enumerate(uris)]
         return client.submit(items, chunk_size=chunk_images, max_failed=1)
 
@@ -219,7 +220,7 @@ class System:
                     "FIQA_REDIS_URL": self.redis.url,
                     "FIQA_DETECTOR": "builtin_detector",
                     "FIQA_QUALITY_MODEL": "builtin_quality",
-                    "FIQA_ALLOWED_SOURCES": f"s3://{BUCKET}/",
+                    "FIQA_ALLOWED_SOURCES": f"s3://{self._bucket}/",
                     "FIQA_HEALTH_DIR": str(health_dir),
                     "FIQA_DRAIN_S": "60",  # it is not how long that is asked for here
                     "FIQA_IMAGE_TIME_LIMIT_S": str(IMAGE_TIME_LIMIT_S),
@@ -265,15 +266,15 @@ def small_photos(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 @contextmanager
-def start_system(folder: Path, seed: int) -> Iterator[System]:
-    """Everything started, and gone at the end.
+def start_system(folder: Path, s3: S3Server, seed: int) -> Iterator[System]:
+    """Start everything but S3; end it afterwards.
 
     Args:
-        folder: an empty folder, for logs and files.
-        seed: of the proxy's dice.
+        folder: An empty folder for logs and files.
+        s3: A healthy server. The workers reach it through the proxy.
+        seed: Of the proxy's random choices.
     """
     with ExitStack() as stack:
-        s3 = stack.enter_context(start_s3())
         for name, value in s3.env.items():
             stack.enter_context(_set(name, value))
         system = System(folder, build_clock(folder), s3, seed)

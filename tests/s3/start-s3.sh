@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Starts a real S3 server on 127.0.0.1 for the tests: Ceph with one mon, one osd (objects in memory) and one RADOS Gateway.
-# Prints one line, ENDPOINT=... ACCESS_KEY=... SECRET_KEY=..., and prints it again if it runs already. End it with stop-s3.sh.
-# FIQA_S3_PORT: the first of the ten ports it may use. FIQA_S3_DIR: its folder.
-# Exit status 3: Ceph is not installed here and cannot be. Debian 12 and later, Ubuntu 22.04 and later.
+# Prints one line: ENDPOINT=... ACCESS_KEY=... SECRET_KEY=... If the server runs already, prints the same line again.
+# stop-s3.sh ends the server.
+# FIQA_S3_PORT: the first of the ten ports that it may use. FIQA_S3_DIR: its folder.
+# Needs Debian's or Ubuntu's packages ceph-common, ceph-mon, ceph-osd and radosgw (Debian 12, Ubuntu 22.04, or later).
 set -euo pipefail
 
 PORT=${FIQA_S3_PORT:-7580}
@@ -14,12 +15,6 @@ CEPH=(-c "$DIR/ceph.conf")
 
 installed() { type ceph ceph-mon ceph-osd monmaptool radosgw radosgw-admin >/dev/null 2>&1; }
 
-install() {
-  local apt=(apt-get -yq -o DPkg::Lock::Timeout=300 --no-install-recommends install ceph-common ceph-mon ceph-osd radosgw)
-  export DEBIAN_FRONTEND=noninteractive
-  "${apt[@]}" || { apt-get -yq update && "${apt[@]}"; }
-}
-
 answers() {
   local status
   { exec 3<>"/dev/tcp/127.0.0.1/$PORT"; } 2>/dev/null || return 1
@@ -29,17 +24,12 @@ answers() {
   [[ $status == *" 200 "* ]]
 }
 
-# What a step prints goes to the log, which is shown if the step fails.
+# Each step's output goes to the log. If a step fails, the end of the log is printed.
 step() {
   timeout 60 "$@" </dev/null >>"$DIR/start.log" 2>&1 || { tail -n 20 "$DIR/start.log"; echo "start-s3: failed: $1"; exit 1; } >&2
 }
 
-if ! installed; then
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
-    { echo "start-s3: Ceph is not installed, and installing it takes root and apt-get" >&2; exit 3; }
-  install </dev/null >/dev/null 2>&1 && installed ||
-    { echo "start-s3: apt-get cannot install ceph-mon, ceph-osd and radosgw" >&2; exit 3; }
-fi
+installed || { echo "start-s3: Ceph is not installed: apt-get install ceph-common ceph-mon ceph-osd radosgw" >&2; exit 1; }
 
 if ! { [ -f "$DIR/ceph.conf" ] && answers; }; then
   FIQA_S3_DIR=$DIR "$HERE/stop-s3.sh"
