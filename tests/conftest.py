@@ -1,7 +1,8 @@
 """Fixtures of real servers, and how the tests run side by side.
 
 Most tests wait: for a lease to expire, a worker to start, a server to come back. So pytest-xdist runs several files at
-once, more than there are cores. Each process starts its own Redis. All of them share one S3; each test has its own bucket.
+once, more than there are cores. Each process starts its own Redis. All of them share one S3, and each test has its own
+bucket.
 """
 
 from __future__ import annotations
