@@ -4,8 +4,9 @@
 -- ARGV: 1 job id; 2 submission token, or '' for any.
 -- Reply: the state now; nil there is no such job; 'replaced' the job was replaced by a later submission.
 local job, submission = ARGV[1], ARGV[2]
-local state = redis.call('HGET', fiqa.key(job), 'state')
+local hash = fiqa.key(job)
+local state = redis.call('HGET', hash, 'state')
 if state ~= 'preparing' then return state end
-if submission ~= '' and redis.call('HGET', fiqa.key(job), 'submission') ~= submission then return 'replaced' end
+if submission ~= '' and redis.call('HGET', hash, 'submission') ~= submission then return 'replaced' end
 fiqa.finish(job, 'cancelled', nil, fiqa.clock())
 return 'cancelled'

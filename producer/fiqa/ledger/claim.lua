@@ -8,9 +8,11 @@ local lease_s = ARGV[1]
 local now = fiqa.clock()
 fiqa.sweep(now)
 while true do
-  local job = redis.call('ZRANGE', fiqa.DUE, 0, 0)[1]
+  local job, score = unpack(redis.call('ZRANGE', fiqa.DUE, 0, 0, 'WITHSCORES'))
   if not job then return {} end
-  local next, chunks = fiqa.field(job, 'next'), fiqa.field(job, 'chunks')
+  local hash = fiqa.key(job)
+  local counts = redis.call('HMGET', hash, 'next', 'chunks')
+  local next, chunks = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
   local chunk = tonumber(redis.call('ZPOPMIN', fiqa.key(job, 'requeued'))[1])
   if not chunk and next < chunks then
     chunk = next
@@ -18,23 +20,23 @@ while true do
     if redis.call('GETBIT', fiqa.key(job, 'done'), next) == 1 then
       chunk = math.max(next, redis.call('BITPOS', fiqa.key(job, 'done'), 0, math.floor(next / 8)))
     end
-    redis.call('HSET', fiqa.key(job), 'next', math.min(chunk + 1, chunks))
+    redis.call('HSET', hash, 'next', math.min(chunk + 1, chunks))
   end
   if not chunk then
     redis.call('ZREM', fiqa.DUE, job)
   else
-    local vt = tonumber(redis.call('ZSCORE', fiqa.DUE, job)) + fiqa.chunk_images(job)
-    redis.call('HSET', fiqa.key(job), 'vt', string.format('%.0f', vt % fiqa.RANK_SPAN))
+    score = score + fiqa.chunk_images(job)
+    redis.call('HSET', hash, 'vt', string.format('%.0f', score % fiqa.RANK_SPAN))
     if fiqa.unclaimed(job) > 0 then
-      redis.call('ZADD', fiqa.DUE, vt, job)
+      redis.call('ZADD', fiqa.DUE, score, job)
     else
       redis.call('ZREM', fiqa.DUE, job)
     end
     if redis.call('GETBIT', fiqa.key(job, 'done'), chunk) == 0 then
-      redis.call('HSETNX', fiqa.key(job), 'started', string.format('%.3f', now))
+      redis.call('HSETNX', hash, 'started', string.format('%.3f', now))
       redis.call('ZADD', fiqa.LEASES, now + lease_s, job .. ':' .. chunk)
       local attempt = redis.call('HINCRBY', fiqa.key(job, 'attempts'), chunk, 1)
-      local token = redis.call('HINCRBY', fiqa.key(job), 'claims', 1)
+      local token = redis.call('HINCRBY', hash, 'claims', 1)
       redis.call('HSET', fiqa.key(job, 'holders'), chunk, token)
       -- An item that is still in flight: the worker that held the chunk before died on it.
       local in_flight = redis.call('HGET', fiqa.key(job, 'in_flight'), chunk)
@@ -44,7 +46,7 @@ while true do
         redis.call('HSET', fiqa.key(job, 'quarantined'), chunk, quarantined)
         redis.call('HDEL', fiqa.key(job, 'in_flight'), chunk)
       end
-      return {job, chunk, attempt, token, redis.call('HGET', fiqa.key(job), 'storage'), quarantined}
+      return {job, chunk, attempt, token, redis.call('HGET', hash, 'storage'), quarantined}
     end
   end
 end

@@ -5,7 +5,8 @@
 -- ARGV: 1 job id; 2 chunk; then names of counters of the job's hash, and the numbers to add to them.
 -- Reply: 'counted'; 'counted_before'; 'job_is_finished' this chunk ended the job; 'job_is_gone' there is no such job.
 local job, chunk = ARGV[1], ARGV[2]
-if redis.call('EXISTS', fiqa.key(job)) == 0 then return 'job_is_gone' end
+local hash = fiqa.key(job)
+if redis.call('EXISTS', hash) == 0 then return 'job_is_gone' end
 if redis.call('SETBIT', fiqa.key(job, 'done'), chunk, 1) == 1 then return 'counted_before' end
 redis.call('ZREM', fiqa.LEASES, job .. ':' .. chunk)
 redis.call('ZREM', fiqa.key(job, 'requeued'), chunk)
@@ -14,7 +15,7 @@ for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined'}) do
 end
 local images = 0
 for i = 3, #ARGV, 2 do
-  redis.call('HINCRBY', fiqa.key(job), ARGV[i], ARGV[i + 1])
+  redis.call('HINCRBY', hash, ARGV[i], ARGV[i + 1])
   if ARGV[i] == 'scored' or ARGV[i] == 'no_face' or ARGV[i] == 'failed' then images = images + ARGV[i + 1] end
 end
 local now = fiqa.clock()
@@ -26,22 +27,23 @@ for _, old in ipairs(redis.call('HKEYS', fiqa.key(job, 'pace'))) do
     redis.call('HDEL', fiqa.key(job, 'pace'), old)
   end
 end
-redis.call('HINCRBY', fiqa.key(job), 'done', 1)
+redis.call('HINCRBY', hash, 'done', 1)
 if not fiqa.is_open(job) then
   -- The results were stored just before the job was stopped. If its summary is written already, it lacks this chunk.
-  local state = redis.call('HGET', fiqa.key(job), 'state')
-  if state ~= 'preparing' and redis.call('HGET', fiqa.key(job), 'storage') ~= fiqa.REDIS_STORAGE then
+  local state = redis.call('HGET', hash, 'state')
+  if state ~= 'preparing' and redis.call('HGET', hash, 'storage') ~= fiqa.REDIS_STORAGE then
     redis.call('SADD', fiqa.ENDED, job)
   end
   fiqa.expire_with_job(job)
   return 'counted'
 end
-redis.call('HDEL', fiqa.key(job), 'last_error')
-local failed = fiqa.field(job, 'failed')
-local images_done = fiqa.field(job, 'scored') + fiqa.field(job, 'no_face') + failed
-if images_done >= fiqa.MIN_IMAGES_TO_FAIL and failed > images_done * fiqa.field(job, 'max_failed') then
+redis.call('HDEL', hash, 'last_error')
+local counts = redis.call('HMGET', hash, 'scored', 'no_face', 'failed', 'max_failed', 'done', 'chunks')
+local scored, no_face, failed, max_failed, done, chunks = unpack(counts)
+local images_done = scored + no_face + failed
+if images_done >= fiqa.MIN_IMAGES_TO_FAIL and tonumber(failed) > images_done * max_failed then
   fiqa.finish(job, 'failed', string.format('%d of the first %d images failed', failed, images_done), now)
-elseif fiqa.field(job, 'done') == fiqa.field(job, 'chunks') then
+elseif done == chunks then
   fiqa.finish(job, 'succeeded', nil, now)
 else
   return 'counted'

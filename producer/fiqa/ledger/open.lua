@@ -5,11 +5,12 @@
 --   5 the state in which the job had ended, or ''; 6 the reason, or ''.
 -- Reply: the state before; nil there is no such job; 'replaced' the job was replaced by a later submission.
 local job, submission, chunks, images, ended, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local state = redis.call('HGET', fiqa.key(job), 'state')
+local hash = fiqa.key(job)
+local state = redis.call('HGET', hash, 'state')
 if state ~= 'preparing' then return state end
-if redis.call('HGET', fiqa.key(job), 'submission') ~= submission then return 'replaced' end
-redis.call('HSET', fiqa.key(job), 'state', 'running', 'chunks', chunks, 'images', images, 'next', 0)
-if fiqa.field(job, 'done') == tonumber(chunks) then ended = 'succeeded' end
+if redis.call('HGET', hash, 'submission') ~= submission then return 'replaced' end
+redis.call('HSET', hash, 'state', 'running', 'chunks', chunks, 'images', images, 'next', 0)
+if fiqa.number(job, 'done') == tonumber(chunks) then ended = 'succeeded' end
 if ended ~= '' then fiqa.finish(job, ended, reason ~= '' and reason, fiqa.clock()) end
 fiqa.make_due(job)
 return state

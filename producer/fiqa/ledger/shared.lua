@@ -19,19 +19,20 @@ function fiqa.clock()
 end
 
 -- A number of the job's hash; 0 if it is not there.
-function fiqa.field(job, name)
-  return tonumber(redis.call('HGET', fiqa.key(job), name) or '0')
+function fiqa.number(job, field)
+  return tonumber(redis.call('HGET', fiqa.key(job), field) or 0)
 end
 
 -- The number of chunks that can be claimed.
 function fiqa.unclaimed(job)
   local counts = redis.call('HMGET', fiqa.key(job), 'chunks', 'next')
-  return tonumber(counts[1] or 0) - tonumber(counts[2] or 0) + redis.call('ZCARD', fiqa.key(job, 'requeued'))
+  return (counts[1] or 0) - (counts[2] or 0) + redis.call('ZCARD', fiqa.key(job, 'requeued'))
 end
 
 -- The mean number of images in a chunk, rounded up.
 function fiqa.chunk_images(job)
-  return math.ceil(fiqa.field(job, 'images') / fiqa.field(job, 'chunks'))
+  local counts = redis.call('HMGET', fiqa.key(job), 'images', 'chunks')
+  return math.ceil((counts[1] or 0) / (counts[2] or 0))
 end
 
 -- Whether chunks of the job may be worked on.
@@ -44,13 +45,13 @@ end
 function fiqa.make_due(job)
   if redis.call('HGET', fiqa.key(job), 'state') ~= 'running' or fiqa.unclaimed(job) == 0 then return end
   if redis.call('ZSCORE', fiqa.DUE, job) then return end
-  local floor = fiqa.field(job, 'rank') * fiqa.RANK_SPAN
+  local floor = fiqa.number(job, 'rank') * fiqa.RANK_SPAN
   local ceiling = '(' .. (floor + fiqa.RANK_SPAN)
   local first = redis.call('ZRANGEBYSCORE', fiqa.DUE, floor, ceiling, 'WITHSCORES', 'LIMIT', 0, 1)
-  local vt = first[2] and tonumber(first[2]) - floor or fiqa.field(job, 'vt')
+  local vt = first[2] and tonumber(first[2]) - floor or fiqa.number(job, 'vt')
   -- A job that joins or rejoins the queue starts at the smallest virtual time, not counting that job's chunk in flight.
   -- Otherwise a small job would wait for one more chunk of a large one.
-  if first[1] and fiqa.field(first[1], 'vt') == vt then vt = math.max(0, vt - fiqa.chunk_images(first[1])) end
+  if first[1] and fiqa.number(first[1], 'vt') == vt then vt = math.max(0, vt - fiqa.chunk_images(first[1])) end
   redis.call('ZADD', fiqa.DUE, floor + vt, job)
 end
 
@@ -65,9 +66,10 @@ end
 
 -- End a job: set its state and its reason, and drop what only a running job needs.
 function fiqa.finish(job, state, reason, now)
-  redis.call('HSET', fiqa.key(job), 'state', state, 'finished', string.format('%.3f', now))
-  redis.call('HDEL', fiqa.key(job), 'last_error')
-  if reason then redis.call('HSET', fiqa.key(job), 'reason', reason) end
+  local hash = fiqa.key(job)
+  redis.call('HSET', hash, 'state', state, 'finished', string.format('%.3f', now))
+  redis.call('HDEL', hash, 'last_error')
+  if reason then redis.call('HSET', hash, 'reason', reason) end
   redis.call('ZREM', fiqa.DUE, job)
   for _, lease in ipairs(redis.call('ZRANGE', fiqa.LEASES, 0, -1)) do
     if lease:sub(1, #job + 1) == job .. ':' then redis.call('ZREM', fiqa.LEASES, lease) end
@@ -75,10 +77,10 @@ function fiqa.finish(job, state, reason, now)
   for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined', 'requeued'}) do
     redis.call('DEL', fiqa.key(job, part))
   end
-  if redis.call('HGET', fiqa.key(job), 'storage') == fiqa.REDIS_STORAGE then
-    redis.call('EXPIRE', fiqa.key(job), fiqa.field(job, 'keep_s'))
+  if redis.call('HGET', hash, 'storage') == fiqa.REDIS_STORAGE then
+    redis.call('EXPIRE', hash, fiqa.number(job, 'keep_s'))
     fiqa.expire_with_job(job)
-  elseif fiqa.field(job, 'chunks') > 0 then  -- a job that was never opened gets no summary
+  elseif fiqa.number(job, 'chunks') > 0 then  -- a job that was never opened gets no summary
     redis.call('SADD', fiqa.ENDED, job)
   end
 end

@@ -1,4 +1,4 @@
-"""Jobs and chunks of a ledger, in few words, for its tests."""
+"""Short calls that make jobs and claim chunks, for the tests of the ledger."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def create(
     storage: str = "redis",
     **options: Any,
 ) -> tuple[str, int]:
-    """A job that is `preparing`: its id, and what `open` wants of it."""
+    """Create a job that is `preparing`; return its id and its submission token."""
     job_id = new_job_id()
     spec = JobSpec(id=job_id, name=name, priority=priority, created=ledger.connection.now(), **options)
     return job_id, ledger.create(spec, storage=storage)
 
 
 def opened(ledger: Ledger, chunks: int = 1, images: int | None = None, priority: Priority = Priority.NORMAL) -> str:
-    """A running job; of ten images a chunk."""
+    """Make a running job, of ten images a chunk unless `images` is given; return its id."""
     job_id, submission = create(ledger, priority=priority)
     ledger.open(job_id, submission, chunks=chunks, images=10 * chunks if images is None else images)
     return job_id
@@ -39,6 +39,12 @@ def claimed(ledger: Ledger) -> Claim:
     return claim
 
 
+def held_by_three(ledger: Ledger) -> tuple[str, list[Claim]]:
+    """Make a job of ten chunks; return its id and the claims of the first three."""
+    job_id = opened(ledger, chunks=10)
+    return job_id, [claimed(ledger) for _ in range(3)]
+
+
 def scored(images: int = 10) -> Counts:
     return Counts(scored=images, no_face=0, faces=images, failed={}, models={"d/q": images})
 
@@ -48,11 +54,11 @@ def complete(ledger: Ledger, claim: Claim, counts: Counts | None = None) -> Comp
 
 
 def expire_leases(ledger: Ledger) -> None:
-    """As if the time of every lease had passed."""
+    """Set the expiry of every lease to the past."""
     for member in ledger.connection.redis.zrange(LEASES, 0, -1):
         ledger.connection.redis.zadd(LEASES, {member: 1})
 
 
 def turns(ledger: Ledger, number: int) -> Counter[str]:
-    """Which jobs the next so many claims serve."""
+    """Claim this number of chunks; return how many each job got."""
     return Counter(claimed(ledger).job_id for _ in range(number))

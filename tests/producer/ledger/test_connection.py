@@ -1,4 +1,4 @@
-"""A Redis that is full, away, slow, refuses or forgets: one line, and nothing lost."""
+"""A Redis that is full, away or slow, refuses or forgets: an error in one line, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from fiqa.contract import JobState
 from fiqa.errors import RedisUnavailableError, SettingsError
 from fiqa.ledger.claims import Completion
 from fiqa.ledger.ledger import Ledger
-from tests.producer.ledger.ledger_jobs import claimed, complete, create, expire_leases, opened
-
-# A Redis that does not answer or refuses
+from tests.producer.ledger.ledger_jobs import (
+    claimed,
+    complete,
+    create,
+    expire_leases,
+    opened,
+)
 
 
 @contextmanager
@@ -29,7 +33,7 @@ def config(ledger: Ledger, name: str, value: str) -> Iterator[None]:
         ledger.connection.redis.config_set(name, before)
 
 
-def test_a_full_redis_is_one_line_and_loses_no_chunk(ledger: Ledger) -> None:
+def test_a_full_redis_is_an_error_in_one_line_and_loses_no_chunk(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=2)
     claim = claimed(ledger)
     expire_leases(ledger)
@@ -40,7 +44,7 @@ def test_a_full_redis_is_one_line_and_loses_no_chunk(ledger: Ledger) -> None:
         with pytest.raises(RedisUnavailableError, match=refused):
             complete(ledger, claim)
         for _ in range(3):
-            # It may hand chunks out or refuse; what is half done in between would be lost.
+            # It may hand out chunks or refuse, but must not lose a chunk in between.
             with suppress(RedisUnavailableError):
                 ledger.claim()
     expire_leases(ledger)
@@ -51,24 +55,24 @@ def test_a_full_redis_is_one_line_and_loses_no_chunk(ledger: Ledger) -> None:
 
 
 def failure(url: str) -> str:
-    """What is said of a Redis that cannot be used."""
+    """Return the error of a Redis that cannot be used."""
     with closing(Ledger(url)) as ledger, pytest.raises(RedisUnavailableError, match=r"^[^\n]+$") as caught:
         ledger.connection.ping()
     return str(caught.value)
 
 
-def test_a_redis_that_is_not_there_is_one_line_without_the_password() -> None:
+def test_an_unreachable_redis_is_an_error_in_one_line_without_the_password() -> None:
     text = failure("redis://me:se%40cret@127.0.0.1:1/2?socket_timeout=3")
     assert text.startswith("cannot reach Redis at redis://127.0.0.1:1/2 (")
     assert text.endswith("): start it, or set FIQA_REDIS_URL")
 
 
-def test_a_socket_that_is_not_there_is_one_line_without_the_password() -> None:
+def test_a_missing_socket_is_an_error_in_one_line_without_the_password() -> None:
     text = failure("unix:///nowhere/redis.sock?db=1&password=se%40cret")
     assert text.startswith("cannot reach Redis at unix:///nowhere/redis.sock (")
 
 
-def test_a_wrong_password_is_one_line_without_it(ledger: Ledger, redis_url: str) -> None:
+def test_a_wrong_password_is_an_error_in_one_line_without_the_password(ledger: Ledger, redis_url: str) -> None:
     ledger.connection.redis.execute_command("ACL", "SETUSER", "guarded", "on", ">right", "~*", "+@all")
     host = redis_url.removeprefix("redis://")
     try:
@@ -80,7 +84,7 @@ def test_a_wrong_password_is_one_line_without_it(ledger: Ledger, redis_url: str)
     assert text == f"Redis at {redis_url} refuses the login: check user and password in FIQA_REDIS_URL"
 
 
-def test_a_redis_that_does_not_answer_in_time_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_that_does_not_answer_in_time_is_an_error_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fiqa.ledger.connection.ExponentialBackoff", lambda **_: NoBackoff())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
@@ -99,12 +103,12 @@ def test_a_redis_that_does_not_answer_in_time_is_one_line(monkeypatch: pytest.Mo
         "redis://localhost/0?socket_timeout=secret",
     ],
 )
-def test_a_url_that_is_none_is_one_line_without_it(url: str) -> None:
+def test_a_wrong_url_is_an_error_in_one_line_without_the_url(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^FIQA_REDIS_URL: not a Redis URL: redis://user:password@host[^\n]+$"):
         Ledger(url)
 
 
-def test_the_scripts_survive_a_redis_that_forgot_them(ledger: Ledger) -> None:
+def test_scripts_that_redis_forgot_are_sent_again(ledger: Ledger) -> None:
     job_id = opened(ledger)
     ledger.connection.redis.script_flush()
     claim = claimed(ledger)
@@ -113,7 +117,7 @@ def test_the_scripts_survive_a_redis_that_forgot_them(ledger: Ledger) -> None:
     assert ledger.status(job_id).state is JobState.SUCCEEDED
 
 
-def test_connections_that_were_cut_are_made_anew(ledger: Ledger, redis_url: str) -> None:
+def test_connections_that_were_cut_are_opened_again(ledger: Ledger, redis_url: str) -> None:
     job_id = opened(ledger)
     with closing(redis.Redis.from_url(redis_url)) as admin:
         admin.client_kill_filter(_type="normal", skipme=True)

@@ -1,0 +1,96 @@
+"""What a status says of time: pace, time left, whether workers run."""
+
+from __future__ import annotations
+
+import pytest
+
+from fiqa.ledger.claims import Counts
+from fiqa.ledger.keys import job_key
+from fiqa.ledger.ledger import Ledger
+from tests.producer.ledger.ledger_jobs import (
+    claimed,
+    complete,
+    opened,
+    scored,
+)
+from tests.waiting import wait_until
+
+
+def set_times(ledger: Ledger, job_id: str, **ago: float) -> None:
+    now, _ = ledger.connection.redis.time()
+    for name, seconds in ago.items():
+        ledger.connection.redis.hset(job_key(job_id), name, f"{now - seconds:.3f}")
+
+
+def test_a_job_that_has_not_started_has_no_pace(ledger: Ledger) -> None:
+    status = ledger.status(opened(ledger))
+    assert (status.started, status.images_per_s, status.eta_s) == (None, None, None)
+
+
+def test_the_pace_of_a_running_job_is_that_of_the_last_minute(ledger: Ledger) -> None:
+    job_id = opened(ledger, chunks=100, images=10_000)
+    complete(ledger, claimed(ledger), scored(600))
+    set_times(ledger, job_id, started=3600)
+    ledger.heartbeat(seconds=60)
+    status = ledger.status(job_id)
+    assert status.images_per_s is not None
+    assert status.eta_s is not None
+    # The window is a minute and up to one bucket of 5 s. Allow twice that if the machine stalls.
+    assert 600 / 70 / 2 < status.images_per_s <= 600 / 60
+    assert status.images_per_s * status.eta_s == pytest.approx(9_400)
+
+
+def test_images_done_before_the_last_minute_do_not_count_for_the_pace(ledger: Ledger) -> None:
+    job_id = opened(ledger, chunks=100, images=10_000)
+    complete(ledger, claimed(ledger), scored(600))
+    (bucket,) = ledger.connection.redis.hkeys(job_key(job_id, "pace"))
+    ledger.connection.redis.hset(job_key(job_id, "pace"), int(bucket) - 100, 5_000)
+    set_times(ledger, job_id, started=3600)
+    pace = ledger.status(job_id).images_per_s
+    assert pace is not None
+    assert pace <= 600 / 60
+    complete(ledger, claimed(ledger))
+    assert str(int(bucket) - 100).encode() not in ledger.connection.redis.hkeys(job_key(job_id, "pace"))
+
+
+def test_a_job_that_stalls_has_no_eta(ledger: Ledger) -> None:
+    job_id = opened(ledger)
+    claimed(ledger)
+    set_times(ledger, job_id, started=3600)
+    status = ledger.status(job_id)
+    assert (status.images_per_s, status.eta_s) == (0, None)
+
+
+def test_the_pace_of_a_finished_job_is_that_of_its_whole_run(ledger: Ledger) -> None:
+    job_id = opened(ledger)
+    complete(ledger, claimed(ledger), scored(600))
+    set_times(ledger, job_id, started=300, finished=100)
+    status = ledger.status(job_id)
+    assert status.images_per_s == pytest.approx(3)
+    assert status.eta_s is None
+
+
+def test_times_are_in_order_and_from_redis_clock(ledger: Ledger) -> None:
+    seconds, micros = ledger.connection.redis.time()
+    job_id = opened(ledger)
+    complete(ledger, claimed(ledger))
+    status = ledger.status(job_id)
+    assert status.started is not None
+    assert status.finished is not None
+    assert seconds + micros / 1e6 - 0.001 <= status.created <= status.started + 0.001 <= status.finished + 0.002
+
+
+def test_a_status_shows_whether_workers_run_and_has_an_eta_only_if_they_do(ledger: Ledger) -> None:
+    job_id = opened(ledger, chunks=2, images=20)
+    assert not ledger.status(job_id).workers_run
+    ledger.heartbeat(seconds=60)
+    claim = claimed(ledger)
+    ledger.complete(job_id, claim.chunk, Counts(10, 0, 10, {}, {}))
+    running = ledger.status(job_id)
+    assert running.workers_run
+    assert running.eta_s is not None
+    ledger.heartbeat(seconds=0.01)
+    wait_until(lambda: not ledger.status(job_id).workers_run)
+    abandoned = ledger.status(job_id)
+    assert abandoned.images_per_s
+    assert abandoned.eta_s is None
