@@ -1,4 +1,4 @@
-"""The benchmark runs whole, on the project's own photos and models, and every competitor does the work."""
+"""The whole benchmark runs on the project's own images and models, and every competitor does the same work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from fiqa_worker.pipeline.pipeline import Pipeline
 from fiqa_worker.settings import WorkerSettings
-from tests.bench import photos
+from tests.bench import image_sets
 from tests.bench.figures import COMPETITORS, LIMIT, NAIVE, PIPELINE, RATIOS, REFERENCE, SYSTEM, SYSTEM_2
 
 ROOT: Final = Path(__file__).parents[1]
@@ -28,14 +28,14 @@ def bench(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
-    """What the quick benchmark printed, and its JSON."""
+    """The output of the quick benchmark, and its JSON."""
     file = tmp_path_factory.mktemp("bench") / "figures.json"
     done = bench("--quick", "--json", str(file))
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(file.read_text())
 
 
-# The servers, five kinds of workers and a reference that takes a second a photo, on a machine that others may use.
+# It starts servers and five kinds of workers, and the reference takes a second an image.
 SLOW: Final = pytest.mark.timeout(500)
 
 
@@ -47,7 +47,7 @@ def test_every_competitor_has_its_turn_on_every_set(quick: tuple[str, dict[str, 
         assert tuple(one["competitors"]) == COMPETITORS
         for competitor in one["competitors"].values():
             assert competitor["images_per_s"]["min"] > 0
-            assert all(images % one["photos"] == 0 for images in competitor["images"])
+            assert all(images % one["images"] == 0 for images in competitor["images"])
         assert set(one["ratios"]) == set(RATIOS)
         assert all(ratio["median"] > 0 for ratio in one["ratios"].values())
         assert all(ratio["median"] > 0 for ratio in one["processor_ratios"].values())
@@ -63,7 +63,7 @@ def test_all_ways_through_fiqa_find_the_same_faces(quick: tuple[str, dict[str, A
 
 
 @SLOW
-def test_stages_the_machine_memory_and_starts_are_told(quick: tuple[str, dict[str, Any]]) -> None:
+def test_stages_the_machine_memory_and_starts_are_reported(quick: tuple[str, dict[str, Any]]) -> None:
     _, figures = quick
     for one in figures["sets"]:
         assert all(one["stages_ms"][stage] > 0 for stage in ("decode", "detect", "align", "score"))
@@ -95,22 +95,23 @@ def test_the_tables_show_the_same(quick: tuple[str, dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--models", "."), "bench: --models .: it holds no face_detection_yunet_2023mar.onnx"),
-        (("--data", "deploy"), "bench: deploy: no photos below it"),
+        (("--models", "."), "bench: --models .: it does not hold face_detection_yunet_2023mar.onnx"),
+        (("--data", "deploy"), "bench: deploy: there are no images in this folder"),
         (("--sets", "lfw"), "bench: --sets: there is no lfw with this --data"),
+        (("parity", "--data", "deploy", "--models", "."), "bench: --models .: it does not hold face_detection_yunet"),
     ],
 )
-def test_what_is_wrong_is_one_line(words: Sequence[str], line: str) -> None:
+def test_a_wrong_argument_is_one_line(words: Sequence[str], line: str) -> None:
     done = bench(*words)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(line)
     assert "Traceback" not in done.stderr
 
 
-def test_made_photos_are_the_same_bytes_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_made_images_are_the_same_bytes_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIQA_DETECTOR", "builtin_detector")
     monkeypatch.setenv("FIQA_QUALITY_MODEL", "builtin_quality")
     detector = Pipeline.load(WorkerSettings.load()).detector
-    (first,) = photos.collect(None, tmp_path / "first", detector, names=["groups"], quick=True)
-    (second,) = photos.collect(None, tmp_path / "second", detector, names=["groups"], quick=True)
+    (first,) = image_sets.collect(None, tmp_path / "first", detector, names=["groups"], quick=True)
+    (second,) = image_sets.collect(None, tmp_path / "second", detector, names=["groups"], quick=True)
     assert [path.read_bytes() for path in first.files] == [path.read_bytes() for path in second.files]

@@ -1,7 +1,7 @@
-"""What jobs of any size cost: submitting, Redis memory, status, tickets, a small job beside a large one, a whole run.
+"""The cost of large jobs: submit, Redis memory, status, tickets, a small job beside a large one, a whole run.
 
-`python -m tests.bench bulk [--images N] [--large N] [--run N]`. Redis is real, workers are real but score nothing, so
-what is measured is everything around the scoring. Times are this machine's; ratios and bytes are what travels.
+`python -m tests.bench bulk [--images N] [--large N] [--run N]`. Redis is real. The workers are real but score nothing:
+this measures everything around the scoring. Times depend on the machine; ratios and bytes do not.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from tests.servers import start_redis
 ROOT: Final = Path(__file__).parents[2]
 _MIB: Final = 1024 * 1024
 _SMALL_JOB: Final = 100
-_IMAGE_MS: Final = 4.4  # of an LFW photo on one core, so that a chunk takes as long as a real one
+_IMAGE_MS: Final = 4.4  # an LFW image on one core: a chunk takes as long as a real one
 
-# Run in a process of its own, whose peak memory is then this submit's alone.
+# Runs in a separate process, so that the peak memory is that of the submit alone.
 _SUBMIT: Final = """
 import resource, sys, time
 from fiqa import Client
@@ -50,9 +50,9 @@ print(job.id, time.perf_counter() - started, resource.getrusage(resource.RUSAGE_
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench bulk", description=__doc__)
-    parser.add_argument("--images", type=int, default=1_000_000, help="of the usual job")
-    parser.add_argument("--large", type=int, default=10_000_000, help="of the large one")
-    parser.add_argument("--run", type=int, default=10_000_000, help="of the job that is run to its end; 0: none")
+    parser.add_argument("--images", type=int, default=1_000_000, help="size of the usual job")
+    parser.add_argument("--large", type=int, default=10_000_000, help="size of the large job")
+    parser.add_argument("--run", type=int, default=10_000_000, help="size of the job that runs to its end; 0: none")
     options = parser.parse_args()
 
     table = Table("what", "measured", "wanted", title="bulk jobs")
@@ -110,7 +110,7 @@ def _measure_submit(table: Table, url: str, storage: str, source: Path, images: 
 
 
 def _work_a_little(url: str) -> None:
-    """As in the midst of a run: two chunks held, three given back."""
+    """Make the state of a running job: two chunks claimed, three released."""
     with closing(Ledger(url)) as ledger:
         held = [ledger.claim() for _ in range(5)]
         for claim in held[2:]:
@@ -123,7 +123,7 @@ def _used_memory(server: Any) -> int:
 
 
 def _status_us(server: Any, client: Client, job_id: str) -> float:
-    """What a status costs in the server, as its own statistics say."""
+    """Return the microseconds of one status, from the statistics of the server."""
     reads = 200
     server.config_resetstat()
     for _ in range(reads):
@@ -137,7 +137,7 @@ def _measure_tickets(table: Table, url: str) -> None:
         job_id = new_job_id()
         submission = ledger.create(JobSpec(id=job_id, created=ledger.connection.now()), storage="/nowhere")
         ledger.open(job_id, submission, chunks=100_000, images=25_600_000)
-        publish_tickets(app, ledger)  # the connection is there
+        publish_tickets(app, ledger)  # opens the connection
         rates = []
         for _ in range(5):
             server.delete(QUEUE)
@@ -149,7 +149,7 @@ def _measure_tickets(table: Table, url: str) -> None:
 
 
 def _measure_neighbors(table: Table, url: str, storage: str, large: Path, folder: Path) -> None:
-    """A job of 100 images alone, and while a large one runs; one process a core, each image as long as a real one."""
+    """Time a job of 100 images alone and beside a large job. Each image takes as long as a real one."""
     uris = [f"s3://photo-archive/now/{number}.jpg" for number in range(_SMALL_JOB)]
     environment = {"FIQA_BENCH_IMAGE_MS": str(_IMAGE_MS)}
     with Client(url, storage) as client, _worker(url, folder, environment):
@@ -168,7 +168,7 @@ def _measure_neighbors(table: Table, url: str, storage: str, large: Path, folder
 
 
 def _seconds(client: Client, uris: list[str]) -> float:
-    time.sleep(0.37)  # so that it comes at another moment of the chunks that are under way
+    time.sleep(0.37)  # so that it does not start at the same moment of each chunk
     started = time.perf_counter()
     client.wait(client.submit(uris).id, 600)
     return time.perf_counter() - started
@@ -197,7 +197,7 @@ def _measure_run(table: Table, url: str, storage: str, images: int, folder: Path
             "exact",
             style=None if exact else "red",
         )
-        table.add_row("  Redis at its most", f"{peak / _MIB:.2f} MiB", "")
+        table.add_row("  peak memory of Redis", f"{peak / _MIB:.2f} MiB", "")
         table.add_row("  commands to Redis, tickets and status included", f"{commands / status.chunks:.0f} a chunk", "")
 
 

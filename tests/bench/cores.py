@@ -1,6 +1,6 @@
-"""What the machine does meanwhile: which cores a process may use, how idle each is, and what a process takes.
+"""The cores: which ones a process may use, how idle each is, and what a process takes.
 
-Linux tells all of it; elsewhere nothing is pinned, and what is not known is None.
+Only Linux reports all of this. On other systems nothing is pinned, and unknown figures are None.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _FIELDS: Final = 8  # guest time, which follows, is part of user time
 
 
 def available() -> list[int]:
-    """The cores of this process; empty where that is not known."""
+    """Return the cores that this process may use. Empty if they are not known."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who runs on which cores; empty: wherever the system likes.
+    """Which program runs on which cores. Empty: on any.
 
     Attributes:
-        one: of everything that has one process.
-        two: of a worker with two processes.
-        servers: Redis, S3 and this program.
+        one: the core of each program with one process.
+        two: the cores of a worker with two processes.
+        servers: the cores of Redis, S3 and this program.
     """
 
     one: list[int]
@@ -38,7 +38,7 @@ class Plan:
 
     @classmethod
     def make(cls) -> Self:
-        """The servers stay off the core of single processes; with two cores they share one with the second process."""
+        """Keep the servers off the core of single processes. With two cores, they share one with the second process."""
         found = available()
         return cls(one=found[-1:], two=found[-2:], servers=found[:-2] or found[:1])
 
@@ -49,7 +49,7 @@ class Plan:
 
 @contextmanager
 def pinned(cores: Sequence[int]) -> Iterator[None]:
-    """Processes started in the block run on these cores; no cores: wherever they like."""
+    """Start processes on these cores during the block. Without cores: on any."""
     before = available()
     if cores:
         os.sched_setaffinity(0, cores)
@@ -61,7 +61,7 @@ def pinned(cores: Sequence[int]) -> Iterator[None]:
 
 
 def times() -> dict[int, tuple[float, float]]:
-    """Each core's idle seconds and all its seconds since the start."""
+    """Return, by core, the idle seconds and all seconds since the machine started."""
     try:
         lines = (_PROC / "stat").read_text().splitlines()
     except OSError:
@@ -77,23 +77,23 @@ def times() -> dict[int, tuple[float, float]]:
 
 
 def idle(before: dict[int, tuple[float, float]], after: dict[int, tuple[float, float]]) -> dict[int, float]:
-    """The share of the time between two answers of `times` in which each core did nothing."""
+    """Return, by core, the idle share of the time between two results of `times`."""
     return {
-        # Within 0 and 1: iowait may go back, and floats are not exact.
+        # Between 0 and 1: iowait may decrease, and floats are not exact.
         core: min(1.0, max(0.0, (after[core][0] - before[core][0]) / max(after[core][1] - before[core][1], 1e-9)))
         for core in sorted(before.keys() & after.keys())
     }
 
 
 def busy_s(before: dict[int, tuple[float, float]], after: dict[int, tuple[float, float]]) -> float:
-    """The seconds of all cores together in which they did something."""
+    """Return the busy seconds of all cores together."""
     return sum(
         (after[core][1] - before[core][1]) - (after[core][0] - before[core][0]) for core in before.keys() & after.keys()
     )
 
 
 def descendants(pid: int) -> list[int]:
-    """A process and all that it started, itself first."""
+    """Return a process and all its descendants, itself first."""
     parents = {}
     for folder in _PROC.glob("[0-9]*"):
         fields = _stat(int(folder.name))
@@ -106,13 +106,13 @@ def descendants(pid: int) -> list[int]:
 
 
 def processor_s(pids: Sequence[int]) -> float:
-    """Seconds of processor time that these took so far."""
+    """Return the seconds of processor time that these processes have taken."""
     ticks = sum(int(fields[11]) + int(fields[12]) for pid in pids if (fields := _stat(pid)))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mb(pid: int, field: str) -> float | None:
-    """VmRSS, what a process holds now, or VmHWM, the most it held since `forget_peak`; in MB of 1,000,000 bytes."""
+    """Return a process's VmRSS, its memory now, or VmHWM, its peak since `forget_peak`. MB of 1,000,000 bytes."""
     try:
         lines = (_PROC / str(pid) / "status").read_text().splitlines()
     except OSError:
@@ -121,12 +121,12 @@ def memory_mb(pid: int, field: str) -> float | None:
 
 
 def forget_peak(pid: int) -> None:
-    """Count VmHWM from here on."""
+    """Reset the peak, VmHWM."""
     (_PROC / str(pid) / "clear_refs").write_text("5")
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third, the state, on; empty where there is no such process."""
+    """Return the fields of /proc/PID/stat from the third, the state, on. Empty if there is no such process."""
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:

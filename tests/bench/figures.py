@@ -1,4 +1,4 @@
-"""What was measured, and the ratios that follow from it."""
+"""The measured figures, and their ratios."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RATIOS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Of the rounds."""
+    """The spread of a figure over the rounds."""
 
     min: float
     median: float
@@ -41,17 +41,17 @@ class Spread:
 
 @dataclass(slots=True)
 class SetFigures:
-    """One set of photos, all rounds.
+    """The figures of one set of images, from all rounds.
 
     Attributes:
-        chunk_size: of the jobs for two processes.
-        turns: by competitor, one a round; in each round all of them took their turn.
-        systems: the turns of SYSTEM and SYSTEM_2 with what the machine did meanwhile.
+        chunk_size: the chunk size of the jobs for two processes.
+        turns: by competitor, one turn a round. In each round every competitor has its turn.
+        systems: the turns of SYSTEM and SYSTEM_2, with what else the machine did during them.
     """
 
     name: str
     about: str
-    photos: int
+    images: int
     mean_bytes: float
     chunk_size: int
     turns: dict[str, list[Slice]] = field(default_factory=lambda: {name: [] for name in COMPETITORS})
@@ -65,7 +65,7 @@ class SetFigures:
         self.turns[competitor].append(turn)
 
     def rate(self, competitor: str) -> Spread:
-        """Images a second, of all its processes."""
+        """Images a second of all processes together."""
         return Spread.of([turn.rate for turn in self.turns[competitor]])
 
     def faces_per_image(self, competitor: str) -> float:
@@ -73,18 +73,18 @@ class SetFigures:
         return sum(turn.faces for turn in turns) / sum(turn.images for turn in turns)
 
     def processor_ms(self, competitor: str) -> float:
-        """Processor time an image, of all its processes."""
+        """Processor time an image of all processes together."""
         return median(turn.processor_ms for turn in self.turns[competitor])
 
     def ratio(self, name: str) -> Spread:
-        """Of rates in the same round."""
+        """Ratio of the rates in the same round."""
         over, under = (self.turns[competitor] for competitor in RATIOS[name])
         return Spread.of([a.rate / b.rate for a, b in zip(over, under, strict=True)])
 
     def processor_ratio(self, name: str) -> Spread | None:
-        """The same of images a second of processor time, which programs that run beside hardly change.
+        """Ratio of images a second of processor time. Other programs on the machine hardly change it.
 
-        For two processes over one, what two cores of their own would give; None where processor time is not known.
+        For two processes over one, it is what two free cores would give. None if the processor time is not known.
         """
         over, under = RATIOS[name]
         turns = list(zip(self.turns[over], self.turns[under], strict=True))
@@ -94,7 +94,7 @@ class SetFigures:
         return Spread.of([processes * b.processor_ms / a.processor_ms for a, b in turns])
 
     def stages(self) -> dict[str, float]:
-        """Processor ms an image: the limit's, and as rest what a worker with one process takes more.
+        """Processor ms an image by stage, measured in the limit. `rest` is what a worker with one process adds.
 
         The rest is fetching, the queue, the storage, and making results.
         """
@@ -104,19 +104,19 @@ class SetFigures:
         return {**spent, "rest": whole - sum(spent.values())}
 
     def idle(self, competitor: str) -> dict[int, float]:
-        """The share of each core's time in which it did nothing."""
+        """Idle share of the time, by core."""
         rounds = [turn.idle for turn in self.systems[competitor]]
         return {core: median(one[core] for one in rounds) for core in rounds[0]}
 
     def others_ms(self, competitor: str) -> float:
-        """Processor time an image of all else on the machine."""
+        """Processor time an image of everything else on the machine."""
         return median(turn.others_ms for turn in self.systems[competitor])
 
     def as_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "about": self.about,
-            "photos": self.photos,
+            "images": self.images,
             "mean_bytes": round(self.mean_bytes),
             "chunk_size": self.chunk_size,
             "competitors": {
@@ -144,7 +144,7 @@ class SetFigures:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Seconds from the start of a cold process to the first result: of a worker, and of `fiqa run`."""
+    """Seconds from the start of a cold process to the first result, for a worker and for `fiqa run`."""
 
     worker_s: float
     run_s: float
@@ -152,11 +152,11 @@ class Start:
 
 @dataclass(slots=True)
 class Figures:
-    """A whole run.
+    """The figures of a whole run.
 
     Attributes:
-        machine: what it ran on and with: processor, versions, models, servers.
-        starts: one a round.
+        machine: processor, versions, models and servers.
+        starts: one for each round.
     """
 
     machine: dict[str, str]

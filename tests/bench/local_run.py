@@ -1,9 +1,9 @@
-"""`fiqa run` beside the pipeline alone: images a second with as many processes, and the time to the first result.
+"""`fiqa run` against the pipeline alone: images a second with as many processes, and the time to the first result.
 
     python -m tests.bench local_run FOLDER [--processes N] [--rounds N]
 
-Both run in turn, so that a machine that others use slows them alike. Models come from FIQA_DETECTOR and
-FIQA_QUALITY_MODEL, or as `fiqa run` finds them.
+Both run in turn, so that other load on the machine slows both. The models are those of FIQA_DETECTOR and
+FIQA_QUALITY_MODEL, or those that `fiqa run` finds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
         alone.append(pipeline_rate(items, options.processes))
         system.append(system_rate(items, options.processes))
         first.append(first_result_s(options.folder))
-    print(f"{len(items)} photos, {options.processes} processes, median of {options.rounds} rounds")
+    print(f"{len(items)} images, {options.processes} processes, median of {options.rounds} rounds")
     print(f"pipeline alone        {median(alone):8.1f} images/s")
     print(f"fiqa run              {median(system):8.1f} images/s")
     print(f"ratio                 {median(s / a for s, a in zip(system, alone, strict=True)):8.2f}")
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def pipeline_rate(items: Sequence[Item], processes: int) -> float:
-    """Images a second of so many processes that do nothing but run the pipeline."""
+    """Return the images a second of processes that only run the pipeline."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes + 1)
     workers = [
@@ -79,7 +79,7 @@ def _run_pipeline(items: Sequence[Item], barrier: Barrier) -> None:
 
 
 def system_rate(items: Sequence[Item], processes: int) -> float:
-    """Images a second from the first chunk's start to the job's end, with the worker up before the job."""
+    """Return the images a second from the start of the first chunk to the end of the job. The worker runs before it."""
     with local_system(processes=processes, environment={}) as system:
         system.client.wait(system.client.submit(items[:1]).id)
         rate = system.client.wait(system.client.submit(items).id).images_per_s
@@ -89,7 +89,7 @@ def system_rate(items: Sequence[Item], processes: int) -> float:
 
 
 def first_result_s(folder: Path) -> float:
-    """Seconds from the command's start to its first line of results."""
+    """Return the seconds from the start of the command to its first line of results."""
     with tempfile.TemporaryFile() as log:
         started = time.perf_counter()
         command = [sys.executable, "-m", "fiqa", "run", str(folder)]

@@ -1,4 +1,4 @@
-"""The competitors that need no server, each in a process of its own: reference, limit, pipeline."""
+"""The competitors without servers, each in one process: reference, limit, pipeline."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Slice:
     """What one competitor did in one turn.
 
     Attributes:
-        processor_s: seconds of processor time, of all its processes; 0 where this system does not tell.
-        stages: seconds of processor time in each, where the competitor can tell them apart.
+        processor_s: seconds of processor time of all its processes. 0 if the system does not report it.
+        stages: seconds of processor time by stage, if the competitor measures them.
     """
 
     images: int
@@ -48,7 +48,7 @@ class Slice:
 
     @property
     def processor_ms(self) -> float:
-        """An image."""
+        """Processor time an image."""
         return 1000 * self.processor_s / self.images
 
 
@@ -62,11 +62,11 @@ class Loop:
             self._pool.submit(os.getpid).result()
 
     def turn(self, files: Sequence[Path], passes: int) -> Slice:
-        """So many passes over the files, read before the clock starts."""
+        """Make some passes over the files. The files are read before the clock starts, except by the pipeline."""
         return self._pool.submit(self._run, files, passes).result()
 
     def compare_decoding(self, files: Sequence[Path]) -> DecodeEffect | None:
-        """Each photo with both ways of decoding; None where this fiqa has no such setting."""
+        """Score each image with both ways of decoding. None if this fiqa does not have the setting."""
         return self._pool.submit(decode_effect, files).result() if "decode" in WorkerSettings.model_fields else None
 
     def __enter__(self) -> Self:
@@ -77,17 +77,17 @@ class Loop:
 
 
 def reference(files: Sequence[Path], passes: int) -> Slice:
-    """The zoo demo's steps."""
+    """Run the zoo demo's steps."""
     cv2.setNumThreads(1)
     scorer = _reference()
     data = [path.read_bytes() for path in files]
     started, processor = time.perf_counter(), time.process_time()
-    faces = sum(len(scorer.score(photo)) for _ in range(passes) for photo in data)
+    faces = sum(len(scorer.score(image)) for _ in range(passes) for image in data)
     return Slice(passes * len(data), faces, time.perf_counter() - started, time.process_time() - processor)
 
 
 def limit(files: Sequence[Path], passes: int) -> Slice:
-    """Only what the worker's own steps take, one photo at a time, out of memory: no fetch, no queue, no results."""
+    """Run only the worker's own steps, one image at a time, from memory: no fetch, no queue, no results."""
     clock, loaded, memory = _timed_pipeline()
     clock.reset()
     memory.files = {path.as_uri(): path.read_bytes() for path in map(Path.resolve, files)}
@@ -103,7 +103,7 @@ def limit(files: Sequence[Path], passes: int) -> Slice:
 
 
 class _Clock:
-    """Seconds by stage."""
+    """Counts seconds by stage."""
 
     def __init__(self) -> None:
         self.reset()
@@ -126,7 +126,7 @@ class _Clock:
 
 
 class _Timed:
-    """A detector or a scorer whose methods are timed."""
+    """A detector or a scorer with timed methods."""
 
     def __init__(self, timed: object, stage: str, clock: _Clock) -> None:
         self._timed, self._stage, self._clock = timed, stage, clock
@@ -137,7 +137,7 @@ class _Timed:
 
 
 class _Memory:
-    """A fetcher of what is there already."""
+    """A fetcher of files in memory."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -149,10 +149,10 @@ class _Memory:
 
 @cache
 def _timed_pipeline() -> tuple[_Clock, Pipeline, _Memory]:
-    """The pipeline with clocks in it. Its policy, such as what is decoded at which size, stays its own."""
+    """Return the pipeline with clocks in it. It still decides for itself, for instance at which size to decode."""
     clock, memory, loaded = _Clock(), _Memory(), _pipeline()
     for name, stage in (("decode", "decode"), ("decode_reduced", "decode"), ("align", "align")):
-        if hasattr(pipeline_module, name):  # of the two ways to decode it has the one that it needs
+        if hasattr(pipeline_module, name):  # it has one of the two ways to decode
             setattr(pipeline_module, name, clock.around(stage, getattr(pipeline_module, name)))
     timed: dict[str, Any] = {
         "fetcher": memory,
@@ -163,7 +163,7 @@ def _timed_pipeline() -> tuple[_Clock, Pipeline, _Memory]:
 
 
 def pipeline(files: Sequence[Path], passes: int) -> Slice:
-    """The pipeline over file:// URIs, in chunks as a job has them."""
+    """Run the pipeline over file:// URIs, in chunks like those of a job."""
     items = [Item(uri=path.resolve().as_uri()) for _ in range(passes) for path in files]
     loaded = _pipeline()
     faces = 0
@@ -178,8 +178,10 @@ class DecodeEffect:
     """What FIQA_DECODE=fast changes.
 
     Attributes:
-        mean: of the scores' differences to FIQA_DECODE=full, over the faces that both found; likewise p99.
-        only_one: faces that only one of both found.
+        faces: faces that both full and fast found.
+        only_one: faces that only one of them found.
+        mean: the mean difference of the scores of those faces.
+        p99: its 99th percentile.
         speedup: the seconds of full over those of fast.
     """
 
@@ -191,7 +193,7 @@ class DecodeEffect:
 
 
 def decode_effect(files: Sequence[Path]) -> DecodeEffect:
-    """Each photo with FIQA_DECODE=full and with fast."""
+    """Score each image with FIQA_DECODE=full and with fast."""
     items = [Item(uri=path.resolve().as_uri()) for path in files]
     results, took = {}, {}
     for mode in DECODE_MODES:
@@ -217,7 +219,7 @@ def decode_effect(files: Sequence[Path]) -> DecodeEffect:
 
 
 def _pairs(full: ImageResult, fast: ImageResult) -> list[float]:
-    """How far the scores of a photo's faces are apart, by their boxes."""
+    """Return the score differences of an image's faces, which are matched by their boxes."""
     apart = []
     left = list(fast.faces)
     for face in full.faces:

@@ -1,9 +1,9 @@
-"""Resident memory of a worker over many images: a table over the run, and the growth after the first 5,000.
+"""Resident memory of a worker over many images: a table of the run, and the growth after the first 5,000.
 
     python -m tests.bench memory [--images 100000]
 
-One real worker with one child and the built-in models scores a few dozen made photos again and again, of all the ways
-that images end: scored, without a face, broken.
+One real worker with one child and the built-in models scores a few dozen made images again and again. They end in all
+ways: scored, without a face, failed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fiqa-memory-") as name:
         folder = Path(name)
-        uris = small_photos(folder / "photos")
+        uris = small_images(folder / "photos")
         with (
             start_redis(folder) as server,
             worker(server.url, folder) as pid,
@@ -47,21 +47,21 @@ def main() -> None:
             measure(client, pid, uris, options.images)
 
 
-def small_photos(folder: Path) -> list[str]:
-    """The demo's photos, scaled down and in several formats; those that are broken stay as they are."""
+def small_images(folder: Path) -> list[str]:
+    """Make the demo's photos smaller and in several formats. The broken ones stay as they are. Return their URIs."""
     folder.mkdir()
     for path, format_ in zip(make_photos(folder), cycle(FORMATS), strict=False):
-        image = cv2.imread(str(path))
-        if image is not None:
+        pixels = cv2.imread(str(path))
+        if pixels is not None:
             path.unlink()
-            scale = LONG_SIDE / max(image.shape[:2])
-            cv2.imwrite(str(path.with_suffix(format_)), cv2.resize(image, None, fx=scale, fy=scale))
+            scale = LONG_SIDE / max(pixels.shape[:2])
+            cv2.imwrite(str(path.with_suffix(format_)), cv2.resize(pixels, None, fx=scale, fy=scale))
     return [path.as_uri() for path in sorted(folder.iterdir())]
 
 
 @contextmanager
 def worker(redis_url: str, folder: Path) -> Iterator[int]:
-    """The process id of a worker's main process."""
+    """Run a worker during the block. Yield the id of its main process."""
     log = folder / "worker.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -88,7 +88,7 @@ def worker(redis_url: str, folder: Path) -> Iterator[int]:
 
 def measure(client: Client, main_pid: int, uris: list[str], images: int) -> None:
     job = client.submit(islice(cycle(uris), images))
-    print(f"{images:,} images out of {len(uris)} photos; resident MB")
+    print(f"{images:,} images, {len(uris)} different ones; resident MB")
     print(f"{'images':>10} {'seconds':>8} {'child':>8} {'main':>8}")
     started = time.monotonic()
     following = WARM_UP
@@ -114,7 +114,7 @@ def measure(client: Client, main_pid: int, uris: list[str], images: int) -> None
 
 
 def pool_child(main_pid: int) -> int:
-    """The largest child: the others only look after semaphores."""
+    """Return the largest child. The others only track semaphores."""
     children = (Path("/proc") / str(main_pid) / "task" / str(main_pid) / "children").read_text().split()
     return max(map(int, children), key=resident_mb)
 

@@ -1,6 +1,6 @@
 """The naive worker: one Celery task an image, boto3, the published model in onnxruntime, results in Redis.
 
-Started as `celery -A tests.bench.naive worker`; BENCH_REDIS_URL, BENCH_DETECTOR and BENCH_QUALITY tell it the rest.
+Start it with `celery -A tests.bench.naive worker`. It reads BENCH_REDIS_URL, BENCH_DETECTOR and BENCH_QUALITY.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TASK: Final = "naive.score"
 
 
 def make_app(url: str) -> Celery:
-    """Celery as it comes, with Redis as broker and as result backend."""
+    """Make a Celery app with its defaults, and Redis as broker and result backend."""
     return Celery("naive", broker=url, backend=url)
 
 
@@ -31,14 +31,14 @@ app = make_app(os.environ.get("BENCH_REDIS_URL", "redis://localhost:6379/0"))
 
 @app.task(name=TASK)
 def score(bucket: str, key: str) -> dict[str, Any]:
-    """The quality of each face of one object; started and finished are Unix seconds."""
+    """Return the quality of each face of one object. `started` and `finished` are Unix seconds."""
     started = time.time()
     data = _s3().get_object(Bucket=bucket, Key=key)["Body"].read()
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
         raise ValueError(f"OpenCV cannot decode {key}")
     detector, quality = _models()
-    scores = [float(np.squeeze(run(quality, blob(crop))[0])) for crop in detector.crops(image)]
+    scores = [float(np.squeeze(run(quality, blob(crop))[0])) for crop in detector.crops(pixels)]
     return {"key": key, "scores": scores, "started": started, "finished": time.time()}
 
 

@@ -1,6 +1,6 @@
-"""`fiqa worker` that fetches and scores nothing: every image ends as no_face after FIQA_BENCH_IMAGE_MS.
+"""A `fiqa worker` that fetches and scores nothing: every image ends as no_face after FIQA_BENCH_IMAGE_MS.
 
-Run as `python -m tests.bench.scoreless worker`. All else is the real thing: tickets, claims, leases, shards, counts.
+Run it with `python -m tests.bench.scoreless worker`. Tickets, claims, leases, shards and counts are real.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fiqa_worker.settings import WorkerSettings
 
 
 class Scoreless:
-    """What stands in the pipeline's place."""
+    """Takes the place of the pipeline."""
 
     def __init__(self, image_s: float) -> None:
         self._image_s = image_s
@@ -42,8 +42,8 @@ class Scoreless:
             yield ImageResult(uri=item.uri, id=item.id, status=Status.NO_FACE, detector="none", quality_model="none")
 
 
-# The second name is this module's in the pool's children.
+# The children of the pool import this module as __mp_main__.
 if __name__ in {"__main__", "__mp_main__"}:
-    setattr(pipeline, "Pipeline", Scoreless)  # noqa: B010  to mypy it is another class
+    setattr(pipeline, "Pipeline", Scoreless)  # noqa: B010  for mypy it is another class
 if __name__ == "__main__":
     main()

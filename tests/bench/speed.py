@@ -1,4 +1,4 @@
-"""Everything side by side, in one run: reference, limit, pipeline, whole system, naive worker."""
+"""All competitors side by side in one run: reference, limit, pipeline, whole system, naive worker."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ import cv2
 import onnxruntime as ort
 from rich.console import Console
 
-from fiqa.errors import FiqaError, SettingsError
+from fiqa.errors import FiqaError, UsageError
 from fiqa_worker.models.locate import find
 from fiqa_worker.pipeline.pipeline import Pipeline
 from fiqa_worker.settings import WorkerSettings
-from tests.bench import cores, loops, photos, tables
+from tests.bench import cores, image_sets, loops, tables
 from tests.bench.figures import LIMIT, NAIVE, PIPELINE, REFERENCE, SYSTEM, SYSTEM_2, Figures, SetFigures, Start
+from tests.bench.image_sets import ImageSet
 from tests.bench.local_run import first_result_s as run_first_result_s
 from tests.bench.loops import Loop
-from tests.bench.photos import PhotoSet
 from tests.bench.system import BUCKET, Memory, Naive, System, first_result_s
 from tests.servers import start_redis, start_s3
 
 _DETECTOR: Final = "face_detection_yunet_2023mar.onnx"
 _QUALITIES: Final = ("ediffiqa_tiny_jun2024.onnx", "ediffiqa_tiny_random.onnx")
-# Of one process's work, where there are two: the end of a job, where one waits for the other, stays short.
+# Work of a chunk, if two processes share a job: at its end, one of them waits for the other at most so long.
 _CHUNK_S: Final = 0.5
-_CHUNKS: Final = (16, 256)  # fiqa's smallest, and its largest, of which a bulk job mostly consists
+_CHUNKS: Final = (16, 256)  # fiqa's smallest and largest chunk; a large job has mostly the largest
 _WARM_KEY: Final = "portrait.jpg"
 
 _console = Console(stderr=True)
@@ -46,7 +46,7 @@ _begun = time.monotonic()
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Everything that runs for the length of the benchmark, warm."""
+    """All processes that run during the whole benchmark, warm."""
 
     loops: Mapping[str, Loop]
     systems: Mapping[str, System]
@@ -56,21 +56,21 @@ class Running:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--data", type=Path, help="a folder of photos [default: photos that the project makes]")
+    parser.add_argument("--data", type=Path, help="a folder of images [default: photos that the project makes]")
     parser.add_argument("--models", type=Path, help=f"a folder with {_DETECTOR} and {' or '.join(_QUALITIES)}"
                         " [default: the built-in models]")  # fmt: skip
-    parser.add_argument("--sets", nargs="+", choices=photos.NAMES, metavar="SET", help=", ".join(photos.NAMES))
+    parser.add_argument("--sets", nargs="+", choices=image_sets.NAMES, metavar="SET", help=", ".join(image_sets.NAMES))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=12, help="of a job in the whole system [default: 12]")
-    parser.add_argument("--no-start", action="store_true", help="leave out the starts of workers")
-    parser.add_argument("--quick", action="store_true", help="a smoke test: few photos, one round, short jobs")
+    parser.add_argument("--seconds", type=float, default=12, help="length of a job in the whole system [default: 12]")
+    parser.add_argument("--no-start", action="store_true", help="do not measure the starts of workers")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: few images, one round, short jobs")
     parser.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="also as JSON; no FILE: in place of tables"
+        "--json", nargs="?", const="-", metavar="FILE", help="write JSON too; without FILE, print it instead of tables"
     )
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.seconds = 1, 1.0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # no server is left behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no server stays
     try:
         figures = measure(options)
     except FiqaError as error:
@@ -89,14 +89,14 @@ def _log(what: str) -> None:
 
 
 def measure(options: argparse.Namespace) -> Figures:
-    """Run all of it."""
+    """Run the whole benchmark."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fiqa-bench-")))
         models = _choose_models(options.models)
         cv2.setNumThreads(1)
-        _log("making the photos")
+        _log("making the images")
         detector = Pipeline.load(WorkerSettings.load()).detector
-        sets = photos.collect(options.data, folder, detector, names=options.sets, quick=options.quick)
+        sets = image_sets.collect(options.data, folder, detector, names=options.sets, quick=options.quick)
         plan = cores.Plan.make()
         _log("starting the servers")
         with cores.pinned(plan.servers):
@@ -110,7 +110,7 @@ def measure(options: argparse.Namespace) -> Figures:
         portrait = resources.files("fiqa_worker").joinpath("demo", "portrait", "astronaut.jpg").read_bytes()
         bucket.put_object(Bucket=BUCKET, Key=_WARM_KEY, Body=portrait)
         urls = [redis.url.removesuffix("0") + str(number) for number in range(4)]
-        stack.enter_context(cores.pinned(plan.servers))  # this program's own part in the jobs is a client's
+        stack.enter_context(cores.pinned(plan.servers))  # this program is only a client of the jobs
         starts = [] if options.no_start else _starts(options.rounds, urls[3], folder, portrait, plan)
         _log("starting the workers")
         running = Running(
@@ -141,9 +141,9 @@ def measure(options: argparse.Namespace) -> Figures:
         return figures
 
 
-def _measure_set(one: PhotoSet, running: Running, rounds: int, seconds: float) -> SetFigures:
-    """All competitors in turn, so many rounds; each on whole passes over the set, so that all do the same work."""
-    _log(f"{one.name}: {len(one.files)} photos, {one.mean_bytes / 1000:.0f} KB each")
+def _measure_set(one: ImageSet, running: Running, rounds: int, seconds: float) -> SetFigures:
+    """Run all competitors in turn, for some rounds. Each makes whole passes over the set, so all do the same work."""
+    _log(f"{one.name}: {len(one.files)} images, {one.mean_bytes / 1000:.0f} KB each")
     keys = [f"{one.name}/{number}{path.suffix}" for number, path in enumerate(one.files)]
     for key, path in zip(keys, one.files, strict=True):
         running.bucket.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
@@ -152,8 +152,8 @@ def _measure_set(one: PhotoSet, running: Running, rounds: int, seconds: float) -
         loop.turn(one.files[:2], 1)
     rate = running.loops[LIMIT].turn(one.files, 1).rate
 
-    def passes(of: float) -> int:
-        return max(1, round(rate * of / len(one.files)))
+    def passes(length_s: float) -> int:
+        return max(1, round(rate * length_s / len(one.files)))
 
     smallest, largest = _CHUNKS
     chunk_size = max(smallest, min(round(rate * _CHUNK_S), largest))
@@ -177,7 +177,7 @@ def _measure_set(one: PhotoSet, running: Running, rounds: int, seconds: float) -
 def _check_same_work(figures: SetFigures) -> None:
     faces = {name: figures.faces_per_image(name) for name in (LIMIT, PIPELINE, SYSTEM, SYSTEM_2)}
     if max(faces.values()) - min(faces.values()) > 1e-9:
-        raise RuntimeError(f"{figures.name}: not the same faces everywhere: {faces}")
+        raise RuntimeError(f"{figures.name}: the competitors found different faces: {faces}")
 
 
 def _starts(rounds: int, redis_url: str, folder: Path, portrait: bytes, plan: cores.Plan) -> list[Start]:
@@ -194,13 +194,13 @@ def _starts(rounds: int, redis_url: str, folder: Path, portrait: bytes, plan: co
 
 
 def _choose_models(folder: Path | None) -> str:
-    """Put the models into this process's environment, which all others inherit; returns what they are."""
+    """Put the models into the environment, which all processes inherit. Return their names."""
     if folder is None:
         os.environ |= {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
     else:
         quality = next((name for name in _QUALITIES if (folder / name).is_file()), None)
         if quality is None or not (folder / _DETECTOR).is_file():
-            raise SettingsError(f"--models {folder}: it holds no {_DETECTOR}, or neither {' nor '.join(_QUALITIES)}")
+            raise UsageError(f"--models {folder}: it does not hold {_DETECTOR} and {' or '.join(_QUALITIES)}")
         os.environ |= {
             "FIQA_DETECTOR": str((folder / _DETECTOR).resolve()),
             "FIQA_QUALITY_MODEL": str((folder / quality).resolve()),
@@ -220,8 +220,8 @@ def _machine(models: str, servers: str, plan: cores.Plan) -> dict[str, str]:
         "models": models,
         "servers": servers,
         "cores": str(plan),
-        "notes": "one thread a process; jobs repeat the photos; the reference and the naive worker detect at full "
+        "notes": "one thread a process; jobs repeat the images; the reference and the naive worker detect at full "
         "resolution with the demo's threshold, 0.9, and score every face they find; two processes share their cores "
-        "with the servers where the machine has only two; a chunk is 256 photos, with two processes half a second of "
+        "with the servers if the machine has only two; a chunk is 256 images, with two processes half a second of "
         "work",
     }

@@ -21,7 +21,7 @@ from tests.bench import cores, naive
 from tests.bench.loops import Slice
 
 BUCKET: Final = "bench"
-HOME: Final = f"s3://{BUCKET}/fiqa"
+STORAGE: Final = f"s3://{BUCKET}/fiqa"
 _STOP_S: Final = 30
 _JOB_TIMEOUT_S: Final = 600
 _POLL_S: Final = 0.05
@@ -30,11 +30,11 @@ _LOG_LINES_SHOWN: Final = 15
 
 @dataclass(frozen=True, slots=True)
 class SystemSlice:
-    """A job, as the ledger timed it.
+    """One job, timed by the ledger.
 
     Attributes:
-        idle: of each core meanwhile, 0 to 1.
-        others_ms: processor time of all else on this machine an image: Redis, S3, this program, and what is not ours.
+        idle: by core, the idle share of the time, 0 to 1.
+        others_ms: processor time an image of everything else on this machine: Redis, S3, this program and others.
     """
 
     slice: Slice
@@ -44,7 +44,7 @@ class SystemSlice:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """MB of a worker's child; None where this system does not tell."""
+    """Resident MB of a worker's child. None if the system does not report it."""
 
     at_rest: float | None
     peak: float | None
@@ -52,7 +52,7 @@ class Memory:
 
 @contextmanager
 def process(command: Sequence[str], env: Mapping[str, str], log: Path, on: Sequence[int]) -> Iterator[int]:
-    """A process of ours on the given cores, asked to end after the block; its id."""
+    """Run a Python module on the given cores during the block. Yield its process id."""
     with log.open("wb") as file, cores.pinned(on):
         started = subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -65,7 +65,7 @@ def process(command: Sequence[str], env: Mapping[str, str], log: Path, on: Seque
     try:
         yield started.pid
         if started.poll() is not None:
-            raise RuntimeError(f"{command[0]} ended by itself:\n{_tail(log)}")
+            raise RuntimeError(f"{command[0]} ended early:\n{_tail(log)}")
     finally:
         started.terminate()
         try:
@@ -76,17 +76,17 @@ def process(command: Sequence[str], env: Mapping[str, str], log: Path, on: Seque
 
 
 class System:
-    """`fiqa worker` with so many processes on a Redis of its own, warm."""
+    """A warm `fiqa worker` with some processes and its own Redis database."""
 
     def __init__(self, redis_url: str, pid: int, log: Path) -> None:
-        self._client = Client(redis_url, HOME)
+        self._client = Client(redis_url, STORAGE)
         self._pid = pid
         self._log = log
 
     @classmethod
     @contextmanager
     def start(cls, redis_url: str, processes: int, log: Path, on: Sequence[int]) -> Iterator[Self]:
-        """Args: on: cores that the worker, all its processes, may use."""
+        """Start it on the cores `on`, for all its processes."""
         command = ["fiqa", "worker", "--concurrency", str(processes)]
         with process(command, {"FIQA_REDIS_URL": redis_url}, log, on) as pid:
             system = cls(redis_url, pid, log)
@@ -94,18 +94,18 @@ class System:
                 yield system
 
     def job(self, uris: Sequence[str], *, chunk_size: int | None) -> SystemSlice:
-        """Score these photos, all of which must decode.
+        """Score these images, which must all decode.
 
         Raises:
-            RuntimeError: the job did not succeed, or a photo failed.
+            RuntimeError: the job did not succeed, or an image failed.
         """
         job = self._client.submit([Item(uri=uri) for uri in uris], name="bench", chunk_size=chunk_size)
         self._wait_for(job.id, started=True)
-        everyone, before = cores.descendants(self._pid), cores.times()
-        worker_s = cores.processor_s(everyone)
+        processes, before = cores.descendants(self._pid), cores.times()
+        worker_s = cores.processor_s(processes)
         status = self._wait_for(job.id)
         after = cores.times()
-        worker_s = cores.processor_s(everyone) - worker_s
+        worker_s = cores.processor_s(processes) - worker_s
         if status.state is not JobState.SUCCEEDED or status.failed or status.started is None or status.finished is None:
             raise RuntimeError(f"the job {status.state}, {status.failed_by_code}: {status.reason}\n{_tail(self._log)}")
         return SystemSlice(
@@ -115,11 +115,11 @@ class System:
         )
 
     def child(self) -> int:
-        """The process that scores, or one of them: the one that holds the most."""
+        """Return the process that scores: of several, the one with the most memory."""
         return max(cores.descendants(self._pid), key=lambda pid: cores.memory_mb(pid, "VmRSS") or 0)
 
     def _wait_for(self, job_id: str, *, started: bool = False) -> JobStatus:
-        """The status of a job once it is finished, or started."""
+        """Return the status of a job when it has finished, or started."""
         deadline = time.monotonic() + _JOB_TIMEOUT_S
         while True:
             status = self._client.status(job_id)
@@ -131,8 +131,8 @@ class System:
 
 
 def first_result_s(redis_url: str, uri: str, log: Path, on: Sequence[int]) -> float:
-    """Seconds from the start of a worker to the result of a photo that waits for it, stored and counted."""
-    with closing(Client(redis_url, HOME)) as client:
+    """Return the seconds from the start of a worker until the result of a waiting image is stored and counted."""
+    with closing(Client(redis_url, STORAGE)) as client:
         job = client.submit([uri])
         begun = time.time()
         with process(["fiqa", "worker", "--concurrency", "1"], {"FIQA_REDIS_URL": redis_url}, log, on):
@@ -157,12 +157,12 @@ class Naive:
             yield cls(redis_url, pid)
 
     def turn(self, keys: Sequence[str]) -> Slice:
-        """One task an image; timed from the first that began to the last that ended."""
-        everyone = cores.descendants(self._pid)
-        processor_s = cores.processor_s(everyone)
+        """Send one task an image. The time runs from the start of the first task to the end of the last."""
+        processes = cores.descendants(self._pid)
+        processor_s = cores.processor_s(processes)
         sent: list[AsyncResult[Any]] = [self._app.send_task(naive.TASK, (BUCKET, key)) for key in keys]
         answers = ResultSet(sent, app=self._app).get(timeout=_JOB_TIMEOUT_S)
-        processor_s = cores.processor_s(everyone) - processor_s
+        processor_s = cores.processor_s(processes) - processor_s
         seconds = max(answer["finished"] for answer in answers) - min(answer["started"] for answer in answers)
         return Slice(len(answers), sum(len(answer["scores"]) for answer in answers), seconds, processor_s)
 

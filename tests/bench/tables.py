@@ -1,4 +1,4 @@
-"""The figures as tables for people."""
+"""The figures as tables."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from rich.table import Table
 
 from tests.bench.figures import COMPETITORS, RATIOS, SYSTEM_2, Figures, SetFigures, Spread
 
-_CORES_SHOWN = 8  # JSON has all
+_CORES_SHOWN = 8  # the JSON has all
 _SHOWN = {
     "reference": "reference: the zoo demo's loop",
     "limit": "limit: bare loop",
     "pipeline": "pipeline, in process",
     "system": "whole system, 1 process",
     "system_2": "whole system, 2 processes",
-    "naive": "naive worker: a task an image",
+    "naive": "naive worker: one task an image",
 }
 
 
 def show(figures: Figures, console: Console) -> None:
-    """Print all there is."""
+    """Print all figures."""
     for name, value in figures.machine.items():
         console.print(f"{name}: {value}", highlight=False)
     if figures.sets:
@@ -45,7 +45,7 @@ def show(figures: Figures, console: Console) -> None:
     if figures.memory.at_rest is not None:
         lines.append(f"memory of a worker's child at rest      {figures.memory.at_rest:.0f} MB")
     if figures.memory.peak is not None:
-        lines.append(f"the most it held over 36mp              {figures.memory.peak:.0f} MB")
+        lines.append(f"its peak over 36mp                      {figures.memory.peak:.0f} MB")
     console.print("\n".join(lines), highlight=False)
 
 
@@ -79,7 +79,7 @@ def _ratios(figures: Figures) -> Table:
 
 
 def _processor_ratios(figures: Figures) -> Table:
-    table = _table("the same by processor time, which other programs on the machine hardly change", "set")
+    table = _table("the same ratios by processor time, which other programs on the machine hardly change", "set")
     for name in RATIOS:
         table.add_column(name, justify="right", no_wrap=True)
     for one in figures.sets:
@@ -100,11 +100,11 @@ def _stages(figures: Figures) -> Table:
 
 
 def _machine(figures: Figures) -> Table:
-    table = _table("the machine meanwhile: idle cores, and processor time an image", "set", "processes")
+    table = _table("the machine during the jobs: idle cores, and processor time an image", "set", "processes")
     cores = list(figures.sets[0].idle(SYSTEM_2))[:_CORES_SHOWN]
     for core in cores:
         table.add_column(f"core {core} idle", justify="right", no_wrap=True)
-    for column in ("worker", "Redis, S3 and all else"):
+    for column in ("worker", "Redis, S3 and others"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in figures.sets:
         for processes, competitor in enumerate(one.systems, start=1):
@@ -120,8 +120,8 @@ def _machine(figures: Figures) -> Table:
 
 
 def _decode(sets: list[SetFigures]) -> Table:
-    table = _table("FIQA_DECODE=fast beside full: difference of the scores", "set")
-    for column in ("faces", "mean", "p99", "faces of one only", "times as fast"):
+    table = _table("FIQA_DECODE=fast against full: difference of the scores", "set")
+    for column in ("faces", "mean", "p99", "found by one only", "times as fast"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in sets:
         if one.decode:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from fiqa_worker.errors import ModelError
@@ -55,6 +54,8 @@ def test_bound_memory_gives_the_same_outputs_for_batches_of_changing_sizes(tmp_p
 
 @pytest.mark.parametrize("device", PROVIDERS)
 def test_a_device_that_is_not_there_says_what_to_install(device: Device, tmp_path: Path) -> None:
+    import onnxruntime as ort  # noqa: PLC0415  not before fiqa, which turns its telemetry off
+
     if PROVIDERS[device] in ort.get_available_providers():
         pytest.skip(f"this onnxruntime has {PROVIDERS[device]}")
     with pytest.raises(
