@@ -19,24 +19,24 @@ from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import MAX_TICKETS
 from tests.servers import start_redis
 
-PASSWORD = "p@s/s w%rd?"  # noqa: S105  a test's own
+PASSWORD = "p@s/s w%rd?"  # noqa: S105  of a test server
 
 
 def open_job(ledger: Ledger, chunks: int) -> None:
     job_id = new_job_id()
-    entry = ledger.create(JobSpec(id=job_id, created=ledger.connection.now()), storage="redis")
-    ledger.open(job_id, entry, chunks=chunks, images=chunks)
+    submission = ledger.create(JobSpec(id=job_id, created=ledger.connection.now()), storage="redis")
+    ledger.open(job_id, submission, chunks=chunks, images=chunks)
 
 
 def published(redis_url: str) -> int:
-    """How many tickets one more chunk makes a new application publish, counted in the queue."""
+    """Open a job of one chunk, publish with a new application, and return the number of tickets in the queue."""
     with closing(Ledger(redis_url)) as ledger, make_app(redis_url) as app:
         open_job(ledger, chunks=1)
         publish_tickets(app, ledger)
         return int(ledger.connection.redis.llen(QUEUE))
 
 
-def test_tickets_are_published_up_to_what_the_queue_lacks(ledger: Ledger, redis_url: str) -> None:
+def test_the_tickets_that_the_queue_lacks_are_published(ledger: Ledger, redis_url: str) -> None:
     with make_app(redis_url) as app:
         assert publish_tickets(app, ledger) == 0
         open_job(ledger, chunks=5)
@@ -47,7 +47,7 @@ def test_tickets_are_published_up_to_what_the_queue_lacks(ledger: Ledger, redis_
     assert ledger.connection.redis.llen(QUEUE) == MAX_TICKETS
 
 
-def test_a_ticket_names_no_job_and_carries_nothing(ledger: Ledger, redis_url: str) -> None:
+def test_a_ticket_names_no_job_and_is_small(ledger: Ledger, redis_url: str) -> None:
     published(redis_url)
     (message,) = map(json.loads, ledger.connection.redis.lrange(QUEUE, 0, -1))
     assert message["headers"]["task"] == TASK_NAME
@@ -56,13 +56,13 @@ def test_a_ticket_names_no_job_and_carries_nothing(ledger: Ledger, redis_url: st
     assert len(json.dumps(message)) < 1500
 
 
-def test_every_key_says_whose_it_is(ledger: Ledger, redis_url: str) -> None:
+def test_every_key_has_the_prefix_of_fiqa_or_kombu(ledger: Ledger, redis_url: str) -> None:
     published(redis_url)
     keys = [key.decode() for key in ledger.connection.redis.scan_iter()]
     assert all(key == QUEUE or key.startswith(("fiqa:", "_kombu.")) for key in keys)
 
 
-def test_a_pickle_is_refused_unread(redis_url: str) -> None:
+def test_a_pickle_is_refused_and_never_loaded(redis_url: str) -> None:
     refused: list[Exception] = []
 
     def note(message: Any, error: Exception) -> None:
@@ -72,7 +72,7 @@ def test_a_pickle_is_refused_unread(redis_url: str) -> None:
     def accept(body: object, _: object) -> None:
         raise AssertionError(body)
 
-    # Not as a worker reads, which drops it earlier still: tests/hostile/test_messages.py.
+    # This is kombu's own consumer. A worker drops the message even earlier: tests/hostile/test_messages.py.
     with make_app(redis_url) as app, app.connection_for_write() as connection, connection.channel() as channel:
         Producer(channel, routing_key=QUEUE).publish(pickle.dumps(len), content_type="application/x-python-serialize")
         with app.amqp.TaskConsumer(channel, callbacks=[accept], on_decode_error=note):
@@ -80,7 +80,7 @@ def test_a_pickle_is_refused_unread(redis_url: str) -> None:
     assert [type(error) for error in refused] == [ContentDisallowed]
 
 
-def test_the_variables_of_another_celery_application_change_nothing(
+def test_the_variables_of_another_celery_application_are_ignored(
     ledger: Ledger, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
@@ -95,14 +95,14 @@ def test_the_variables_of_another_celery_application_change_nothing(
         connection.ensure_connection(max_retries=1)
 
 
-def test_an_application_travels_to_a_spawned_process(redis_url: str) -> None:
+def test_an_application_can_be_pickled_for_a_spawned_process(redis_url: str) -> None:
     with make_app(redis_url) as app:
-        there = pickle.loads(pickle.dumps(app))  # noqa: S301  our own
-    assert there.conf.accept_content == ["json"]
-    assert there.connection_for_read().as_uri() == app.connection_for_read().as_uri()
+        copy = pickle.loads(pickle.dumps(app))  # noqa: S301  made in the same line
+    assert copy.conf.accept_content == ["json"]
+    assert copy.connection_for_read().as_uri() == app.connection_for_read().as_uri()
 
 
-def test_tickets_without_redis_are_one_line(ledger: Ledger) -> None:
+def test_publishing_without_redis_is_an_error_in_one_line(ledger: Ledger) -> None:
     open_job(ledger, chunks=1)
     error = pytest.raises(RedisUnavailableError, match=r"^cannot [^\n]+$")
     with make_app("redis://:secret@127.0.0.1:1/0") as app, error as caught:
@@ -119,7 +119,7 @@ def test_tickets_without_redis_are_one_line(ledger: Ledger) -> None:
         "unix://guarded:{password}@{path}?db=3",
     ],
 )
-def test_a_unix_socket_leads_ledger_and_tickets_to_the_same_place(tmp_path: Path, url: str) -> None:
+def test_ledger_and_tickets_use_the_same_unix_socket(tmp_path: Path, url: str) -> None:
     path = tmp_path / "redis.sock"
     with start_redis(tmp_path, {"unixsocket": str(path)}) as server:
         with closing(Ledger(server.url)) as admin:
@@ -132,11 +132,11 @@ def test_a_unix_socket_leads_ledger_and_tickets_to_the_same_place(tmp_path: Path
 
 
 @pytest.mark.parametrize("database", ["", "/", "/0", "/5"])
-def test_a_database_leads_ledger_and_tickets_to_the_same_place(redis_url: str, database: str) -> None:
+def test_ledger_and_tickets_use_the_same_database(redis_url: str, database: str) -> None:
     assert published(redis_url.removesuffix("/0") + database) == 1
 
 
-def test_a_password_reaches_ledger_and_tickets(ledger: Ledger, redis_url: str) -> None:
+def test_ledger_and_tickets_use_the_password(ledger: Ledger, redis_url: str) -> None:
     ledger.connection.redis.execute_command("ACL", "SETUSER", "guarded", "on", f">{PASSWORD}", "~*", "&*", "+@all")
     try:
         assert published(redis_url.replace("://", f"://guarded:{quote(PASSWORD, safe='')}@")) == 1

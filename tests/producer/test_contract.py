@@ -19,7 +19,7 @@ from fiqa.contract import (
 )
 from fiqa.errors import ContractError
 
-# The wire's version 1 as its page shows it: what is written today must be read for ever.
+# A result of version 1 as the documentation shows it. Later versions of fiqa must still read it.
 LINE = """
 {"v": 1, "uri": "s3://photos/a.jpg", "id": null, "status": "scored",
  "image": {"width": 4000, "height": 3000},
@@ -45,12 +45,12 @@ def changed(**fields: Any) -> str:
     return json.dumps(json.loads(LINE) | fields)
 
 
-def test_a_result_reads_and_writes_as_version_1_says() -> None:
+def test_a_result_is_read_and_written_as_in_version_1() -> None:
     assert ImageResult.decode(LINE) == SCORED
     assert json.loads(SCORED.encode()) == json.loads(LINE)
 
 
-def test_a_value_is_one_line_whatever_is_in_it() -> None:
+def test_a_value_is_one_line_whatever_it_holds() -> None:
     item = Item(uri="s3://b/naïve\n\u2028\x85 日本.jpg", id='say "hi"\r\n')
     encoded = item.encode()
     assert encoded.splitlines() == [encoded]
@@ -86,11 +86,11 @@ def test_fields_of_a_newer_writer_are_ignored() -> None:
         pytest.param(ImageResult, changed(error={"code": "not_found", "message": ""}), id="scored with an error"),
         pytest.param(ImageResult, changed(ms=-1), id="negative time"),
         pytest.param(ImageResult, changed(ms=float("nan")), id="time is not a number"),
-        pytest.param(ImageResult, LINE.replace("0.71", "Infinity"), id="endless quality"),
+        pytest.param(ImageResult, LINE.replace("0.71", "Infinity"), id="infinite quality"),
         pytest.param(ImageResult, LINE.replace("[9, 10]", "[9]"), id="half a landmark"),
     ],
 )
-def test_a_line_that_is_not_version_1_is_a_contract_error_in_one_line(
+def test_a_line_that_does_not_follow_version_1_is_an_error_in_one_line(
     kind: type[Item | ImageResult], line: bytes | str
 ) -> None:
     with pytest.raises(ContractError, match=rf"^not a valid {kind.__name__}: [^\n]+$") as caught:
@@ -103,19 +103,19 @@ def test_the_error_names_the_field() -> None:
         ImageResult.decode(LINE.replace("[9, 10]", "[9]"))
 
 
-def test_values_cannot_be_changed_and_can_be_keys() -> None:
+def test_values_are_immutable_and_hashable() -> None:
     item = Item(uri="s3://b/k")
     with pytest.raises(ValueError, match="frozen"):
         item.uri = "s3://b/other"
     assert {item, Item(uri="s3://b/k")} == {item}
 
 
-def test_only_codes_that_may_pass_are_retryable() -> None:
+def test_only_errors_that_may_be_temporary_are_retryable() -> None:
     assert {str(code) for code in RETRYABLE} == {"fetch_failed", "fetch_timeout", "internal_error"}
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-def test_every_code_travels_as_its_own_name(code: ErrorCode) -> None:
+def test_every_code_is_written_as_its_name(code: ErrorCode) -> None:
     error = ImageError(code=code, message="why")
     result = ImageResult(uri="s3://b/k", status=Status.FAILED, error=error, detector="d", quality_model="q")
     assert json.loads(result.encode())["error"] == {"code": code.name.lower(), "message": "why"}

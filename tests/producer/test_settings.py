@@ -12,11 +12,11 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_without_any_setting_redis_is_local_and_keeps_everything() -> None:
+def test_by_default_redis_is_local_and_is_the_storage() -> None:
     assert Settings.load() == Settings(redis_url="redis://localhost:6379/0", storage="redis")
 
 
-def test_the_environment_sets_and_what_is_given_goes_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_come_from_the_environment_and_arguments_take_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIQA_REDIS_URL", "rediss://far:6380/1")
     monkeypatch.setenv("FIQA_STORAGE", "s3://bucket/prefix")
     assert Settings.load() == Settings(redis_url="rediss://far:6380/1", storage="s3://bucket/prefix")
@@ -24,7 +24,7 @@ def test_the_environment_sets_and_what_is_given_goes_before_it(monkeypatch: pyte
     assert Settings.load(storage="/data").redis_url == "rediss://far:6380/1"
 
 
-def test_settings_of_others_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIQA_DEVICE", "cpu")
     monkeypatch.setenv("REDIS_URL", "redis://other:1/0")
     assert Settings.load().redis_url == "redis://localhost:6379/0"
@@ -39,7 +39,7 @@ def test_settings_of_others_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FIQA_STORAGE", ""),
     ],
 )
-def test_a_wrong_setting_is_one_line_with_its_name_and_without_its_value(
+def test_a_wrong_setting_is_an_error_in_one_line_with_its_name_and_without_its_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -50,7 +50,7 @@ def test_a_wrong_setting_is_one_line_with_its_name_and_without_its_value(
 
 
 @pytest.mark.parametrize("value", ["foo", "http://:secret@localhost:1", ":secret@redis://localhost"])
-def test_what_is_no_redis_url_is_told_what_one_looks_like(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_a_wrong_redis_url_is_an_error_that_shows_the_format(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("FIQA_REDIS_URL", value)
     with pytest.raises(SettingsError) as caught:
         Settings.load()

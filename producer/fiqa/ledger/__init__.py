@@ -1,1 +1,1 @@
-"""What Redis knows of jobs."""
+"""The job ledger in Redis: keys, Lua scripts, and the class that calls them."""
