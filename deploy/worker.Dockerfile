@@ -20,9 +20,9 @@ RUN useradd --system --create-home --home-dir /opt/fiqa/home fiqa \
 
 WORKDIR /opt/fiqa/home
 USER fiqa
-# In exec form, so that SIGTERM reaches the worker, which then gives its chunks back.
+# In exec form, so that SIGTERM reaches the worker. It then releases its chunks.
 STOPSIGNAL SIGTERM
-# The worker touches the file every few seconds. A start loads the models first.
+# The worker touches the file every few seconds. It loads its models before that.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD test -n "$(find "$FIQA_HEALTH_DIR/alive" -mmin -1)"
 ENTRYPOINT ["fiqa"]
 CMD ["worker"]
