@@ -38,18 +38,19 @@ def worker(concurrency: int | None) -> int:
       FIQA_DETECTOR=builtin_detector FIQA_QUALITY_MODEL=builtin_quality fiqa worker --concurrency 2
     """  # noqa: D301  click's \b keeps the lines below it as they are
     settings = WorkerSettings.load()
-    with needs("cpu"):
-        from celery.exceptions import SecurityWarning
-
-        from fiqa_worker.pipeline.pipeline import Pipeline
-        from fiqa_worker.service.drain import SIGNALS
-        from fiqa_worker.service.tasks import app
-
     # Errors are reported here, once. Otherwise every child process would report them again and again.
-    ledger = Ledger(settings.redis_url)
-    ledger.connection.ping()
-    ledger.close()
-    Pipeline.load(settings)
+    with needs("cpu"):
+        from fiqa_worker.service.model_check import checking_models
+
+        with checking_models():
+            from celery.exceptions import SecurityWarning
+
+            from fiqa_worker.service.drain import SIGNALS
+            from fiqa_worker.service.tasks import app
+
+            ledger = Ledger(settings.redis_url)
+            ledger.connection.ping()
+            ledger.close()
     for name, value in _MALLOC.items():
         os.environ.setdefault(name, value)
     # Celery warns root about pickle, which these workers refuse, and names an option that `fiqa` does not have.

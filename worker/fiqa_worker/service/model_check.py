@@ -1,0 +1,74 @@
+"""Loads the models once at a worker's start, in a process that then ends.
+
+A wrong model is reported here, once, in one line. Without this check every child of the pool would fail and be replaced
+for ever. The main process loads no model itself, so it holds neither OpenCV nor onnxruntime: 55 MiB instead of 139.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from fiqa.errors import FiqaError, SettingsError
+from fiqa_worker.errors import ModelError
+from fiqa_worker.settings import WorkerSettings
+
+# The exit statuses of the process that checks. Its message is on its standard output.
+_REFUSED: Final = 10
+_WRONG_SETTING: Final = 11
+_MISSING_PACKAGE: Final = 12
+
+
+@contextmanager
+def checking_models() -> Iterator[None]:
+    """Check the models that FIQA_* names while the block runs; the end of the block waits for the verdict.
+
+    Raises:
+        ModelError: a model is missing, is not the pinned file, or does not load.
+        SettingsError: a setting of the pipeline is wrong.
+        ModuleNotFoundError: a package that the pipeline needs is not installed.
+    """
+    process = subprocess.Popen(  # noqa: S603  our own module
+        [sys.executable, "-P", "-m", __name__], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            yield
+            message = process.communicate()[0]
+        finally:
+            process.kill()  # does nothing to a process that has ended
+    if process.returncode == _MISSING_PACKAGE:
+        raise ModuleNotFoundError(f"No module named {message!r}", name=message)
+    if process.returncode == _WRONG_SETTING:
+        raise SettingsError(message)
+    if process.returncode:
+        raise ModelError(message or f"the models do not load: the check ended with status {process.returncode}")
+
+
+def _check() -> int:
+    """Load the pipeline as every child will. Returns the exit status."""
+    # Ctrl-C reaches this process too; the main process reports it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        # Imported here: the main process imports this module, and must not load OpenCV and onnxruntime with it.
+        from fiqa_worker.pipeline.pipeline import Pipeline  # noqa: PLC0415
+
+        Pipeline.load(WorkerSettings.load())
+    except ModuleNotFoundError as error:
+        message, status = str(error.name), _MISSING_PACKAGE
+    except SettingsError as error:
+        message, status = str(error), _WRONG_SETTING
+    except FiqaError as error:
+        message, status = str(error), _REFUSED
+    else:
+        return 0
+    sys.stdout.write(message)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(_check())
