@@ -1,12 +1,15 @@
-"""What a worker takes from the queue: fiqa's own tickets. Anything else is dropped, with a line in the log.
+"""A transport that takes only fiqa's tickets from the queue. Every other message is dropped, with a line in the log.
 
-Celery itself ends the whole worker over a message that is no JSON or lacks a field, puts the message back as it does
-so, and thereby ends every other worker as well.
+Celery itself ends the whole worker over a message that is not JSON or lacks a field. It puts the message back as it
+ends, so the message then ends every other worker as well.
+
+The transport overrides private methods of kombu. Each of them is checked when this module is imported.
 """
 
 from __future__ import annotations
 
 import binascii
+import inspect
 import json
 import logging
 from base64 import b64decode, b64encode
@@ -14,11 +17,13 @@ from queue import Empty
 from typing import Any, Final
 from uuid import uuid4
 
+import kombu
 from kombu.transport import virtual
 from kombu.transport.redis import Channel, QoS, Transport
 from redis import OutOfMemoryError, RedisError
 
 from fiqa.contract import QUEUE, TASK_NAME
+from fiqa.errors import MissingDependencyError
 
 _log = logging.getLogger(__name__)
 
@@ -26,11 +31,40 @@ _MAX_BODY_CHARS: Final = 1024
 _EMPTY_BODY: Final = b64encode(
     json.dumps([[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]).encode()
 ).decode()
-_DROPPED: Final = "dropped a message that is no ticket: %s"
+_DROPPED: Final = "message dropped, not a ticket: %s"
+
+# What is overridden or called below, with its parameters.
+_KOMBU_METHODS: Final = (
+    (Transport, "_deliver", ("self", "message", "queue")),
+    (Channel, "_brpop_read", ("self", "options")),
+    (QoS, "ack", ("self", "delivery_tag")),
+    (QoS, "restore_by_tag", ("self", "tag", "client", "leftmost")),
+    (QoS, "_remove_from_indices", ("self", "delivery_tag", "pipe")),
+    (virtual.QoS, "ack", ("self", "delivery_tag")),
+)
+
+
+def check_kombu() -> None:
+    """Return if kombu has every method that is overridden here, with the parameters that it had in 5.7.
+
+    Raises:
+        MissingDependencyError: it has not. Strangers' messages would then end workers again.
+    """
+    for owner, name, parameters in _KOMBU_METHODS:
+        method = getattr(owner, name, None)
+        found = () if method is None else tuple(inspect.signature(method).parameters)
+        if found != parameters:
+            raise MissingDependencyError(
+                f"kombu {kombu.__version__} does not fit this worker, since {owner.__name__}.{name} differs:"
+                " pip install 'kombu>=5.7,<5.8'"
+            )
+
+
+check_kombu()
 
 
 def is_ticket(message: object) -> bool:
-    """Whether this is a message as fiqa publishes it: the one task, and no arguments."""
+    """Whether a message is one that fiqa publishes: its one task, without arguments."""
     match message:
         case {
             "body": str(body),
@@ -44,8 +78,8 @@ def is_ticket(message: object) -> bool:
 
 
 def clean_ticket() -> dict[str, Any]:
-    """A message of Celery's protocol 2 that is like any other ticket but for its name."""
-    name = str(uuid4())
+    """Return a new ticket, as a message of Celery's protocol 2. Tickets differ only in their ids."""
+    ticket_id = str(uuid4())
     return {
         "body": _EMPTY_BODY,
         "content-type": "application/json",
@@ -53,8 +87,8 @@ def clean_ticket() -> dict[str, Any]:
         "headers": {
             "lang": "py",
             "task": TASK_NAME,
-            "id": name,
-            "root_id": name,
+            "id": ticket_id,
+            "root_id": ticket_id,
             "parent_id": None,
             "group": None,
             "retries": 0,
@@ -65,10 +99,10 @@ def clean_ticket() -> dict[str, Any]:
             "kwargsrepr": "{}",
         },
         "properties": {
-            "correlation_id": name,
+            "correlation_id": ticket_id,
             "delivery_info": {"exchange": "", "routing_key": QUEUE},
             "delivery_mode": 2,
-            "delivery_tag": name,
+            "delivery_tag": ticket_id,
             "priority": 0,
             "body_encoding": "base64",
         },
@@ -93,8 +127,8 @@ class _TicketQoS(QoS):
         try:
             super().ack(delivery_tag)  # type: ignore[no-untyped-call]  # half typed
         except Exception:
-            # Kombu would count this ticket as held for ever. A worker that holds as many as it may asks for no more: it
-            # does not notice that its connection is broken, never connects anew, and stands still.
+            # Kombu would count this ticket as held for ever. A worker that holds as many tickets as it may asks for no
+            # more: it does not notice that its connection is broken, never reconnects, and stands still.
             virtual.QoS.ack(self, delivery_tag)
             raise
 
@@ -116,23 +150,23 @@ class _TicketChannel(Channel):
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]  # half typed
         except (Empty, OSError, RedisError):
             raise
-        except Exception as error:  # noqa: BLE001  whatever parsing a stranger's bytes may raise
+        except Exception as error:  # noqa: BLE001  parsing a stranger's bytes may raise anything
             _log.warning(_DROPPED, type(error).__name__)
             return True
 
 
 class TicketTransport(Transport):
-    """Kombu's Redis transport, which hands on tickets only."""
+    """Kombu's Redis transport, limited to tickets."""
 
     Channel = _TicketChannel
 
-    # A Redis that is full is one to connect to anew: Celery would end the whole worker over it.
+    # If Redis is full, reconnect: Celery would otherwise end the whole worker.
     connection_errors = (*Transport.connection_errors, OutOfMemoryError)
 
     def _deliver(self, message: Any, queue: str) -> None:
         if not is_ticket(message):
             _log.warning(_DROPPED, "something else")
             return
-        # Tickets are alike, so nothing of what came is handed on. Each has a name of its own: of two with the same one
-        # the second would never be acknowledged.
+        # Tickets are alike, so a new one is handed on, with nothing of the message that came. Each has its own id: of
+        # two tickets with the same id, the second would never be acknowledged.
         super()._deliver(clean_ticket(), queue)  # type: ignore[no-untyped-call]  # half typed
