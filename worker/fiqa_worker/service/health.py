@@ -1,8 +1,8 @@
-"""Two files that tell whether a worker is alive and whether it is ready, for probes that must cost nothing.
+"""Two files that show whether a worker is alive and ready, for probes that must cost nothing.
 
-`alive` is touched every few seconds while the worker consumes, or waits for a Redis that is away, which starting it
-anew would not mend. `ready` exists, and is touched, while it can take a chunk: its models are loaded, Redis answers and
-the consumer is connected. A probe asks for a file that was touched in the last minute.
+`alive` is touched every few seconds while the worker consumes tickets. It is also touched while Redis is unavailable: a
+restart of the worker would not help. `ready` exists, and is touched, while the worker can take a chunk: its models are
+loaded, Redis answers and the consumer is connected. A probe asks for a file that was touched in the last minute.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -25,20 +26,42 @@ _log = logging.getLogger(__name__)
 TICKS_EVERY_S: Final = 1.0
 LOOKS_EVERY_S: Final = 2.0
 CONNECTED_S: Final = 10.0
-# Celery waits for up to 32 s between two tries to connect, and then for as long as one takes.
+# Celery waits for up to 32 s between two attempts to connect, and then for as long as one attempt takes.
 STUCK_S: Final = 60.0
 
 
 class Health(threading.Thread):
-    """In the main process, until it ends."""
+    """Looks after the two files in the main process, until the process ends."""
 
-    def __init__(self, folder: Path, ledger: Ledger, worker: WorkController) -> None:
-        """Begins without `ready`; raises OSError where the folder cannot be written."""
+    def __init__(
+        self,
+        folder: Path,
+        ledger: Ledger,
+        worker: WorkController,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+    ) -> None:
+        """Make `alive`, and remove what an earlier worker left behind.
+
+        Args:
+            folder: where the files are; it is made if need be.
+            ledger: shows whether Redis answers, and whether tickets wait.
+            worker: Celery's, whose pool is watched.
+            clock: as time.monotonic.
+            wait: as threading.Event.wait.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
         super().__init__(name="health", daemon=True)
         self._folder = folder
         self._ledger = ledger
         self._worker = worker
-        self._ticked = self._excused = self._took = time.monotonic()
+        self._clock = clock
+        self._wait = wait
+        # The last time that the event loop ran, that Redis was unavailable, and that a ticket was taken or none waited.
+        self._ticked = self._excused = self._took = clock()
         self._taken = 0
         self._loaded = False
         self._draining = False
@@ -48,8 +71,8 @@ class Health(threading.Thread):
         (folder / "alive").touch()
 
     def tick(self) -> None:
-        """For the consumer's event loop to call: it runs only while connected, and stops where Celery hangs."""
-        self._ticked = time.monotonic()
+        """Call this in the consumer's event loop: it runs only while connected, and stops if Celery hangs."""
+        self._ticked = self._clock()
         if self._draining:
             return
         wanted = {_mark(child) for child in self._worker.pool.info["processes"]}
@@ -57,35 +80,36 @@ class Health(threading.Thread):
             marks = {path.name for path in self._folder.glob("loaded-*")}
             self._remove(*(marks - wanted))
         except OSError:
-            marks = set()  # the thread says so
+            marks = set()  # the thread logs it
         self._loaded = bool(marks & wanted)
 
     def drain(self) -> None:
-        """No new chunk will be taken."""
+        """Call this when the worker takes no more chunks: removes `ready` for good."""
         self._draining = True
         self._remove("ready")
 
     def run(self) -> None:
-        while not self._ended.wait(LOOKS_EVERY_S):
+        while not self._wait(self._ended, LOOKS_EVERY_S):
             try:
                 self._look()
             except OSError as error:
                 _log.warning("FIQA_HEALTH_DIR: cannot write %s: %s", error.filename, error.strerror)
 
     def stop(self) -> None:
+        """End the thread."""
         self._ended.set()
 
     def _look(self) -> None:
         try:
             tickets = self._ledger.waiting_tickets()
         except RedisUnavailableError:
-            # Reported by the reconciler. What Redis's absence stops has as long again once it is back.
-            self._excused = self._took = time.monotonic()
+            # The reconciler logs it. What waits for Redis gets the whole time again once Redis is back.
+            self._excused = self._took = self._clock()
             (self._folder / "alive").touch()
             self._remove("ready")
             return
-        now = time.monotonic()
-        # With anything to do this worker has tickets of its own: a chunk may well take longer than a minute.
+        now = self._clock()
+        # A worker that holds tickets has work to do: a chunk may well take longer than a minute.
         if not tickets or state.reserved_requests or state.all_total_count[0] != self._taken or not self._loaded:
             self._took, self._taken = now, state.all_total_count[0]
         if now - max(self._ticked, self._excused) < STUCK_S and now - self._took < STUCK_S:
@@ -94,7 +118,7 @@ class Health(threading.Thread):
             (self._folder / "ready").touch()
         else:
             self._remove("ready")
-        if self._draining:  # it may have begun since
+        if self._draining:  # it may have begun just before the touch
             self._remove("ready")
 
     def _remove(self, *names: str) -> None:
@@ -103,7 +127,7 @@ class Health(threading.Thread):
 
 
 def note_loaded(folder: Path) -> None:
-    """In a child: its models are loaded."""
+    """Call this in a child when its models are loaded."""
     (folder / _mark(os.getpid())).touch()
 
 

@@ -1,4 +1,4 @@
-"""A worker's log lines, as text or JSON, each with the job and the chunk that its process works on."""
+"""The log lines of a worker, as text or JSON. Each names the job and the chunk that its process works on."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from pythonjsonlogger.json import JsonFormatter
 
 from fiqa_worker.settings import LogFormat
 
-# Celery's two lines a ticket say less than the task's one a chunk; botocore says where credentials come from.
+# Celery writes two lines for each ticket, which say less than our one line for each chunk. botocore writes where its
+# credentials come from.
 _TOO_CHATTY: Final = ("celery.worker.strategy", "celery.app.trace", "botocore")
 
 _TEXT: Final = "%(asctime)s %(levelname)s %(process)d %(where)s%(message)s"
 _JSON: Final = "%(levelname)s %(name)s %(process)d %(message)s"
 _JSON_NAMES: Final = {"levelname": "level", "name": "logger", "exc_info": "traceback"}
-# `where` is job and chunk once more; `data` is what Celery's lines say in their message.
+# `where` repeats job and chunk. `data` repeats the message of Celery's lines.
 _NOT_IN_JSON: Final = ("where", "data", "color_message")
 
 _LOST: Final = (
@@ -35,12 +36,12 @@ _LOST: Final = (
 
 
 class _Labels(logging.Filter):
-    """Adds job and chunk to every record, whichever module or thread it comes from.
+    """Adds job and chunk to every record, from every module and thread.
 
-    It also takes away the tracebacks of lost processes and connections: they show nothing but Celery noticing it.
-
-    A process works on one chunk at a time, so this is a fact of the process. A context variable would not reach the
+    A process works on one chunk at a time, so the labels belong to the process. A context variable would not reach the
     threads that fetch.
+
+    It also removes the tracebacks of lost processes and connections: they only show where Celery noticed the loss.
     """
 
     def __init__(self) -> None:
@@ -55,7 +56,7 @@ class _Labels(logging.Filter):
             record.exc_info = None
         if isinstance(record.msg, str):
             record.msg = record.msg.rstrip()  # Celery ends some with empty lines
-        # One that Celery repeats at every lost connection, about a setting that is as it should be.
+        # Celery repeats this warning at every lost connection, about a setting that is right.
         return not (record.name == "py.warnings" and "CPendingDeprecationWarning" in record.getMessage())
 
 
@@ -64,7 +65,7 @@ _labels = _Labels()
 
 @contextmanager
 def about(job_id: str, chunk: int) -> Iterator[None]:
-    """Whatever this process logs inside concerns this chunk."""
+    """Label every log line of this process with this chunk while the block runs."""
     _labels.chunk = job_id, chunk
     try:
         yield
@@ -73,7 +74,7 @@ def about(job_id: str, chunk: int) -> Iterator[None]:
 
 
 def configure(log_format: LogFormat) -> None:
-    """Send this process's log lines, Celery's among them, to standard error."""
+    """Send the log lines of this process, including Celery's, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_labels)
     handler.setFormatter(
@@ -90,7 +91,7 @@ def configure(log_format: LogFormat) -> None:
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
-    # The pool's own, which does not propagate: it says which processes are replaced, and why.
+    # The pool's logger does not propagate. It reports which processes are replaced, and why.
     pool = get_multiprocessing_logger()
     pool.handlers = [handler]
     pool.setLevel(logging.WARNING)
