@@ -46,7 +46,7 @@ def test_a_cancelled_jobs_chunk_stops_in_its_midst(client: Client, photos: Path,
     job = client.submit(uris, chunk_size=5000)
     wait_for_lease(client)
     assert client.cancel(job.id).state is JobState.CANCELLED
-    wait_for_log(worker, f"job {job.id} chunk 0: left to others")
+    wait_for_log(worker, f"job {job.id} chunk 0: chunk abandoned: lease lost")
     assert list(client.results(job.id)) == []
     client.delete(job.id)
     other = client.submit(uris[:1])

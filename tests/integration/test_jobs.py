@@ -172,7 +172,7 @@ def test_an_image_that_kills_workers_costs_three_deliveries_and_the_others_are_s
     codes = [result.error.code.value if result.error else None for result in results]
     assert codes == [None, "worker_crashed", None, None]
     assert worker.log.count("exited with 'signal 9 (SIGKILL)'") == ISOLATED_FROM_ATTEMPT
-    told = re.findall(rf" WARNING \d+ job {job.id} chunk 0: delivery (\d): one before was lost, since ", worker.log)
+    told = re.findall(rf" WARNING \d+ job {job.id} chunk 0: attempt (\d): one before was lost, since ", worker.log)
     assert told == [str(number) for number in range(2, ISOLATED_FROM_ATTEMPT + 2)]
 
 
@@ -225,7 +225,7 @@ def test_a_slow_fetch_is_not_blamed_on_the_image_before_it(
         results = assert_exactly_once(client, client.submit(uris).id, uris)
         server.shutdown()
     assert [result.status for result in results] == [Status.SCORED, Status.SCORED]
-    assert "will be skipped" not in worker.log
+    assert "it will end as time_limit" not in worker.log
 
 
 def test_tickets_that_the_broker_lost_are_topped_up(client: Client, photos: Path, start_worker: StartWorker) -> None:

@@ -246,7 +246,7 @@ def test_a_worker_whose_s3_refuses_it_tells_no_key(
         assert codes == ["access_denied", "access_denied"]
     with Client(redis_url, f"s3://{bucket.name}/home") as client:
         client.submit([uri])
-        wait_until(lambda: "put back for" in worker.log)
+        wait_until(lambda: "chunk failed, next attempt in" in worker.log)
     assert_tells_nothing(worker.log)
     assert s3.access_key not in worker.log
 

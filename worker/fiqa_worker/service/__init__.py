@@ -1,1 +1,1 @@
-"""The Celery worker: tickets in, chunks scored, leases kept, a drain at the end."""
+"""The Celery worker: it takes tickets, processes chunks under a lease, and drains at the end."""

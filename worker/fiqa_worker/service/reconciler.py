@@ -1,16 +1,14 @@
-"""In every worker's main process: a sign of life and, one process at a time, missing tickets and summaries."""
+"""In every worker's main process, one process at a time: publishes missing tickets and writes missing summaries."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Callable
 from typing import Final
 
-from celery import Celery
-
-from fiqa.broker import publish_tickets
-from fiqa.errors import FiqaError, RedisUnavailableError
+from fiqa.errors import FiqaError
 from fiqa.jobs.summary import write_summaries
 from fiqa.ledger.ledger import Ledger
 
@@ -20,37 +18,40 @@ _EVERY_S: Final = 5.0
 
 
 class Reconciler(threading.Thread):
-    """Runs until the process ends."""
+    """Runs until the process ends. An error that lasts is logged once."""
 
-    def __init__(self, app: Celery, ledger: Ledger) -> None:
+    def __init__(
+        self, ledger: Ledger, publish_tickets: Callable[[], int], *, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
+        """Nothing happens before `start`.
+
+        Args:
+            ledger: knows what is missing.
+            publish_tickets: publishes the tickets that the queue lacks, and returns how many.
+            sleep: as time.sleep.
+        """
         super().__init__(name="reconciler", daemon=True)
-        self._app = app
         self._ledger = ledger
-        self._ended = threading.Event()
+        self._publish_tickets = publish_tickets
+        self._sleep = sleep
 
     def run(self) -> None:
-        # In a thread of its own: a storage that hangs may hold up the rest.
-        threading.Thread(target=self._beat, name="sign of life", daemon=True).start()
         failing = False
-        while not self._ended.wait(_EVERY_S):
+        while True:
+            self._sleep(_EVERY_S)
             try:
-                # A little shorter than the pause: who had the lock last time may have it again.
-                if self._ledger.try_reconciler_lock(seconds=0.9 * _EVERY_S):
-                    published = publish_tickets(self._app, self._ledger)
-                    if published:
-                        _log.info("topped up %d tickets", published)
-                    write_summaries(self._ledger)
+                self._reconcile()
                 failing = False
             except FiqaError as error:
                 if not failing:
-                    _log.warning("reconciler: %s", error)
+                    _log.warning("reconciler failed, retrying: %s", error)
                 failing = True
 
-    def _beat(self) -> None:
-        while not self._ended.is_set():
-            with suppress(RedisUnavailableError):  # the other thread says so
-                self._ledger.heartbeat(seconds=3 * _EVERY_S)
-            self._ended.wait(_EVERY_S)
-
-    def stop(self) -> None:
-        self._ended.set()
+    def _reconcile(self) -> None:
+        # A little shorter than the pause, so that the process that had the lock last can have it again.
+        if not self._ledger.try_reconciler_lock(seconds=0.9 * _EVERY_S):
+            return
+        published = self._publish_tickets()
+        if published:
+            _log.info("topped up %d tickets", published)
+        write_summaries(self._ledger)

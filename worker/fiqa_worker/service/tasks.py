@@ -1,33 +1,30 @@
-"""The Celery app of the worker, its process set-up, and the one task.
+"""The Celery app, its one task, and the set-up of the worker's processes.
 
-Imported in the worker's main process and, since pools are spawned, once in every child.
+Imported in the worker's main process and, since the pool is spawned, once in every child. A ticket's way reads from the
+top: score_chunk takes it, chunk.py does the work, lease.py holds the chunk, drain.py ends it.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
-import time
-from contextlib import suppress
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps, shared_task, signals
 from celery.worker.worker import WorkController
 from kombu.asynchronous import Hub
 
 from fiqa.broker import make_app, publish_tickets
-from fiqa.contract import TASK_NAME, ImageResult, Item
-from fiqa.errors import FiqaError, RedisUnavailableError, SettingsError
-from fiqa.jobs.summary import write_summaries
-from fiqa.ledger.claims import Claim, Completion, Counts
+from fiqa.contract import TASK_NAME
+from fiqa.errors import RedisUnavailableError, SettingsError
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.shards import pack, read_shard
 from fiqa.storage.storage import Storage, open_storage
+from fiqa_worker.service.chunk import ChunkProcessor
 from fiqa_worker.service.drain import ChildDrain, MainDrain
 from fiqa_worker.service.health import TICKS_EVERY_S, Health, note_loaded
-from fiqa_worker.service.lease import Lease, LeaseLost
-from fiqa_worker.service.logs import about, configure
+from fiqa_worker.service.heartbeat import Heartbeat
+from fiqa_worker.service.logs import configure
 from fiqa_worker.service.reconciler import Reconciler
 from fiqa_worker.service.tickets import TicketTransport
 from fiqa_worker.settings import WorkerSettings
@@ -37,16 +34,34 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# How long a chunk rests after its storage, or anything else but an image, kept it from being done.
-_REST_S: Final = 10.0
-_COMPLETE_TRIES: Final = 5
-
 settings = WorkerSettings.load()
 app = make_app(settings.redis_url, read_transport=TicketTransport)
 app.conf.include = [__name__]
 
-# In KiB. Compared between two chunks with the most that a process ever held.
+# In KiB. Celery compares it, after each chunk, with the most memory that the process ever held.
 app.conf.worker_max_memory_per_child = settings.max_child_mb * 1024
+
+
+@shared_task(name=TASK_NAME)
+def score_chunk() -> None:
+    """One ticket: process one chunk of whatever is due."""
+    try:
+        _processor().process_next()
+    except RedisUnavailableError as error:
+        # Nothing is lost: a reconciler replaces a lost ticket, and the lease of a claimed chunk runs out.
+        _log.warning("Redis is unavailable, retrying: %s", error)
+
+
+@cache
+def _processor() -> ChunkProcessor:
+    return ChunkProcessor(
+        ledger=_ledger(),
+        open_storage=_storage,
+        load_pipeline=_pipeline,
+        drain=_drain(),
+        publish_tickets=_publish_tickets,
+        image_time_limit_s=settings.image_time_limit_s,
+    )
 
 
 @cache
@@ -61,7 +76,7 @@ def _storage(url: str) -> Storage:
 
 @cache
 def _pipeline() -> Pipeline:
-    # Here, so that the main process holds neither OpenCV nor onnxruntime.
+    # Imported here: the main process imports this module, and must not load OpenCV and onnxruntime with it.
     from fiqa_worker.pipeline.pipeline import Pipeline  # noqa: PLC0415
 
     return Pipeline.load(settings)
@@ -72,98 +87,8 @@ def _drain() -> ChildDrain:
     return ChildDrain(settings.drain_s)
 
 
-@shared_task(name=TASK_NAME)
-def score_chunk() -> None:
-    """One ticket: one chunk of whatever is due."""
-    if _drain().begun.is_set():
-        return
-    try:
-        claim = _ledger().claim()
-        if claim is None:
-            return
-        with about(claim.job_id, claim.chunk):
-            _try(claim)
-        publish_tickets(app, _ledger())
-    except RedisUnavailableError as error:
-        # A ticket that was lost is topped up by a reconciler, and a chunk's lease runs out.
-        _log.warning("nothing is lost, but %s", error)
-
-
-def _try(claim: Claim) -> None:
-    try:
-        _work(claim)
-    except LeaseLost:
-        _log.info("left to others: this worker ends, the job was stopped, or the lease ran out")
-    except Exception as error:  # noqa: BLE001  logged, and shown as the job's reason
-        # What is raised on purpose says in one line what to do.
-        _log.error("put back for %g s: %s", _REST_S, error, exc_info=not isinstance(error, FiqaError))
-        _ledger().release(claim, delay_s=_REST_S, last_error=f"chunk {claim.chunk}: {error}")
-
-
-def _work(claim: Claim) -> None:
-    """Score a chunk, store its results, count it.
-
-    Raises:
-        LeaseLost: it is not ours any more, or was given back; nothing was stored.
-        FiqaError: the storage or Redis failed.
-    """
-    started = time.monotonic()
-    if claim.attempt > 1:
-        _log.warning("delivery %d: one before was lost, since its worker died or its lease ran out", claim.attempt)
-    with (
-        Lease(_ledger(), claim, image_time_limit_s=settings.image_time_limit_s) as lease,
-        _drain().holding(partial(_release, lease)),
-    ):
-        storage = _storage(claim.storage)
-        items = [Item.decode(line) for line in read_shard(storage, claim.job_id, "manifest", claim.chunk)]
-        results = []
-        for result in _pipeline().run(
-            items, quarantined=claim.quarantined, on_item_start=lease.on_item_start, isolated=claim.isolated
-        ):
-            results.append(result)
-            lease.check()
-        lease.confirm()
-        shard = pack(result.encode() for result in results)
-        if not storage.write_once(claim.job_id, "results", claim.chunk, shard):
-            # An earlier delivery stored it and died, or lost its lease, before it could count: what is stored counts.
-            results = [ImageResult.decode(line) for line in read_shard(storage, claim.job_id, "results", claim.chunk)]
-        counts = Counts.of(results)
-        completion = _complete(claim, counts)
-    # If it was deleted, this shard came after the rest. If job.json is still there, Redis was lost, and the storage is
-    # what the job is recovered from.
-    if completion is Completion.JOB_IS_GONE and storage.read_document(claim.job_id, "job") is None:
-        storage.delete(claim.job_id)
-    _log.info(
-        "%d images, %d scored, %d no face, %d failed, %.1f s",
-        len(results),
-        counts.scored,
-        counts.no_face,
-        sum(counts.failed.values()),
-        time.monotonic() - started,
-    )
-    if completion is Completion.JOB_IS_FINISHED:
-        _log.info("the job is finished")
-        with suppress(FiqaError):  # every worker's reconciler tries again, and says what is wrong
-            write_summaries(_ledger())
-
-
-def _release(lease: Lease) -> None:
-    lease.release()
-    # Not only when this process has ended: another may have nothing to do.
-    publish_tickets(app, _ledger())
-
-
-def _complete(claim: Claim, counts: Counts) -> Completion:
-    """Count the chunk, through a short loss of Redis; after a long one another delivery counts the shard it finds."""
-    for attempt in range(1, _COMPLETE_TRIES + 1):
-        try:
-            return _ledger().complete(claim.job_id, claim.chunk, counts)
-        except RedisUnavailableError as error:
-            if attempt == _COMPLETE_TRIES:
-                raise
-            _log.warning("not counted yet: %s", error)
-            time.sleep(attempt)
-    raise AssertionError
+def _publish_tickets() -> int:
+    return publish_tickets(app, _ledger())
 
 
 @signals.celeryd_init.connect(weak=False)
@@ -173,7 +98,7 @@ def _set_up_logging(**_: Any) -> None:
 
 
 class _Operation(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
-    """What the main process does beside Celery's own work."""
+    """What the main process does besides Celery's own work."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -186,12 +111,13 @@ class _Operation(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
 
     def start(self, worker: WorkController) -> None:  # noqa: ARG002  Celery's signature
         MainDrain(settings.drain_s, self._health.drain if self._health else lambda: None).install()
-        Reconciler(app, _ledger()).start()
+        Heartbeat(_ledger()).start()
+        Reconciler(_ledger(), _publish_tickets).start()
         if self._health:
             self._health.start()
 
     def register_with_event_loop(self, worker: WorkController, hub: Hub) -> None:  # noqa: ARG002  Celery's signature
-        """Called anew for every connection."""
+        """Celery calls this again for every connection."""
         if self._health:
             hub.call_repeatedly(TICKS_EVERY_S, self._health.tick)
 
@@ -201,9 +127,9 @@ app.steps["worker"].add(_Operation)
 
 @signals.worker_process_init.connect(weak=False)
 def _start_child(**_: Any) -> None:
-    _drain().start()
+    _drain().start()  # first: its signal mask is inherited by the threads that the pipeline's packages start
     _pipeline()
-    # What is loaded by now stays to the end: the collector need not go through it again and again.
+    # What is loaded by now stays to the end, so the garbage collector need not visit it again and again.
     gc.collect()
     gc.freeze()
     if settings.health_dir:

@@ -1,0 +1,163 @@
+"""One chunk, from the claim to its completion: lease, read, run, store, count.
+
+Celery has no part in this: tasks.py calls it once for every ticket. A chunk ends in one of three ways. It is counted.
+Or it is abandoned, since the lease was lost. Or it is released with a delay, since the storage or Redis failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from fiqa.contract import ErrorCode, ImageResult, Item
+from fiqa.errors import FiqaError, RedisUnavailableError
+from fiqa.jobs.summary import write_summaries
+from fiqa.ledger.claims import Claim, Completion, Counts
+from fiqa.ledger.ledger import Ledger
+from fiqa.storage.shards import pack, read_shard
+from fiqa.storage.storage import Storage
+from fiqa_worker.service.drain import ChildDrain
+from fiqa_worker.service.lease import Lease, LeaseLost
+from fiqa_worker.service.logs import about
+
+_log = logging.getLogger(__name__)
+
+# How long a chunk rests if its storage, or anything else but an image, failed.
+RETRY_DELAY_S: Final = 10.0
+_COMPLETE_TRIES: Final = 5
+
+
+class Scorer(Protocol):
+    """What scores images; Pipeline in a worker."""
+
+    def run(
+        self,
+        items: Sequence[Item],
+        *,
+        quarantined: Mapping[int, ErrorCode],
+        on_item_start: Callable[[int], None],
+        isolated: bool = False,
+    ) -> Iterator[ImageResult]:
+        """Yield one result for each item, in order; Pipeline.run describes the arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkProcessor:
+    """What a process needs to work on chunks, one at a time.
+
+    Attributes:
+        ledger: hands out the chunks and counts them.
+        open_storage: returns the storage of a URL.
+        load_pipeline: returns what scores the images. Called again for each chunk, so that a chunk shows its error.
+        drain: of this process.
+        publish_tickets: publishes the tickets that the queue lacks. Raises RedisUnavailableError.
+        image_time_limit_s: an item that takes longer ends this process.
+        sleep: as time.sleep.
+    """
+
+    ledger: Ledger
+    open_storage: Callable[[str], Storage]
+    load_pipeline: Callable[[], Scorer]
+    drain: ChildDrain
+    publish_tickets: Callable[[], object]
+    image_time_limit_s: float
+    sleep: Callable[[float], object] = time.sleep
+
+    def process_next(self) -> None:
+        """Claim one chunk of the job that is due, if any, and process it. Claims nothing once the drain has begun.
+
+        Raises:
+            RedisUnavailableError: the lease of a claimed chunk runs out, and a reconciler replaces the ticket.
+        """
+        if self.drain.begun.is_set():
+            return
+        claim = self.ledger.claim()
+        if claim is None:
+            return
+        with about(claim.job_id, claim.chunk):
+            self.process(claim)
+        self.publish_tickets()
+
+    def process(self, claim: Claim) -> None:
+        """Process a claimed chunk.
+
+        Raises:
+            RedisUnavailableError: it failed, and could not be released: the lease runs out.
+        """
+        if claim.attempt > 1:
+            _log.warning("attempt %d: one before was lost, since its worker died or its lease ran out", claim.attempt)
+        try:
+            self._score_and_count(claim)
+        except LeaseLost:
+            _log.info("chunk abandoned: lease lost, since this worker ends, the job was stopped, or the lease ran out")
+        except Exception as error:  # noqa: BLE001  logged, and shown as the job's last error
+            # What fiqa raises on purpose says in one line what to do.
+            _log.error(
+                "chunk failed, next attempt in %g s: %s",
+                RETRY_DELAY_S,
+                error,
+                exc_info=not isinstance(error, FiqaError),
+            )
+            self.ledger.release(claim, delay_s=RETRY_DELAY_S, last_error=f"chunk {claim.chunk}: {error}")
+
+    def _score_and_count(self, claim: Claim) -> None:
+        started = time.monotonic()
+        lease = Lease(
+            self.ledger, claim, image_time_limit_s=self.image_time_limit_s, publish_tickets=self.publish_tickets
+        )
+        with lease, self.drain.holding(lease):
+            storage = self.open_storage(claim.storage)
+            results = self._store(claim, storage, self._score(claim, storage, lease), lease)
+            counts = Counts.of(results)
+            completion = self._complete(claim, counts)
+        # A job that was deleted before its shard was stored leaves the shard behind. If job.json is still there, it was
+        # not deleted: Redis lost it, and it can be recovered from the storage.
+        if completion is Completion.JOB_IS_GONE and storage.read_document(claim.job_id, "job") is None:
+            storage.delete(claim.job_id)
+        _log.info(
+            "%d images, %d scored, %d no face, %d failed, %.1f s",
+            len(results),
+            counts.scored,
+            counts.no_face,
+            sum(counts.failed.values()),
+            time.monotonic() - started,
+        )
+        if completion is Completion.JOB_IS_FINISHED:
+            _log.info("the job is finished")
+            with suppress(FiqaError):  # every worker's reconciler tries again, and logs the error
+                write_summaries(self.ledger)
+
+    def _score(self, claim: Claim, storage: Storage, lease: Lease) -> list[ImageResult]:
+        items = [Item.decode(line) for line in read_shard(storage, claim.job_id, "manifest", claim.chunk)]
+        results = []
+        for result in self.load_pipeline().run(
+            items, quarantined=claim.quarantined, on_item_start=lease.on_item_start, isolated=claim.isolated
+        ):
+            results.append(result)
+            lease.check()
+        return results
+
+    def _store(self, claim: Claim, storage: Storage, results: list[ImageResult], lease: Lease) -> list[ImageResult]:
+        """Store the results once; returns those that are stored."""
+        lease.confirm()
+        if storage.write_once(claim.job_id, "results", claim.chunk, pack(result.encode() for result in results)):
+            return results
+        # An earlier attempt stored its results, and died or lost its lease before it could count them. What is stored
+        # counts.
+        return [ImageResult.decode(line) for line in read_shard(storage, claim.job_id, "results", claim.chunk)]
+
+    def _complete(self, claim: Claim, counts: Counts) -> Completion:
+        """Count the chunk, through a short loss of Redis. After a long one, another attempt counts the stored shard."""
+        for attempt in range(1, _COMPLETE_TRIES + 1):
+            try:
+                return self.ledger.complete(claim.job_id, claim.chunk, counts)
+            except RedisUnavailableError as error:
+                if attempt == _COMPLETE_TRIES:
+                    raise
+                _log.warning("chunk not counted yet, retrying: %s", error)
+                self.sleep(attempt)
+        raise AssertionError
