@@ -43,11 +43,11 @@ def script_text(name: str) -> str:
     return f"{_constants()}\n{_read('shared')}\n{_read(name)}"
 
 
-@cache
 def _read(name: str) -> str:
     return files("fiqa.ledger").joinpath(f"{name}.lua").read_text("utf-8")
 
 
 def _constants() -> str:
     """Return one line of Lua that sets the table `fiqa`. A JSON string of ASCII is a Lua string, too."""
-    return f"local fiqa = {{{', '.join(f'{name} = {json.dumps(value)}' for name, value in CONSTANTS.items())}}}"
+    fields = (f"{name} = {json.dumps(value)}" for name, value in CONSTANTS.items())
+    return "local fiqa = {" + ", ".join(fields) + "}"
