@@ -20,10 +20,7 @@ from fiqa.ledger.status import JobStatus
 class Ledger:
     """What Redis knows of every job. Threads may share it.
 
-    Every method raises RedisUnavailableError if Redis does not answer, or refuses.
-
-    Attributes:
-        connection: to Redis.
+    Every method raises RedisUnavailableError if Redis does not answer, or refuses. `connection` is public.
     """
 
     def __init__(self, connection: Connection | str) -> None:
