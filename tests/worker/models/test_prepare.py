@@ -83,6 +83,7 @@ def test_the_models_folder_comes_first_if_it_is_there_and_then_the_cache(
     assert store_prepared(model, tmp_path / "unwritable", tmp_path / "second").is_relative_to(tmp_path / "second")
     prepare(model, tmp_path / "first", tmp_path / "second")
     assert not (tmp_path / "first").exists()
+    assert store_prepared(model, tmp_path / "first", tmp_path / "second").is_relative_to(tmp_path / "first")
 
 
 def test_without_a_folder_that_can_be_written_a_model_is_prepared_in_memory_with_one_warning(
@@ -133,10 +134,19 @@ def test_a_user_without_home_and_passwd_entry_scores_from_a_read_only_folder(ima
     assert len(alone.stderr.splitlines()) == 1
     assert f"prepared models cannot be stored ({tmp_path / 'prepared'}: Permission denied): set FIQA" in alone.stderr
 
-    for name in ("builtin_detector", "builtin_quality"):
-        store_prepared(find(name, "detector" if "detector" in name else "quality", ""), tmp_path)
+    env = {**os.environ, **BUILT_IN, "FIQA_MODELS_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    made = subprocess.check_output([sys.executable, "-m", "fiqa", "models", "prepare"], env=env, text=True)
+    assert sorted(map(Path, made.split())) == prepared_files(tmp_path)
     prepared = run_as_a_user_without_home("score", image, FIQA_MODELS_DIR=str(tmp_path))
     assert (prepared.returncode, prepared.stdout, prepared.stderr) == (0, alone.stdout, "")
+
+    damaged = prepared_files(tmp_path)[0]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    again = run_as_a_user_without_home("score", image, FIQA_MODELS_DIR=str(tmp_path))
+    assert (again.returncode, again.stdout) == (0, alone.stdout)
+    refused, not_stored = again.stderr.splitlines()
+    assert refused.startswith("prepared model refused")
+    assert not_stored.startswith("prepared models cannot be stored")
 
 
 @needs_root

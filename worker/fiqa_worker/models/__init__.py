@@ -1,1 +1,1 @@
-"""The models: which there are, where they come from, how they are loaded."""
+"""The models: which ones there are, where they come from, and how they are prepared and loaded."""

@@ -56,19 +56,16 @@ def prepare(model: ModelFile, *folders: Path) -> ModelFile:
     try:
         _store(model, data, folders)
     except ModelError as error:
-        _warn_once(f"{error}. Until then each process prepares its models again, in about a second")
+        _warn_once(f"{error}. Until then, each process prepares its models in memory")
     return replace(model, data=data)
 
 
 def store_prepared(model: ModelFile, *folders: Path) -> Path:
-    """Prepare a model and store it, unless it is stored already. Return its path.
+    """Store a prepared model in the first folder that has it already or can be written. Return its path.
 
     Raises:
         ModelError: as `prepare`, or no folder can be written.
     """
-    for folder in folders:
-        if (stored := _stored(model, folder)) is not None:
-            return stored[0]
     return _store(model, _optimized(model), folders)
 
 
@@ -86,7 +83,7 @@ def _prefix(model: ModelFile) -> str:
 def _stored(model: ModelFile, folder: Path) -> tuple[Path, bytes] | None:
     """Return the prepared file and its bytes. A file whose content does not match the hash in its name is removed."""
     try:
-        names = sorted(name for name in os.listdir(folder / "prepared") if name.startswith(_prefix(model)))  # noqa: PTH208  iterdir raises late
+        names = sorted(name for name in os.listdir(folder / "prepared") if name.startswith(_prefix(model)))  # noqa: PTH208  names suffice
     except OSError:  # there is none yet, or this user may not read it
         return None
     for name in names:
@@ -97,15 +94,18 @@ def _stored(model: ModelFile, folder: Path) -> tuple[Path, bytes] | None:
             continue
         if name == f"{_prefix(model)}{sha256_of(data)}.onnx":
             return path, data
-        _log.warning("prepared model refused, making it again: the content of %s is not what its name says", path)
+        _warn_once(f"prepared model refused, making it again: the content of {path} is not what its name says")
         with suppress(OSError):  # in a read-only folder it stays, and is refused each time
             path.unlink()
     return None
 
 
 def _store(model: ModelFile, data: bytes, folders: Sequence[Path]) -> Path:
+    """Write the prepared form into the first folder that can be written, unless that folder has it already."""
     reasons = []
     for folder in folders:
+        if (stored := _stored(model, folder)) is not None:
+            return stored[0]
         path = folder / "prepared" / f"{_prefix(model)}{sha256_of(data)}.onnx"
         try:
             write_atomically(path, [data])
