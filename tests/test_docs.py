@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
@@ -13,7 +14,8 @@ import click
 import duckdb
 import pytest
 
-from fiqa import ErrorCode, Face, ImageResult, JobState, Status
+import fiqa
+from fiqa import Client, ErrorCode, Face, ImageResult, Job, JobState, Status
 from fiqa.cli.main import fiqa as command_line
 from fiqa.ledger import keys
 from fiqa.results.advice import ADVICE
@@ -73,7 +75,12 @@ def anchor(heading: str) -> str:
 
 
 def public_methods(kind: type) -> set[str]:
-    return {name for name, _ in inspect.getmembers(kind, callable) if not name.startswith("_")}
+    """The methods without an underscore, unless the docstring says that they are private."""
+    return {
+        name
+        for name, method in inspect.getmembers(kind, callable)
+        if not name.startswith("_") and "Private:" not in (method.__doc__ or "")
+    }
 
 
 # Commands and settings
@@ -162,6 +169,26 @@ def test_the_sql_samples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 # Python
+
+
+def test_the_python_samples_compile_and_import_public_names_only() -> None:
+    samples = blocks("python")
+    assert samples
+    for sample in samples:
+        for node in ast.walk(ast.parse(sample)):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module == "fiqa"
+                assert {alias.name for alias in node.names} <= set(fiqa.__all__)
+
+
+def test_every_public_name_is_explained() -> None:
+    assert names("docs/api.md", "name | what it is") == fiqa.__all__
+
+
+@pytest.mark.parametrize("kind", [Client, Job])
+def test_every_public_method_is_explained(kind: type) -> None:
+    documented = names("docs/api.md", f"method of `{kind.__name__}` | what it does")
+    assert {re.split(r"[.(]", name)[0] for name in documented} == public_methods(kind)
 
 
 def test_the_extras_exist() -> None:
