@@ -27,8 +27,18 @@ SERVERS = pytest.StashKey[dict[str, str]]()
 SHARED_S3 = pytest.StashKey[S3Server]()
 TESTS: Final = Path(__file__).parent
 PROCESSES_A_CORE: Final = 4
-# The files that take longest start first, so that the last seconds are not one file's alone.
-LONGEST_FIRST: Final = ("faults", "integration", "test_bench.py", "hostile")
+# The files that take longest start first. Otherwise one of them would run alone at the end.
+LONGEST_FIRST: Final = (
+    "test_bench.py",
+    "faults/",
+    "integration/test_run.py",
+    "integration/test_operation.py",
+    "integration/test_jobs.py",
+    "integration/test_security.py",
+    "integration/",
+    "hostile/",
+    "producer/cli/",
+)
 
 
 @dataclass(frozen=True)
@@ -88,11 +98,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: _rank(item.path.relative_to(TESTS).parts[0]))
+        items.sort(key=lambda item: _rank(item.path.relative_to(TESTS).as_posix()))
 
 
-def _rank(room: str) -> int:
-    return LONGEST_FIRST.index(room) if room in LONGEST_FIRST else len(LONGEST_FIRST)
+def _rank(file: str) -> int:
+    ranks = (rank for rank, start in enumerate(LONGEST_FIRST) if file.startswith(start))
+    return next(ranks, len(LONGEST_FIRST))
 
 
 @pytest.fixture(scope="session")

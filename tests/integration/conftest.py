@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ class Worker:
 
 
 StartWorker = Callable[..., Worker]
+Fiqa = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -80,3 +81,33 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     make_photos(folder)
     return folder
+
+
+@pytest.fixture
+def fiqa(tmp_path: Path) -> Fiqa:
+    """Runs `fiqa` in an empty folder with the built-in models; its output must hold no traceback."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+
+    def run(
+        *arguments: str | Path, environment: Mapping[str, str] = BUILTIN, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "fiqa", *arguments],
+            env={**os.environ, "FIQA_MODELS_DIR": str(tmp_path / "models"), **environment},
+            cwd=folder,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert "Traceback" not in done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    (line,) = done.stderr.splitlines()
+    return line

@@ -1,0 +1,45 @@
+# `make` or `make help` lists the tasks.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup test test-fast faults hostile bench lint format docs clean
+
+help: ## List the tasks.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+setup: ## Make .venv and install fiqa with all that development needs.
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+
+test: ## Run all tests.
+	$(BIN)/python -m pytest
+
+test-fast: ## Run the unit tests, in less than a minute.
+	$(BIN)/python -m pytest tests/producer tests/worker --ignore tests/producer/cli --ignore tests/worker/cli
+
+faults: ## Inflict each fault once, as root. An hour of them: .venv/bin/python -m tests.faults
+	$(BIN)/python -m pytest tests/faults
+
+hostile: ## Feed hostile images, lines and messages. All of them: .venv/bin/python -m tests.hostile
+	$(BIN)/python -m pytest tests/hostile
+
+bench: ## Measure speed for a minute or two. With your images: .venv/bin/python -m tests.bench --data IMAGES
+	$(BIN)/python -m tests.bench --quick
+
+lint: ## Check style, types, imports and Lua.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@if command -v luacheck; then luacheck -q producer; else echo "luacheck is skipped: install Debian's lua-check"; fi
+
+format: ## Format the code, and fix what ruff can fix.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: ## Check that links, commands and names in the docs exist.
+	$(BIN)/python -m pytest tests/test_docs.py
+
+clean: ## Delete caches and built packages.
+	rm -rf dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find producer worker tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,164 @@
+"""`fiqa run` and `fiqa demo` as people type them: real processes, real files."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import pytest
+
+from fiqa import ImageResult, Status
+from fiqa.contract import ErrorCode, ImageError
+from tests.integration.conftest import BUILTIN, Fiqa, one_line
+from tests.waiting import WAIT_S, wait_until
+
+
+def test_the_demo_scores_its_photos_and_quality_falls_with_every_strength(fiqa: Fiqa, tmp_path: Path) -> None:
+    done = fiqa("demo")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "cwd" / "fiqa-demo"
+    results = [ImageResult.decode(line) for line in (folder / "results.jsonl").read_bytes().splitlines()]
+    names = {Path(result.uri).stem: result for result in results}
+    assert set(names) == {path.stem for path in (folder / "photos").iterdir()}
+    assert len(results) >= 30
+    strengths: dict[str, list[float]] = defaultdict(list)
+    original = names["original-0"].faces[0].quality
+    for name, result in sorted(names.items()):
+        kind, strength = name.split("-")
+        if result.status is Status.SCORED and kind in {"blur", "downsample", "noise", "jpeg", "dark", "occlusion"}:
+            assert int(strength) == len(strengths[kind]) + 1
+            strengths[kind].append(result.faces[0].quality)
+    assert len(strengths) == 6
+    for kind, qualities in strengths.items():
+        assert [original, *qualities] == sorted([original, *qualities], reverse=True), kind
+        assert len(qualities) >= 3
+    assert cv2.imread(str(folder / "contact-sheet.jpg")) is not None
+    shown = re.findall(r"^(\S+)\.jpg +\d+x\d+ +\d+ +(\d\.\d{3})", done.stdout, re.MULTILINE)
+    assert [float(quality) for _, quality in shown] == sorted((float(quality) for _, quality in shown), reverse=True)
+    assert len(shown) == sum(result.status is Status.SCORED for result in results)
+
+
+def test_run_streams_results_of_folders_lists_and_standard_input(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "some"
+    folder.mkdir()
+    for name in ("blur-1.jpg", "noface-1.jpg"):
+        (folder / name).write_bytes((photos / name).read_bytes())
+    (tmp_path / "list.txt").write_text(f"{photos / 'blur-2.jpg'}\n")
+    done = fiqa("run", folder, tmp_path / "list.txt", "-", stdin=f"{photos / 'blur-3.jpg'}\n")
+    assert done.returncode == 0, done.stderr
+    results = [ImageResult.decode(line) for line in done.stdout.splitlines()]
+    assert [Path(result.uri).name for result in results] == ["blur-1.jpg", "noface-1.jpg", "blur-2.jpg", "blur-3.jpg"]
+    assert [result.status for result in results] == ["scored", "no_face", "scored", "scored"]
+    assert "4/4" in done.stderr
+
+
+def test_run_writes_a_table_if_the_files_suffix_names_one(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
+    assert fiqa("run", photos / "original-0.jpg", "-o", tmp_path / "out.csv").returncode == 0
+    header, row = (tmp_path / "out.csv").read_text().splitlines()
+    assert header.startswith("uri,")
+    assert row.startswith((photos / "original-0.jpg").as_uri())
+
+
+def test_run_reports_the_built_in_models_that_are_the_fallback(fiqa: Fiqa, photos: Path) -> None:
+    # A proxy that refuses, so that the test never leaves this machine.
+    environment = {"https_proxy": "http://127.0.0.1:9", "FIQA_DETECTOR": "yunet_2023mar"}
+    done = fiqa("run", photos / "original-0.jpg", environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "using builtin_detector and builtin_quality" in done.stderr
+    assert ImageResult.decode(done.stdout).detector == "builtin_detector"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["sigterm", "sigkill"])
+def test_a_run_that_was_stopped_leaves_nothing_behind_and_can_be_resumed(
+    fiqa: Fiqa, photos: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    temporary, listed, output = tmp_path / "temporary", tmp_path / "list.txt", tmp_path / "out.jsonl"
+    temporary.mkdir()
+    listed.write_text(f"{photos / 'large-0.jpg'}\n" * 200)
+    with subprocess.Popen(
+        [sys.executable, "-m", "fiqa", "run", listed, "-o", output, "--concurrency", "1"],
+        env={**os.environ, **BUILTIN, "TMPDIR": str(temporary)},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        wait_until(lambda: output.is_file() and output.stat().st_size)
+        run.send_signal(number)
+        _, reported = run.communicate(timeout=WAIT_S)
+    assert run.returncode == (-number if number is signal.SIGKILL else 128 + number)
+    wait_until(lambda: not started_in(temporary) and not list(temporary.glob("[!.]*")))
+    so_far = output.read_bytes().count(b"\n")
+    assert 0 < so_far < 200
+    assert "Traceback" not in reported
+    if number is signal.SIGTERM:
+        assert reported.endswith(
+            f"the results so far are in {output}: to continue, run the same command with --resume\n"
+        )
+
+    refused = fiqa("run", listed, "-o", output)
+    assert refused.returncode == 2
+    assert one_line(refused) == f"fiqa: {output} exists already: add to it with --resume, or choose another file"
+    failed = ImageResult.decode(output.read_bytes().splitlines()[0]).model_copy(
+        update={"status": Status.FAILED, "faces": (), "error": ImageError(code=ErrorCode.FETCH_FAILED, message="")}
+    )
+    # At the start of the file: if the run was killed in the middle of a line, that line must stay the last one.
+    output.write_bytes(failed.encode() + b"\n" + output.read_bytes())
+    resumed = fiqa("run", listed, "-o", output, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    results = [ImageResult.decode(line) for line in output.read_bytes().splitlines()]
+    assert len(results) == 200
+    assert {result.status for result in results} == {Status.SCORED}
+    again = fiqa("run", listed, "-o", output, "--resume")
+    assert again.returncode == 0
+    assert again.stderr == f"200 results are in {output} already\nnothing is left to score: see {output}\n"
+    assert one_line(fiqa("run", listed, "--resume")).startswith("fiqa: --resume needs a .jsonl file")
+
+
+def test_a_run_that_cannot_write_its_results_fails_before_it_scores(fiqa: Fiqa, photos: Path) -> None:
+    done = fiqa("run", photos, "-o", "nowhere/out.csv")
+    assert done.returncode == 2
+    assert one_line(done) == ("fiqa: cannot write nowhere/out.csv: No such file or directory: choose another file")
+
+
+def test_a_run_that_waited_for_its_source_keeps_the_results_that_another_run_wrote(
+    fiqa: Fiqa, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.jsonl"
+    with subprocess.Popen(
+        [sys.executable, "-m", "fiqa", "run", "-", "-o", output],
+        env={**os.environ, **BUILTIN},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as late:
+        assert fiqa("run", photos / "original-0.jpg", "-o", output).returncode == 0
+        written = output.read_bytes()
+        _, reported = late.communicate(f"{photos / 'blur-1.jpg'}\n", timeout=WAIT_S)
+    assert late.returncode == 2
+    assert reported == f"fiqa: {output} exists already: add to it with --resume, or choose another file\n"
+    assert output.read_bytes() == written
+
+
+def started_in(temporary: Path) -> list[str]:
+    """Return the processes that use this temporary folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # Some servers overwrite their command lines.
+            where = os.fsencode((process / "cwd").readlink()) + (process / "environ").read_bytes()
+            if os.fsencode(temporary) in where:
+                found.append(process.name)
+    return found
+
+
+def test_run_of_a_source_without_images_is_one_line(fiqa: Fiqa, tmp_path: Path) -> None:
+    done = fiqa("run", tmp_path / "cwd")
+    assert done.returncode == 2
+    assert "no images" in done.stderr
