@@ -31,7 +31,7 @@ lint: ## Check style, types, imports and Lua.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@if command -v luacheck; then luacheck -q producer; else echo "luacheck is skipped: install Debian's lua-check"; fi
+	@if command -v luacheck >/dev/null; then luacheck -q producer; else echo "luacheck is skipped: install Debian's lua-check"; fi
 
 format: ## Format the code, and fix what ruff can fix.
 	$(BIN)/ruff format .
