@@ -36,7 +36,7 @@ def test_score_of_a_damaged_image_says_why(fiqa: Fiqa, photos: Path) -> None:
     [
         ({"FIQA_DETECTOR": "yunet_2023mar"}, "fiqa models pull"),
         ({"FIQA_DETECTOR": "/nowhere/mine.onnx"}, "cannot read /nowhere/mine.onnx"),
-        ({"FIQA_DETECTOR": "builtin_quality"}, "a detector model is wanted"),
+        ({"FIQA_DETECTOR": "builtin_quality"}, "is a quality model, not a detector model"),
         ({"FIQA_DETECT_SIZE": "100"}, "FIQA_DETECT_SIZE"),
         ({"FIQA_DEVICE": "cuda"}, "FIQA_DEVICE"),
         ({"FIQA_ALLOWED_SOURCES": "http://"}, "FIQA_ALLOWED_SOURCES"),
