@@ -1,7 +1,7 @@
-"""`python -m fiqa` runs `fiqa`, even if the script is not on the path."""
+"""`python -m fiqa` is `fiqa`, where no script is on the path."""
 
 from fiqa.cli.main import main
 
-# Every child of a worker's pool imports this module again.
+# A worker's pool imports this module again in every child.
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""Picture files that are built to hurt: small to send, and large, slow or strange to decode."""
+"""Image files that are built to hurt: small to send, and large, slow or strange to decode."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _MEGABYTE: Final = 1 << 20
 
 
 def encode(suffix: str, image: NDArray[np.generic], *options: int) -> bytes:
-    """One picture, as OpenCV writes it."""
+    """One image, as OpenCV writes it."""
     done, data = cv2.imencode(suffix, np.asarray(image), options)
     assert done
     return data.tobytes()
 
 
 def gray(side: int = BIG) -> NDArray[np.uint8]:
-    """A flat picture, side x side x 3."""
+    """A flat image, side x side x 3."""
     return np.full((side, side, 3), 128, np.uint8)
 
 
@@ -65,7 +65,7 @@ def tiff(tags: Sequence[Tag], data: bytes = b"", *, big: bool = False) -> bytes:
 def tiff_tags(
     width: int, height: int, stored: int, *, samples: int = 3, bits: int = 8, sample_format: int = 1
 ) -> list[Tag]:
-    """The tags of a picture in one deflated strip of `stored` bytes, whose bits per sample stand behind them."""
+    """The tags of an image in one deflated strip of `stored` bytes, whose bits per sample stand behind them."""
     at = 16 + stored + stored % 2
     return [
         (256, 4, 1, width),
@@ -82,10 +82,10 @@ def tiff_tags(
     ]
 
 
-def tiff_picture(
+def tiff_image(
     width: int, height: int, *, samples: int = 3, bits: int = 8, sample_format: int = 1, extra: Sequence[Tag] = ()
 ) -> bytes:
-    """A black picture; `extra` tags come after those of the same number."""
+    """A black image; `extra` tags come after those of the same number."""
     strip = zlib.compress(bytes(width * height * samples * max(bits // 8, 1)))
     data = (
         strip
@@ -98,7 +98,7 @@ def tiff_picture(
 
 
 def tiff_tiles(tile: int) -> bytes:
-    """A small picture in one tile of tile x tile pixels."""
+    """A small image in one tile of tile x tile pixels."""
     strip = zlib.compress(bytes(3 * tile * tile))
     tags = [tag for tag in tiff_tags(WIDTH, HEIGHT, len(strip)) if tag[0] not in {273, 278, 279}]
     tags += [(322, 4, 1, tile), (323, 4, 1, tile), (324, 4, 1, 16), (325, 4, 1, len(strip))]
@@ -107,7 +107,7 @@ def tiff_tiles(tile: int) -> bytes:
 
 def tiff_size_given_twice() -> bytes:
     """The first size is the large one, which decoders take."""
-    return tiff_picture(BIG, BIG, extra=[(256, 4, 1, WIDTH), (257, 4, 1, HEIGHT)])
+    return tiff_image(BIG, BIG, extra=[(256, 4, 1, WIDTH), (257, 4, 1, HEIGHT)])
 
 
 def tiff_size_in_eight_bytes() -> bytes:
@@ -166,7 +166,7 @@ def avif_box_behind_another() -> bytes:
     return data[:after_first] + decoy + data[after_first:]
 
 
-def apng_frame_larger_than_the_picture() -> bytes:
+def apng_frame_larger_than_the_image() -> bytes:
     """An animation whose first frame says that it is large."""
     control = struct.pack(">IIIIIHHBB", 0, BIG, BIG, 0, 0, 1, 10, 0, 0)
     return png(
@@ -174,7 +174,7 @@ def apng_frame_larger_than_the_picture() -> bytes:
     )
 
 
-def gif_frame_larger_than_the_picture() -> bytes:
+def gif_frame_larger_than_the_image() -> bytes:
     """A frame of 60,000 x 60,000 on a small canvas."""
     data = bytearray(encode(".gif", gray(HEIGHT)))
     at = data.index(b",", 13 + 3 * (2 << (data[10] & 7)))
@@ -202,18 +202,18 @@ def bombs() -> dict[str, bytes]:
         "png: a chunk of two gigabytes": png(ihdr()) + b"\x7f\xff\xff\xffIDAT" + rows(),
         "png: empty chunks": png(ihdr(), *[(b"tEXt", b"")] * 200_000, (b"IDAT", rows()), end),
         "png: rows of another size": png(ihdr(), (b"IDAT", rows(BIG, BIG)), end),
-        "apng: frame larger than the picture": apng_frame_larger_than_the_picture(),
+        "apng: frame larger than the image": apng_frame_larger_than_the_image(),
         "webp: bare stream": webp_bare_stream(),
         "webp: another canvas": webp_with_another_canvas(),
         "gif: canvas of 65,535 x 65,535": b"GIF89a" + b"\xff" * 4 + encode(".gif", gray(HEIGHT))[10:],
-        "gif: frame larger than the picture": gif_frame_larger_than_the_picture(),
+        "gif: frame larger than the image": gif_frame_larger_than_the_image(),
         "bmp: declares 60,000 x 60,000": bmp[:18] + struct.pack("<ii", 60_000, 60_000) + bmp[26:],
         "bmp: the lowest height": bmp[:22] + struct.pack("<i", -(2**31)) + bmp[26:],
         "bmp: run lengths that end nowhere": bmp[:30] + struct.pack("<I", 1) + bmp[34:],
         "tiff: size given twice": tiff_size_given_twice(),
         "tiff: size in eight bytes": tiff_size_in_eight_bytes(),
-        "tiff: tiles larger than the picture": tiff_tiles(BIG),
-        "tiff: 60,000 samples a pixel": tiff_picture(WIDTH, HEIGHT, extra=[(276, 3, 1, 60_000)]),
+        "tiff: tiles larger than the image": tiff_tiles(BIG),
+        "tiff: 60,000 samples a pixel": tiff_image(WIDTH, HEIGHT, extra=[(276, 3, 1, 60_000)]),
         "tiff: a directory that is its own next": _tiff_in_a_circle(),
         "avif: stream larger than its box": avif_stream_larger_than_its_box(),
         "avif: box behind another": avif_box_behind_another(),
@@ -222,7 +222,7 @@ def bombs() -> dict[str, bytes]:
         "polyglot: html in gif": encode(".gif", gray(HEIGHT)) + b"<script>alert(1)</script>",
         "polyglot: zip in jpeg": jpeg + b"PK\x03\x04" + bytes(100),
         **{
-            f"tiff: {samples} samples of {bits} bits, format {form}": tiff_picture(
+            f"tiff: {samples} samples of {bits} bits, format {form}": tiff_image(
                 WIDTH, HEIGHT, samples=samples, bits=bits, sample_format=form
             )
             for samples in (1, 3, 4, 5)
@@ -233,12 +233,12 @@ def bombs() -> dict[str, bytes]:
 
 
 def _jpeg_with_scans(scans: int) -> bytes:
-    """A progressive picture whose last scan comes again and again."""
+    """A progressive image whose last scan comes again and again."""
     data = encode(".jpg", gray(512), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * scans + data[-2:]
 
 
 def _tiff_in_a_circle() -> bytes:
-    data = tiff_picture(WIDTH, HEIGHT)
+    data = tiff_image(WIDTH, HEIGHT)
     return data[:-4] + data[4:8]

@@ -1,4 +1,4 @@
-"""Mutations of picture files: each is made from a seed and its number alone, so none is stored."""
+"""Mutations of image files: each is made from a seed and its number alone, so none is stored."""
 
 from __future__ import annotations
 

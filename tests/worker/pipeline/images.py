@@ -1,4 +1,4 @@
-"""Pictures that tests make, and the package's own portrait."""
+"""Images that tests make, and the package's own portrait."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEMPLATE = np.array(
 
 
 def gradient(height: int, width: int) -> NDArray[np.uint8]:
-    """A smooth picture in which no two corners are alike, H x W x 3, BGR."""
+    """A smooth image in which no two corners are alike, H x W x 3, BGR."""
     y, x = np.mgrid[0:height, 0:width]
     down, right = 255 * y / max(height - 1, 1), 255 * x / max(width - 1, 1)
     return np.asarray(np.rint(np.dstack([down, right, (255 - down) * right / 255])), np.uint8)

@@ -17,7 +17,7 @@ MAX_PIXELS = 1_000_000
 SUFFIXES = (".jpg", ".png", ".webp", ".tiff", ".bmp", ".gif", ".avif")
 
 
-def picture(height: int = 48, width: int = 64) -> NDArray[np.uint8]:
+def four_colors(height: int = 48, width: int = 64) -> NDArray[np.uint8]:
     """Four flat corners of different colors."""
     image = np.zeros((height, width, 3), np.uint8)
     image[: height // 2, : width // 2] = (250, 20, 20)
@@ -42,31 +42,31 @@ def assert_alike(image: NDArray[np.uint8], expected: NDArray[np.uint8], toleranc
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_format_is_read_as_bgr(suffix: str) -> None:
     tolerance = 25 if suffix == ".gif" else 6  # a GIF has few colors
-    assert_alike(decode(encode(suffix, picture()), max_pixels=MAX_PIXELS), picture(), tolerance)
+    assert_alike(decode(encode(suffix, four_colors()), max_pixels=MAX_PIXELS), four_colors(), tolerance)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_header_tells_the_size(suffix: str) -> None:
-    header = read_header(encode(suffix, picture(48, 64)))
+    header = read_header(encode(suffix, four_colors(48, 64)))
     assert (header.width, header.height) == (64, 48)
 
 
 def test_webps_other_forms_tell_their_size() -> None:
-    lossless = encode(".webp", picture(), cv2.IMWRITE_WEBP_QUALITY, 101)
+    lossless = encode(".webp", four_colors(), cv2.IMWRITE_WEBP_QUALITY, 101)
     assert lossless[12:16] == b"VP8L"
     assert (read_header(lossless).width, read_header(lossless).height) == (64, 48)
     transparent = encode(
-        ".webp", np.dstack([picture(), np.full((48, 64), 100, np.uint8)]), cv2.IMWRITE_WEBP_QUALITY, 80
+        ".webp", np.dstack([four_colors(), np.full((48, 64), 100, np.uint8)]), cv2.IMWRITE_WEBP_QUALITY, 80
     )
     assert transparent[12:16] == b"VP8X"
     assert (read_header(transparent).width, read_header(transparent).height) == (64, 48)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_picture_over_the_pixel_limit_is_refused_with_both_numbers(suffix: str) -> None:
+def test_an_image_over_the_pixel_limit_is_refused_with_both_numbers(suffix: str) -> None:
     with pytest.raises(TooManyPixels, match="64 x 48 is more than the 3071 pixels of FIQA_MAX_IMAGE_PIXELS"):
-        decode(encode(suffix, picture()), max_pixels=64 * 48 - 1)
-    decode(encode(suffix, picture()), max_pixels=64 * 48)
+        decode(encode(suffix, four_colors()), max_pixels=64 * 48 - 1)
+    decode(encode(suffix, four_colors()), max_pixels=64 * 48)
 
 
 def test_a_bomb_is_refused_by_its_header_alone() -> None:
@@ -78,7 +78,7 @@ def test_a_bomb_is_refused_by_its_header_alone() -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_cut_off_anywhere_is_decode_failed(suffix: str) -> None:
-    data = encode(suffix, picture())
+    data = encode(suffix, four_colors())
     signature = 16
     for length in sorted({signature, len(data) // 4, len(data) // 2, len(data) * 3 // 4, len(data) - 1}):
         with pytest.raises(DecodeFailed):
@@ -91,7 +91,7 @@ def test_an_empty_file_says_so() -> None:
 
 
 @pytest.mark.parametrize("data", [b"hello, I am text", b"%PDF-1.7", b"\0" * 100, b"\xff\xd8", b"<svg/>"])
-def test_what_is_no_picture_is_unsupported(data: bytes) -> None:
+def test_other_files_are_unsupported(data: bytes) -> None:
     with pytest.raises(UnsupportedFormat):
         decode(data, max_pixels=MAX_PIXELS)
 
@@ -99,31 +99,31 @@ def test_what_is_no_picture_is_unsupported(data: bytes) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(orientation: int) -> None:
     upright = {
-        1: picture(),
-        2: cv2.flip(picture(), 1),
-        3: cv2.rotate(picture(), cv2.ROTATE_180),
-        4: cv2.flip(picture(), 0),
-        5: cv2.transpose(picture()),
-        6: cv2.rotate(picture(), cv2.ROTATE_90_CLOCKWISE),
-        7: cv2.rotate(cv2.transpose(picture()), cv2.ROTATE_180),
-        8: cv2.rotate(picture(), cv2.ROTATE_90_COUNTERCLOCKWISE),
+        1: four_colors(),
+        2: cv2.flip(four_colors(), 1),
+        3: cv2.rotate(four_colors(), cv2.ROTATE_180),
+        4: cv2.flip(four_colors(), 0),
+        5: cv2.transpose(four_colors()),
+        6: cv2.rotate(four_colors(), cv2.ROTATE_90_CLOCKWISE),
+        7: cv2.rotate(cv2.transpose(four_colors()), cv2.ROTATE_180),
+        8: cv2.rotate(four_colors(), cv2.ROTATE_90_COUNTERCLOCKWISE),
     }[orientation]
-    data = jpeg(picture(), orientation)
+    data = jpeg(four_colors(), orientation)
     assert_alike(decode(data, max_pixels=MAX_PIXELS), np.asarray(upright, np.uint8))
-    copy = decode_reduced(jpeg(resized(picture(), 256, 192), orientation), max_pixels=MAX_PIXELS, long_side=64)
+    copy = decode_reduced(jpeg(resized(four_colors(), 256, 192), orientation), max_pixels=MAX_PIXELS, long_side=64)
     assert_alike(copy.pixels, np.asarray(upright, np.uint8))
     assert (copy.width, copy.height, copy.reduction) == ((256, 192, 4) if orientation < 5 else (192, 256, 4))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 def test_sixteen_bits_become_eight(suffix: str) -> None:
-    deep = picture().astype(np.uint16) * 257
-    assert_alike(decode(encode(suffix, deep), max_pixels=MAX_PIXELS), picture(), tolerance=1)
+    deep = four_colors().astype(np.uint16) * 257
+    assert_alike(decode(encode(suffix, deep), max_pixels=MAX_PIXELS), four_colors(), tolerance=1)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff", ".bmp"])
-def test_grey_becomes_colors(suffix: str) -> None:
-    gray = np.asarray(cv2.cvtColor(picture(), cv2.COLOR_BGR2GRAY), np.uint8)
+def test_gray_becomes_colors(suffix: str) -> None:
+    gray = np.asarray(cv2.cvtColor(four_colors(), cv2.COLOR_BGR2GRAY), np.uint8)
     assert_alike(decode(encode(suffix, gray), max_pixels=MAX_PIXELS), np.dstack([gray] * 3))
 
 
@@ -139,7 +139,7 @@ def test_a_palette_becomes_colors() -> None:
     data = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     )
-    assert_alike(decode(data, max_pixels=MAX_PIXELS), picture(), tolerance=1)
+    assert_alike(decode(data, max_pixels=MAX_PIXELS), four_colors(), tolerance=1)
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
@@ -147,9 +147,9 @@ def test_a_palette_becomes_colors() -> None:
 def test_transparency_is_laid_over_white(suffix: str, depth: type[np.generic]) -> None:
     alpha = np.full((48, 64), 255, np.uint8)
     alpha[:24, :32] = 0
-    image = np.dstack([picture(), alpha])
+    image = np.dstack([four_colors(), alpha])
     data = encode(suffix, image if depth is np.uint8 else image.astype(np.uint16) * 257)
-    expected = picture()
+    expected = four_colors()
     expected[:24, :32] = 255
     assert_alike(decode(data, max_pixels=MAX_PIXELS), expected, tolerance=1)
 
@@ -160,7 +160,7 @@ def test_half_transparency_is_half_white() -> None:
 
 
 def test_what_follows_a_jpegs_end_does_not_matter() -> None:
-    assert_alike(decode(encode(".jpg", picture()) + b"motion photo" * 100, max_pixels=MAX_PIXELS), picture())
+    assert_alike(decode(encode(".jpg", four_colors()) + b"motion photo" * 100, max_pixels=MAX_PIXELS), four_colors())
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_square_is_reduced() -> None:
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix != ".jpg"])
 def test_only_jpegs_are_reduced(suffix: str) -> None:
-    copy = decode_reduced(encode(suffix, picture()), max_pixels=MAX_PIXELS, long_side=8)
+    copy = decode_reduced(encode(suffix, four_colors()), max_pixels=MAX_PIXELS, long_side=8)
     assert (copy.width, copy.height, copy.reduction, copy.pixels.shape) == (64, 48, 1, (48, 64, 3))
 
 

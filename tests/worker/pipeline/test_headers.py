@@ -22,7 +22,7 @@ MAX_PIXELS = 1_000_000
 @pytest.mark.parametrize(
     ("data", "failure"),
     [
-        (bombs.jpeg_frame_behind_no_marker, DecodeFailed),
+        (bombs.jpeg_frame_behind_no_marker, TooManyPixels),
         (bombs.tiff_size_given_twice, TooManyPixels),
         (bombs.tiff_size_in_eight_bytes, DecodeFailed),
         (lambda: bombs.tiff_tiles(BIG), TooManyPixels),
@@ -31,13 +31,13 @@ MAX_PIXELS = 1_000_000
         (bombs.avif_box_behind_another, TooManyPixels),
     ],
 )
-def test_a_large_picture_behind_a_small_header_is_refused(data: object, failure: type[ImageFailure]) -> None:
+def test_a_large_image_behind_a_small_header_is_refused(data: object, failure: type[ImageFailure]) -> None:
     assert callable(data)
     with pytest.raises(failure):
         decode(data(), max_pixels=MAX_PIXELS)
 
 
-def test_the_message_tells_of_tiles_that_are_larger_than_the_picture() -> None:
+def test_the_message_names_tiles_that_are_larger_than_the_image() -> None:
     with pytest.raises(TooManyPixels, match=r"^64 x 48, stored in tiles or streams of 4194304 pixels, is more than "):
         decode(bombs.tiff_tiles(BIG), max_pixels=MAX_PIXELS)
 
@@ -69,22 +69,48 @@ def test_bigtiff_may_lead_nowhere(offset: int) -> None:
         read_header(b"II+\0\x08\0\0\0" + struct.pack("<Q", offset) + bytes(100))
 
 
-@pytest.mark.parametrize("name", ["jpeg: a megabyte of fill bytes", "jpeg: empty segments", "png: empty chunks"])
+@pytest.mark.parametrize("name", ["jpeg: empty segments", "png: empty chunks"])
 def test_a_file_of_nothing_but_small_parts_is_not_read_to_its_end(name: str) -> None:
     with pytest.raises(DecodeFailed, match="damaged"):
         read_header(bombs.bombs()[name])
 
 
+def test_fill_bytes_of_a_jpeg_are_skipped_however_many_there_are() -> None:
+    assert decode(bombs.bombs()["jpeg: a megabyte of fill bytes"], max_pixels=MAX_PIXELS).shape == (HEIGHT, HEIGHT, 3)
+
+
 @pytest.mark.parametrize("bits", [8, 16, 32, 64])
 @pytest.mark.parametrize("sample_format", [1, 2, 3])
-def test_samples_of_any_kind_are_read_or_decode_failed(bits: int, sample_format: int) -> None:
-    data = bombs.tiff_picture(WIDTH, HEIGHT, samples=4, bits=bits, sample_format=sample_format)
-    # Signed samples of 8 and 16 bits are read as if they were unsigned.
-    if bits <= 16 and sample_format != 3:
+def test_samples_of_any_kind_are_read_or_named(bits: int, sample_format: int) -> None:
+    data = bombs.tiff_image(WIDTH, HEIGHT, samples=4, bits=bits, sample_format=sample_format)
+    if bits <= 16 and sample_format == 1:
         assert decode(data, max_pixels=MAX_PIXELS).shape == (HEIGHT, WIDTH, 3)
     else:
-        with pytest.raises(DecodeFailed):
+        kind = {1: "unsigned", 2: "signed", 3: "float"}[sample_format]
+        with pytest.raises(UnsupportedFormat, match=f"4 {kind} samples of {bits} bits, RGB, compression 8"):
             decode(data, max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [(256, 4, 1, WIDTH), (256, 4, 1, BIG)],  # libtiff takes the first, Pillow the last
+        [(256, 4, 1, BIG), (256, 4, 1, WIDTH)],
+    ],
+)
+def test_of_two_sizes_in_a_tiff_the_larger_counts(tags: list[bombs.Tag]) -> None:
+    header = read_header(bombs.tiff([*tags, (257, 4, 1, HEIGHT)]))
+    assert (header.width, header.height) == (BIG, HEIGHT)
+
+
+def test_a_tiff_size_of_several_values_is_refused_since_they_stand_elsewhere() -> None:
+    with pytest.raises(DecodeFailed, match="not allowed"):
+        read_header(bombs.tiff([(256, 4, 2, 8), (257, 4, 1, HEIGHT)]))
+
+
+def test_a_tiff_of_a_million_strips_is_refused() -> None:
+    with pytest.raises(DecodeFailed, match="more values than an image needs"):
+        read_header(bombs.tiff([(256, 4, 1, WIDTH), (257, 4, 1, HEIGHT), (273, 4, 1_000_000, 16)]))
 
 
 # AVIF's own streams

@@ -133,13 +133,13 @@ def test_a_small_face_is_cut_from_the_whole_image(
     assert_same_faces(found, expected, share=0.05, quality=0.1)
 
 
-def test_a_picture_without_a_face_is_decoded_once(fast: Pipeline, decoded: list[DecodedImage], tmp_path: Path) -> None:
+def test_an_image_without_a_face_is_decoded_once(fast: Pipeline, decoded: list[DecodedImage], tmp_path: Path) -> None:
     (found,) = run(fast, [write(tmp_path / "a.jpg", jpeg(gradient(1800, 2800)))])
     assert found.status is Status.NO_FACE
     assert [image.reduction for image in decoded] == [4]
 
 
-def test_a_picture_of_which_a_quarter_is_too_small_is_decoded_in_full(
+def test_an_image_of_which_a_quarter_is_too_small_is_decoded_in_full(
     fast: Pipeline, decoded: list[DecodedImage], tmp_path: Path
 ) -> None:
     run(fast, [write(tmp_path / "a.jpg", jpeg(in_a_scene(512, 2400, 1800)))])

@@ -1,4 +1,4 @@
-"""The size of an AVIF file, as its boxes tell it and as the AV1 streams in them do: a decoder makes room for either."""
+"""The size of an AVIF file: that in its boxes and those in its AV1 streams, since a decoder makes room for either."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fiqa_worker.errors import DecodeFailed
 _CONTAINERS: Final = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
 _WITH_ITEMS: Final = {b"iinf"}
 _DEPTH: Final = 8
-# No encoder comes near it. It bounds the time of a file that is made of nothing but the smallest parts.
+# No encoder comes near it. It bounds the time of a file that is nothing but small parts.
 _MAX_PARTS: Final = 100_000
 _SEQUENCE_HEADER: Final = 1  # of AV1's open bitstream units (OBU)
 _MAX_HEADER_BYTES: Final = 1024
@@ -24,11 +24,13 @@ _IN_IDAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class AvifSize:
-    """Pixels.
+    """Sizes in pixels.
 
     Attributes:
-        width: of the picture; the largest that any of its items has; likewise height.
-        coded: how many all its streams together hold; likewise largest_coded of one.
+        width: the width of the image: of the largest item or track.
+        height: the same.
+        coded: the pixels of all streams together.
+        largest_coded: the pixels of the largest stream.
     """
 
     width: int
@@ -38,10 +40,10 @@ class AvifSize:
 
 
 def avif_size(data: bytes | mmap) -> AvifSize:
-    """What the boxes and the streams of a file say.
+    """Read the boxes and the headers of the streams of a file.
 
     Raises:
-        DecodeFailed: there are more parts in it than any encoder writes.
+        DecodeFailed: it has more parts than any encoder writes.
         struct.error, IndexError: it is cut off.
     """
     return _Reader(data).size()
@@ -74,7 +76,7 @@ class _Reader:
         return AvifSize(width, height, sum(coded), max(coded, default=0))
 
     def _boxes(self, data: memoryview, depth: int) -> Iterator[tuple[bytes, memoryview]]:
-        """Every box that is no container, by kind and what is in it."""
+        """Yield every box that is not a container: its kind and its contents."""
         position = 0
         while position < len(data):
             self._count()
@@ -97,7 +99,7 @@ class _Reader:
             position = end
 
     def _items(self, boxes: dict[bytes, list[memoryview]]) -> Iterator[tuple[int, memoryview]]:
-        """Every item's number and its bytes."""
+        """Yield every item's number and its bytes."""
         for body in boxes[b"iloc"]:
             version, sizes, base_sizes = body[0], body[4], body[5]
             lengths = (base_sizes >> 4, base_sizes & 15 if version else 0, sizes >> 4, sizes & 15)
@@ -127,14 +129,14 @@ class _Reader:
         return memoryview(b"".join(pieces))
 
     def _samples(self, boxes: dict[bytes, list[memoryview]]) -> Iterator[memoryview]:
-        """The first sample of every track, and what follows it."""
+        """Yield the first sample of every track, and all that follows it."""
         for kind, length in ((b"stco", 4), (b"co64", 8)):
             for body in boxes[kind]:
                 if int.from_bytes(body[4:8], "big"):
                     yield self._data[_number(body, 8, length)[0] :]
 
     def _sequence_sizes(self, stream: memoryview) -> Iterator[int]:
-        """The pixels of a frame, after each sequence header of an AV1 stream, up to where a decoder would give up."""
+        """Yield the pixels of a frame for each sequence header of an AV1 stream, up to where a decoder gives up."""
         position = 0
         with suppress(IndexError):
             while position < len(stream):
@@ -153,18 +155,18 @@ class _Reader:
     def _count(self) -> None:
         self._parts += 1
         if self._parts > _MAX_PARTS:
-            raise DecodeFailed("the AVIF has more parts than a picture needs")
+            raise DecodeFailed("the AVIF has more parts than an image needs")
 
 
 def _number(data: memoryview, position: int, length: int) -> tuple[int, int]:
-    """A big-endian number and where it ends."""
+    """Read a big-endian number; returns it and where it ends."""
     if position + length > len(data):
         raise IndexError
     return int.from_bytes(data[position : position + length], "big"), position + length
 
 
 def _leb128(data: memoryview, position: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where it ends."""
+    """Read a number of seven bits a byte; returns it and where it ends."""
     number = 0
     for shift in range(0, 56, 7):
         byte = data[position]
@@ -176,7 +178,7 @@ def _leb128(data: memoryview, position: int) -> tuple[int, int]:
 
 
 def _frame_pixels(header: bytes) -> int:
-    """Width by height of the largest frame that a sequence header allows: AV1 specification, section 5.5.1."""
+    """Width times height of the largest frame that a sequence header allows: AV1 specification, section 5.5.1."""
     bits = _Bits(header)
     bits.skip(4)  # profile, still_picture
     if bits.take(1):  # a reduced header

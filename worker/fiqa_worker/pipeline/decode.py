@@ -1,8 +1,8 @@
-"""Bytes -> BGR array, as a viewer would show it; a JPEG also at a half, a quarter or an eighth of its size."""
+"""Bytes -> BGR array, as a viewer shows it; a JPEG also at a half, a quarter or an eighth of its size."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
 import cv2
@@ -10,21 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiqa_worker.errors import DecodeFailed, TooManyPixels
+from fiqa_worker.pipeline.decode_pillow import decode_avif, decode_tiff
+from fiqa_worker.pipeline.display import in_bands, over_white, upright
 from fiqa_worker.pipeline.file_bytes import FileBytes
 from fiqa_worker.pipeline.headers import Header, read_header
+from fiqa_worker.pipeline.native_output import captured_output
+from fiqa_worker.pipeline.tiff import exif_orientation
 
-_OPAQUE: Final = 255
-_WITH_CHANNELS: Final = 3  # axes
-_BGRA: Final = 4  # channels
+_EXIF: Final = cv2.IMAGE_METADATA_EXIF
+_DEPTHS: Final = (np.uint8, np.uint16)
+_GRAY: Final = 2  # axes
+_TO_BGR: Final = {(): cv2.COLOR_GRAY2BGR, (4,): cv2.COLOR_BGRA2BGR}  # by what follows height and width in the shape
 _REDUCED: Final = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
     (4, cv2.IMREAD_REDUCED_COLOR_4),
     (2, cv2.IMREAD_REDUCED_COLOR_2),
 )
-_DEPTHS: Final = (np.uint8, np.uint16)
-_PIECE_PIXELS: Final = 1 << 20
 
-# What OpenCV would print about a damaged file is said once, in the image's result.
+# The result of a damaged file says so once.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
@@ -34,60 +37,51 @@ class DecodedImage:
 
     Attributes:
         pixels: H x W x 3, BGR.
-        width: of the whole image as displayed, in pixels; likewise height.
-        reduction: 1, 2, 4 or 8: each pixel of the copy covers a square of so many pixels a side.
+        width: of the whole image as displayed, in pixels.
+        height: the same.
+        reduction: 1, 2, 4 or 8: each pixel of the copy covers a square with sides of so many pixels.
+        warnings: lines that the decoder printed, about a damage that it could repair.
     """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
     reduction: int
+    warnings: tuple[str, ...] = ()
 
 
 def decode_reduced(data: FileBytes, *, max_pixels: int, long_side: float, least_reduction: int = 2) -> DecodedImage:
-    """Decode the smallest copy that a JPEG yields by itself, and whose long side has at least so many pixels.
+    """Decode the smallest copy that a JPEG yields by itself and whose long side has at least `long_side` pixels.
 
-    Any other format is decoded in full, and so is a JPEG of which no copy has that size at `least_reduction` or more.
-    All else is as `decode` says.
+    Any other format is decoded in full. So is a JPEG, if no copy at `least_reduction` or more is large enough.
+    Arguments and errors are as in `decode`.
     """
     header = _checked_header(data, max_pixels)
-    stored = (header.height, header.width)
-    if header.format == "JPEG":
-        for reduction, flag in _REDUCED:
-            if max(stored) < long_side * reduction or reduction < least_reduction:
-                continue
-            pixels = _decode(data, flag)
-            if pixels is None:
-                raise _damaged(header)
-            # Whether EXIF turned it on its side shows in its shape, unless the copy is a square and the image is none.
-            copy = pixels.shape[:2]
-            if copy[0] != copy[1] or stored[0] == stored[1]:
-                upright = (copy[0] < copy[1]) == (stored[0] < stored[1])
-                height, width = stored if upright else stored[::-1]
-                return DecodedImage(pixels, width, height, reduction)
-            break
-    pixels = _decode_whole(data, header)
-    return DecodedImage(pixels, pixels.shape[1], pixels.shape[0], 1)
+    with captured_output() as warnings:
+        image = _decode_reduced(data, header, long_side, least_reduction)
+    return replace(image, warnings=tuple(warnings)) if warnings else image
 
 
 def decode(data: FileBytes, *, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file; the first picture of one that holds several.
+    """Decode a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file; the first image of a file that holds several.
 
-    EXIF orientation is applied, 16 bits become 8, gray and palettes become colors, transparency is laid over white.
+    The orientation is applied, 16 bits become 8, gray and palettes become colors, transparency is laid over white.
 
     Args:
         data: the file.
-        max_pixels: of the picture; found in the header, before anything is decoded.
+        max_pixels: the most pixels of the image. Its header is checked before anything is decoded.
 
     Returns:
         H x W x 3, BGR.
 
     Raises:
-        UnsupportedFormat: it is none of these formats.
+        UnsupportedFormat: the file is of another format, or of a kind of its format that is not read.
         TooManyPixels: the header says so.
-        DecodeFailed: it is empty, cut off or damaged.
+        DecodeFailed: the file is empty, cut off or damaged.
     """
-    return _decode_whole(data, _checked_header(data, max_pixels))
+    header = _checked_header(data, max_pixels)
+    with captured_output():
+        return _decode_whole(data, header)
 
 
 def _checked_header(data: FileBytes, max_pixels: int) -> Header:
@@ -100,10 +94,37 @@ def _checked_header(data: FileBytes, max_pixels: int) -> Header:
     return header
 
 
+def _decode_reduced(data: FileBytes, header: Header, long_side: float, least_reduction: int) -> DecodedImage:
+    stored = (header.height, header.width)
+    if header.format == "JPEG":
+        for reduction, flag in _REDUCED:
+            if max(stored) < long_side * reduction or reduction < least_reduction:
+                continue
+            pixels = _decode(data, flag)
+            if pixels is None:
+                raise _damaged(header)
+            # The copy's shape shows whether EXIF turned it on its side, unless it is a square and the image is not.
+            copy = pixels.shape[:2]
+            if copy[0] != copy[1] or stored[0] == stored[1]:
+                is_turned = (copy[0] < copy[1]) != (stored[0] < stored[1])
+                height, width = stored[::-1] if is_turned else stored
+                return DecodedImage(pixels, width, height, reduction)
+            break
+    pixels = _decode_whole(data, header)
+    return DecodedImage(pixels, pixels.shape[1], pixels.shape[0], 1)
+
+
 def _decode_whole(data: FileBytes, header: Header) -> NDArray[np.uint8]:
-    image = _decode_transparent(data) if header.transparent else None
-    if image is None:
-        image = _decode(data, cv2.IMREAD_COLOR)
+    match header.format:
+        case "JPEG":
+            image = _decode(data, cv2.IMREAD_COLOR)
+        # Pillow knows which alpha and which orientation count in these; OpenCV does not.
+        case "TIFF":
+            return decode_tiff(data)
+        case "AVIF":
+            return decode_avif(data)
+        case _:
+            image = _decode_stored(data, header)
     if image is None:
         raise _damaged(header)
     return image
@@ -121,24 +142,28 @@ def _decode(data: FileBytes, flags: int) -> NDArray[np.uint8] | None:
     return cast("NDArray[np.uint8] | None", image)
 
 
-def _decode_transparent(data: FileBytes) -> NDArray[np.uint8] | None:
-    """Lay a picture with an alpha channel over white; None where it turns out to have none."""
-    image = _decode(data, cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != _WITH_CHANNELS or image.shape[2] != _BGRA or image.dtype not in _DEPTHS:
+def _decode_stored(data: FileBytes, header: Header) -> NDArray[np.uint8] | None:
+    """Decode an image as it is stored, then lay it over white and turn it: OpenCV does neither if there is alpha."""
+    try:
+        decoded, kinds, values = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
         return None
-    color = np.empty((*image.shape[:2], 3), np.uint8)
-    # Piece by piece: what it takes on the way is several times the picture.
-    rows = max(1, _PIECE_PIXELS // image.shape[1])
-    for top in range(0, len(image), rows):
-        color[top : top + rows] = _over_white(image[top : top + rows])
-    return color
+    if decoded is None or decoded.dtype not in _DEPTHS:
+        return None
+    stored = cast("NDArray[np.uint8] | NDArray[np.uint16]", decoded)
+    shift = 8 * (stored.dtype.itemsize - 1)
 
+    def band(top: int, bottom: int) -> NDArray[np.uint8]:
+        rows = stored[top:bottom]
+        eight = np.asarray(rows >> shift, np.uint8)
+        color = np.asarray(cv2.cvtColor(eight, _TO_BGR[rows.shape[2:]]), np.uint8) if rows.shape[2:] != (3,) else eight
+        if header.transparent and rows.shape[2:] == (4,):
+            return over_white(color, eight[..., 3])
+        if rows.ndim == _GRAY and header.transparent_gray is not None:
+            return over_white(color, np.where(rows == header.transparent_gray, 0, 255).astype(np.uint8))
+        return color
 
-def _over_white(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    color, alpha = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR), image[..., 3]
-    if alpha.min() < _OPAQUE:
-        share = alpha.astype(np.float32) / _OPAQUE
-        color = cv2.blendLinear(color, np.full_like(color, _OPAQUE), share, 1 - share)
-    return np.asarray(color, np.uint8)
+    is_final = stored.dtype == np.uint8 and stored.shape[2:] == (3,)
+    image = cast("NDArray[np.uint8]", stored) if is_final else in_bands(stored.shape[0], stored.shape[1], band)
+    exif = header.exif or next((bytes(v) for kind, v in zip(kinds, values, strict=True) if kind == _EXIF), b"")
+    return upright(image, exif_orientation(exif))

@@ -1,4 +1,7 @@
-"""Bytes -> format, size and transparency, from the header alone: nothing is decoded, so a bomb costs nothing."""
+"""Bytes -> format, size and transparency, from the header alone.
+
+No decoder is called here: WebP's and AVIF's make room for an image before they report its size.
+"""
 
 from __future__ import annotations
 
@@ -11,45 +14,45 @@ from typing import Final
 from fiqa_worker.errors import DecodeFailed, UnsupportedFormat
 from fiqa_worker.pipeline.avif import avif_size
 from fiqa_worker.pipeline.file_bytes import FileBytes
+from fiqa_worker.pipeline.jpeg import jpeg_size
+from fiqa_worker.pipeline.tiff import read_tiff
 
-# No file of a camera or a tool has as many parts before its pixels; a file made of nothing else would take seconds.
-_MAX_PARTS: Final = 100_000
-
-# TIFF's tags, the types of their values, and one of these.
-_WIDTH: Final = 256
-_HEIGHT: Final = 257
-_PHOTOMETRIC: Final = 262
-_SAMPLES: Final = 277
-_TILE_WIDTH: Final = 322
-_TILE_HEIGHT: Final = 323
-_INTEGERS: Final = {3: "H", 4: "I"}
-_INTEGERS_OF_BIGTIFF: Final = {**_INTEGERS, 16: "Q"}
-_RGB: Final = 2
-_COLORS: Final = 3
-_MAX_TIFF_ENTRIES: Final = 4096
-_TIFF_TAGS: Final = frozenset({_WIDTH, _HEIGHT, _PHOTOMETRIC, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT})
+# No camera or tool writes as many chunks. It bounds the time of a file that is nothing but empty ones.
+_MAX_CHUNKS: Final = 100_000
+_MAX_BRANDS_END: Final = 1024
+_AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
+_HEIC_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
+_PNG_GRAY: Final = 0  # color type
+_BMP_MASKS: Final = 3  # compression
+_BMP_WITH_ALPHA: Final = 56  # bytes of the first header that has a mask for alpha
+_BMP_OF_OTHER_FORMATS: Final = {4: "JPEG", 5: "PNG"}
+_NOT_READ: Final = "not a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file"
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an image file says of itself.
+    """What the header of an image file says.
 
     Attributes:
-        width: in pixels, as stored: before any EXIF orientation; likewise height.
-        transparent: whether pixels may have an alpha below the full one.
-        working_pixels: how many a decoder makes room for at once beside the picture, where the file says that of its
-            tiles or streams.
+        width: in pixels, as stored, before the orientation is applied.
+        height: the same.
+        transparent: whether the fourth channel is alpha, if there is one.
+        transparent_gray: the level of a gray PNG that is transparent, in its decoded depth, 8 or 16 bits.
+        exif: EXIF data of a PNG.
+        working_pixels: the pixels of a tile or a stream, if a decoder makes room for one that is larger than the image.
     """
 
     format: str
     width: int
     height: int
     transparent: bool = False
+    transparent_gray: int | None = None
+    exif: bytes = b""
     working_pixels: int = 0
 
     @property
     def pixels(self) -> int:
-        """How many a decoder makes room for at least."""
+        """The least that a decoder makes room for."""
         return max(self.width * self.height, self.working_pixels)
 
 
@@ -57,14 +60,14 @@ def read_header(data: FileBytes) -> Header:
     """Find out what a file is.
 
     Raises:
-        DecodeFailed: it is empty, or its header is cut off or makes no sense.
-        UnsupportedFormat: it is none of the formats that are read.
+        DecodeFailed: the file is empty, or its header is cut off or does not make sense.
+        UnsupportedFormat: the file is of another format, or of a kind of its format that is not read.
     """
     if not data:
         raise DecodeFailed("the file is empty")
     read = next((read for signature, read in _FORMATS if signature.match(data)), None)
     if read is None:
-        raise UnsupportedFormat("not a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file")
+        raise UnsupportedFormat(_NOT_READ)
     try:
         header = read(data)
     except (struct.error, IndexError, OverflowError):  # the last for offsets of eight bytes
@@ -75,57 +78,44 @@ def read_header(data: FileBytes) -> Header:
 
 
 def _jpeg(data: FileBytes) -> Header:
-    position = 2
-    for _ in range(_MAX_PARTS):
-        marker = data[position + 1]
-        # Every marker begins with 0xFF. Before 0 it is none: decoders look for the next, wherever that is.
-        if data[position] != 0xFF or marker == 0:  # noqa: PLR2004
-            break
-        if marker == 0xFF:  # noqa: PLR2004  a fill byte
-            position += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:  # noqa: PLR2004  start of frame
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            return Header("JPEG", width, height)
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # noqa: PLR2004  markers without a segment
-            position += 2
-            continue
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        position += 2 + length
-    raise DecodeFailed("the JPEG's segments are damaged")
+    return Header("JPEG", *jpeg_size(data))
 
 
 def _png(data: FileBytes) -> Header:
-    width, height, _, color_type = struct.unpack_from(">IIBB", data, 16)
-    has_alpha = color_type in {4, 6}
+    width, height, depth, color_type = struct.unpack_from(">IIBB", data, 16)
+    transparent_gray, exif = None, b""
     position = 8
-    for _ in range(_MAX_PARTS):
+    for _ in range(_MAX_CHUNKS):
         if position + 8 > len(data):
             break
         length, kind = struct.unpack_from(">I4s", data, position)
-        position += 12 + length
-        # A decoder makes room for all that a chunk says it holds, before it finds that the file ends.
+        start, position = position + 8, position + 12 + length
+        # A decoder makes room for all that a chunk says it holds, before it notices that the file ends.
         if position > len(data):
             raise DecodeFailed("the PNG file is cut off or damaged")
-        has_alpha = has_alpha or kind == b"tRNS"
-        if kind == b"IEND":
+        if kind == b"tRNS" and color_type == _PNG_GRAY and depth:
+            (level,) = struct.unpack_from(">H", data, start)
+            # A depth below 8 bits is decoded to 8.
+            transparent_gray = level if depth > 8 else level * 255 // ((1 << depth) - 1)  # noqa: PLR2004  see above
+        elif kind == b"eXIf":
+            exif = data[start : start + length]
+        elif kind == b"IEND":
             break
     else:
         raise DecodeFailed("the PNG's chunks are damaged")
-    return Header("PNG", width, height, has_alpha)
+    return Header("PNG", width, height, transparent=True, transparent_gray=transparent_gray, exif=exif)
 
 
 def _webp(data: FileBytes) -> Header:
     kind = data[12:16]
     if kind == b"VP8X":
-        flags = data[20]
         width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
         if len(data) < 30:  # noqa: PLR2004  where the height ends
             raise DecodeFailed("the file's header is cut off")
-        return Header("WebP", width, height, bool(flags & 0x10))
+        return Header("WebP", width, height, transparent=True)
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
-        return Header("WebP", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), bool(bits >> 28 & 1))
+        return Header("WebP", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), transparent=True)
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
         return Header("WebP", width & 0x3FFF, height & 0x3FFF)
@@ -139,43 +129,35 @@ def _gif(data: FileBytes) -> Header:
 
 def _bmp(data: FileBytes) -> Header:
     (header_size,) = struct.unpack_from("<I", data, 14)
-    if header_size == 12:  # noqa: PLR2004  the oldest form has half the width
+    transparent = False
+    if header_size == 12:  # noqa: PLR2004  the oldest form has numbers of two bytes
         width, height = struct.unpack_from("<HH", data, 18)
     else:
-        width, height = struct.unpack_from("<ii", data, 18)
-    return Header("BMP", width, abs(height))
+        width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
+        if compression in _BMP_OF_OTHER_FORMATS:
+            raise UnsupportedFormat(f"BMP that holds a {_BMP_OF_OTHER_FORMATS[compression]} is not read")
+        if compression == _BMP_MASKS and header_size >= _BMP_WITH_ALPHA:
+            transparent = struct.unpack_from("<I", data, 66)[0] != 0
+    return Header("BMP", width, abs(height), transparent)
 
 
 def _tiff(data: FileBytes) -> Header:
-    order = "<" if data[:2] == b"II" else ">"
-    if data[2:4] in {b"+\0", b"\0+"}:  # BigTIFF, with offsets of eight bytes
-        count_format, entry_size, value_at, offset = "Q", 20, 12, struct.unpack_from(f"{order}Q", data, 8)[0]
-    else:
-        count_format, entry_size, value_at, offset = "H", 12, 8, struct.unpack_from(f"{order}I", data, 4)[0]
-    integers = _INTEGERS if entry_size == 12 else _INTEGERS_OF_BIGTIFF  # noqa: PLR2004  classic TIFF's
-    (count,) = struct.unpack_from(order + count_format, data, offset)
-    first = offset + struct.calcsize(count_format)
-    found: dict[int, int] = {}
-    for entry in range(first, first + min(count, _MAX_TIFF_ENTRIES) * entry_size, entry_size):
-        tag, kind = struct.unpack_from(f"{order}HH", data, entry)
-        # Of tags that come twice decoders take the first.
-        if tag in _TIFF_TAGS and tag not in found:
-            if kind not in integers:
-                raise DecodeFailed("the TIFF header gives its size in a way that is not allowed")
-            (found[tag],) = struct.unpack_from(order + integers[kind], data, entry + value_at)
-    width, height = found.get(_WIDTH, 0), found.get(_HEIGHT, 0)
-    transparent = found.get(_PHOTOMETRIC) == _RGB and found.get(_SAMPLES, 1) > _COLORS
-    return Header("TIFF", width, height, transparent, found.get(_TILE_WIDTH, 0) * found.get(_TILE_HEIGHT, 0))
+    header = read_tiff(data)
+    return Header("TIFF", header.width, header.height, working_pixels=header.tile_pixels)
 
 
 def _avif(data: FileBytes) -> Header:
+    # The major brand may be a general one, such as mif1. Then AVIF is among the compatible ones.
+    end = min(struct.unpack_from(">I", data)[0], _MAX_BRANDS_END)
+    brands = {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
+    if not brands & _AVIF_BRANDS:
+        raise UnsupportedFormat("HEIC is not read: convert it to JPEG" if brands & _HEIC_BRANDS else _NOT_READ)
     size = avif_size(data)
-    # Beside the picture's own stream there may be that of its alpha, and tiles that reach over its edge.
-    working = max(size.largest_coded, size.coded // 4)
-    return Header("AVIF", size.width, size.height, transparent=True, working_pixels=working)
+    # A decoder also makes room for the stream of the alpha, and for tiles that reach over the image's edge.
+    return Header("AVIF", size.width, size.height, working_pixels=max(size.largest_coded, size.coded // 4))
 
 
-# RIFF is looked for as well: without it WebP decoders take the bytes for a bare stream, which has its size elsewhere.
+# RIFF has to be there: without it WebP decoders take the bytes for a bare stream, whose size is in another place.
 _FORMATS: Final[tuple[tuple[re.Pattern[bytes], Callable[[FileBytes], Header]], ...]] = (
     (re.compile(rb"\xff\xd8\xff"), _jpeg),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), _png),
@@ -183,5 +165,5 @@ _FORMATS: Final[tuple[tuple[re.Pattern[bytes], Callable[[FileBytes], Header]], .
     (re.compile(rb"GIF8[79]a"), _gif),
     (re.compile(rb"BM"), _bmp),
     (re.compile(rb"II[*+]\0|MM\0[*+]"), _tiff),
-    (re.compile(rb"....ftypavi[fs]", re.DOTALL), _avif),
+    (re.compile(rb"....ftyp", re.DOTALL), _avif),
 )

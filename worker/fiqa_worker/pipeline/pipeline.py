@@ -70,6 +70,11 @@ class _Image:
     ms: float = 0.0
 
     @property
+    def name_in_log(self) -> str:
+        # The query may hold a signature, and people who read the log may not be allowed to read the image.
+        return self.item.uri.partition("?")[0]
+
+    @property
     def bytes_held(self) -> int:
         return len(self.data) + (self.decoded.pixels.nbytes if self.decoded else 0)
 
@@ -77,8 +82,7 @@ class _Image:
         if isinstance(error, ImageFailure):
             self.failure = ImageError(code=error.code, message=str(error))
             return
-        # The query may hold a signature, and people who read the log may not be allowed to read the image.
-        _log.error("%s: internal error", self.item.uri.partition("?")[0], exc_info=error)
+        _log.error("%s: internal error", self.name_in_log, exc_info=error)
         self.failure = ImageError(code=ErrorCode.INTERNAL_ERROR, message=f"{type(error).__name__}: {error}")
 
 
@@ -208,6 +212,8 @@ class Pipeline:
             image.decoded = decode_reduced(
                 image.data, max_pixels=self.max_pixels, long_side=self.long_side, least_reduction=_LEAST_REDUCTION
             )
+            for warning in image.decoded.warnings:
+                _log.warning("%s: %s", image.name_in_log, warning)
         except Exception as error:  # noqa: BLE001  recorded as this image's result
             image.fail(error)
         image.ms += _ms_since(started)

@@ -25,7 +25,7 @@ from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.exceptions import BaseError, UnauthenticatedError
 from obstore.store import S3Store
 
-from fiqa.s3 import s3_session
+from fiqa.s3 import BUCKET_NAME, s3_session
 from fiqa_worker.errors import AccessDenied, FetchFailed, FetchTimeout, ImageFailure, NotFound
 from fiqa_worker.pipeline.file_bytes import LARGE_BYTES, FileBytes, check_size, large_buffer
 
@@ -37,7 +37,6 @@ _PART_BYTES: Final = 1 << 17
 
 # boto3 returns credentials that are valid for at least ten minutes.
 _CREDENTIALS_TTL: Final = timedelta(minutes=10)
-_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 
@@ -65,7 +64,7 @@ class S3Reader:
         Raises:
             NotFound, AccessDenied, TooLarge, FetchTimeout, FetchFailed: as Fetcher.fetch says.
         """
-        if not _BUCKET.fullmatch(bucket):
+        if not BUCKET_NAME.fullmatch(bucket):
             raise NotFound(f"{bucket!r} cannot be the name of a bucket")
         if not key:
             raise NotFound("the URI names a bucket and no object in it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +76,10 @@ def about(job_id: str, chunk: int) -> Iterator[None]:
 
 def configure(log_format: LogFormat) -> None:
     """Send the log lines of this process, including Celery's, to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    # A descriptor of its own: while an image is decoded, descriptor 2 takes what C libraries print.
+    handler = logging.StreamHandler(
+        os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="backslashreplace")
+    )
     handler.addFilter(_labels)
     handler.setFormatter(
         logging.Formatter(_TEXT, defaults={"where": ""})

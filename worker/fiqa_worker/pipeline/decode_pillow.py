@@ -1,0 +1,106 @@
+"""TIFF and AVIF files -> BGR array, through Pillow, which knows their kinds of alpha, depth and orientation."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin
+
+from fiqa_worker.errors import DecodeFailed, UnsupportedFormat
+from fiqa_worker.pipeline.display import in_bands, over_white, upright
+from fiqa_worker.pipeline.file_bytes import FileBytes
+from fiqa_worker.pipeline.tiff import exif_orientation, read_tiff
+
+# Pillow's own limit, which holds for a whole process, would refuse what FIQA_MAX_IMAGE_PIXELS allows. Ours is checked
+# before Pillow is called.
+Image.MAX_IMAGE_PIXELS = None
+# Pillow's own reader of uncompressed TIFF takes planes of 16 bits for 8.
+TiffImagePlugin.READ_LIBTIFF = True
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the processes are the parallelism
+# It warns about odd metadata, which changes no pixel, and names no file.
+warnings.filterwarnings("ignore", module="PIL")
+
+_GRAY_16: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+_WITH_ALPHA: Final = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_OPAQUE: Final = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
+
+
+def decode_avif(data: FileBytes) -> NDArray[np.uint8]:
+    """Decode the first image of an AVIF file, turned and mirrored as its irot and imir say.
+
+    EXIF does not count: MIAF says so, and Pillow reports irot and imir in its place.
+
+    Returns:
+        H x W x 3, BGR.
+
+    Raises:
+        DecodeFailed: it is cut off or damaged.
+    """
+    try:
+        image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
+        image.load()
+        orientation = exif_orientation(image.info.get("exif", b""))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  its parser raises whatever a damaged file leads to
+        raise DecodeFailed("the AVIF file is cut off or damaged") from None
+    return upright(_bgr(image), orientation)
+
+
+def decode_tiff(data: FileBytes) -> NDArray[np.uint8]:
+    """Decode the first image of a TIFF file, turned as its orientation says.
+
+    Returns:
+        H x W x 3, BGR.
+
+    Raises:
+        UnsupportedFormat: its samples, colors or compression are of a kind that is not read.
+        DecodeFailed: it is cut off or damaged.
+    """
+    header = read_tiff(data)
+    not_read = UnsupportedFormat(f"TIFF of this kind is not read: {header.kind}")
+    try:
+        image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  see decode_avif
+        # Big-endian BigTIFF, and big-endian gray of 16 bits in which 0 is white.
+        if (
+            header.is_plain
+            and header.is_common
+            and (pixels := cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)) is not None
+        ):
+            return np.asarray(pixels, np.uint8)
+        raise not_read from None
+    if image.mode not in _GRAY_16 | _WITH_ALPHA | _OPAQUE:
+        raise not_read
+    try:
+        image.load()
+        pixels = _bgr(image)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  see decode_avif
+        raise (DecodeFailed("the TIFF file is cut off or damaged") if header.is_common else not_read) from None
+    return np.invert(pixels) if header.is_inverted and image.mode in _GRAY_16 else pixels
+
+
+def _bgr(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
+    """Convert a loaded image, H x W x 3."""
+
+    def band(top: int, bottom: int) -> NDArray[np.uint8]:
+        rows = image.crop((0, top, image.width, bottom))
+        if rows.mode in _GRAY_16:
+            gray = (np.asarray(rows) >> 8).astype(np.uint8)
+            return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
+        if rows.mode in _WITH_ALPHA:
+            straight = rows.convert("LA") if rows.mode == "La" else rows
+            pixels = np.asarray(straight.convert("RGBA"))
+            return over_white(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGR), np.uint8), pixels[..., 3])
+        return np.asarray(cv2.cvtColor(np.asarray(rows.convert("RGB")), cv2.COLOR_RGB2BGR), np.uint8)
+
+    return in_bands(image.height, image.width, band)
