@@ -1,7 +1,7 @@
-"""`python -m fiqa` is `fiqa`, where no script is on the path."""
+"""`python -m fiqa` runs `fiqa`, even if the script is not on the path."""
 
 from fiqa.cli.main import main
 
-# A worker's pool imports this module again in every child.
+# Every child of a worker's pool imports this module again.
 if __name__ == "__main__":
     main()

@@ -25,7 +25,7 @@ def in_order(
     """Yield each item of `todo` with the result of `work`, in the order of `todo`.
 
     An error of `work` is raised in place of its result, and ends the iteration. Work that has not started by then is
-    canceled.
+    cancelled.
 
     Args:
         work: runs in the threads.

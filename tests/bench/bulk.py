@@ -39,10 +39,10 @@ _IMAGE_MS: Final = 4.4  # an LFW image on one core: a chunk takes as long as a r
 _SUBMIT: Final = """
 import resource, sys, time
 from fiqa import Client
-from fiqa.sources.manifest import read
+from fiqa.sources.manifest import read_source
 client = Client()
 started = time.perf_counter()
-job = client.submit(read([sys.argv[1]], on_bad_line=print))
+job = client.submit(read_source([sys.argv[1]], on_bad_line=print))
 print(job.id, time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

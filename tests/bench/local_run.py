@@ -21,7 +21,8 @@ from pathlib import Path
 from statistics import median
 
 from fiqa import Item
-from fiqa.sources.manifest import chunked, read
+from fiqa.jobs.submit import chunked
+from fiqa.sources.manifest import read_source
 from fiqa_worker.cli.extras import models_or_builtin, own_settings
 from fiqa_worker.local.environment import environment_of
 from fiqa_worker.local.system import local_system
@@ -36,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = WorkerSettings.load()
     os.environ |= environment_of(own_settings(settings, *models_or_builtin(settings)))
-    items = list(read([str(options.folder)], on_bad_line=print))
+    items = list(read_source([str(options.folder)], on_bad_line=print))
     alone, system, first = [], [], []
     for _ in range(options.rounds):
         alone.append(pipeline_rate(items, options.processes))

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from fiqa import ImageResult, Item
-from fiqa.sources.manifest import chunked
+from fiqa.jobs.submit import chunked
 from fiqa_worker.pipeline import pipeline as pipeline_module
 from fiqa_worker.pipeline.pipeline import Pipeline
 from fiqa_worker.settings import WorkerSettings

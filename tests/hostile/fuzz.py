@@ -51,7 +51,7 @@ def fuzz_one(data: bytes) -> None:
     """Give bytes to the reader that their first letter names; anything but its own errors is a finding."""
     from fiqa.contract import ImageResult, Item, JobSpec  # noqa: PLC0415  instrumented by now
     from fiqa.errors import FiqaError  # noqa: PLC0415
-    from fiqa.sources.manifest import read  # noqa: PLC0415
+    from fiqa.sources.manifest import read_source  # noqa: PLC0415
     from fiqa.storage.shards import unpack  # noqa: PLC0415
     from fiqa_worker.pipeline.decode import decode  # noqa: PLC0415
 
@@ -69,7 +69,7 @@ def fuzz_one(data: bytes) -> None:
                 unpack(body)
             case b"l":
                 sys.stdin = io.TextIOWrapper(io.BytesIO(body))
-                list(read(["-"], on_bad_line=lambda _: None))
+                list(read_source(["-"], on_bad_line=lambda _: None))
             case _:
                 image = decode(body, max_pixels=1_000_000)
                 assert image.shape[0] * image.shape[1] <= 1_000_000

@@ -12,7 +12,7 @@ import pytest
 
 from fiqa.contract import ImageResult, Item, JobSpec
 from fiqa.errors import ContractError, FiqaError, SourceError
-from fiqa.sources.manifest import read
+from fiqa.sources.manifest import read_source
 from fiqa.storage.shards import unpack
 from tests.hostile.feed import ROOT
 from tests.hostile.lines import FAILED, GOOD, flipped, line, shard
@@ -58,7 +58,7 @@ def test_a_source_list_is_read_to_its_end_whatever_its_lines_are(tmp_path: Path)
     lines = [line(SEED, number, GOOD[Item]).replace(b"\n", b" ") for number in range(COUNT)]
     path.write_bytes(b"s3://b/good.jpg\n".join(text + b"\n" for text in lines))
     errors: list[SourceError] = []
-    items = list(read([str(path)], on_bad_line=errors.append))
+    items = list(read_source([str(path)], on_bad_line=errors.append))
     assert sum(item.uri == "s3://b/good.jpg" for item in items) == COUNT - 1
     assert len(errors) > COUNT / 20
     assert_short([str(error) for error in errors])
@@ -72,7 +72,7 @@ def test_a_compressed_source_list_is_read_or_refused_with_one_sentence(tmp_path:
     for number in range(500):
         path.write_bytes(flipped(good, random.Random(number)))  # noqa: S311  no secret
         try:
-            list(read([str(path)], on_bad_line=lambda _: None))
+            list(read_source([str(path)], on_bad_line=lambda _: None))
         except SourceError as error:
             refusals.append(str(error))
     assert len(refusals) > 100
@@ -84,7 +84,7 @@ BOMBS = """
 import resource, sys, zlib
 from fiqa.errors import FiqaError
 from fiqa.storage.shards import unpack
-from fiqa.sources.manifest import read
+from fiqa.sources.manifest import read_source
 
 def bomb(byte, megabytes):
     squeezer = zlib.compressobj(1, wbits=31)
@@ -96,7 +96,7 @@ def peak_mb():
 before = peak_mb()
 open(sys.argv[1], "wb").write(bomb(b"x", 1024))
 bad = []
-print("items", sum(1 for _ in read([sys.argv[1]], on_bad_line=bad.append)), *bad)
+print("items", sum(1 for _ in read_source([sys.argv[1]], on_bad_line=bad.append)), *bad)
 print("list", peak_mb() - before)
 for byte, megabytes in ((b"x", 1024), (b"\\n", 255), (b"{}\\n", 85)):
     try:

@@ -19,6 +19,7 @@ from fiqa_worker.service.tickets import clean_ticket, is_ticket
 from tests.hostile.messages import message, pickled
 from tests.hostile.test_images import children_of
 from tests.integration.conftest import StartWorker
+from tests.ledger_of import ledger_of
 from tests.waiting import WAIT_S, wait_until
 
 SEED = 1
@@ -58,7 +59,7 @@ def test_a_worker_goes_on_through_ten_thousand_messages_that_are_none(
     client: Client, photos: Path, ticket: bytes, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     canary = tmp_path / "canary"
-    server: redis.Redis = client.ledger.connection.redis
+    server: redis.Redis = ledger_of(client).connection.redis
     worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     uris = [path.as_uri() for path in sorted(photos.iterdir())]
     assert client.wait(client.submit(uris[:1]).id, WAIT_S).state is JobState.SUCCEEDED
@@ -88,7 +89,7 @@ def test_the_canary_would_have_told(tmp_path: Path) -> None:
 def test_what_strangers_put_among_the_tickets_under_way_stops_nobody(
     client: Client, photos: Path, start_worker: StartWorker
 ) -> None:
-    server: redis.Redis = client.ledger.connection.redis
+    server: redis.Redis = ledger_of(client).connection.redis
     for name, value in {"no json": b"hello", "a list": b"[1]", "odd": b'[{}, "", 5]', "pickle": b"\x80\x04."}.items():
         server.hset(UNACKED, name, value)
         server.zadd(UNACKED_INDEX, {name: 1})
@@ -101,7 +102,7 @@ def test_what_strangers_put_among_the_tickets_under_way_stops_nobody(
 def test_a_ticket_that_comes_a_hundred_times_is_taken_a_hundred_times(
     client: Client, photos: Path, ticket: bytes, start_worker: StartWorker
 ) -> None:
-    server: redis.Redis = client.ledger.connection.redis
+    server: redis.Redis = ledger_of(client).connection.redis
     server.lpush(QUEUE, *[ticket] * 100)
     worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), concurrency=2)
     job = client.submit([path.as_uri() for path in photos.iterdir()], chunk_size=1)

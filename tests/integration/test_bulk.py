@@ -9,11 +9,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from fiqa import Client, Item, JobState, Status
+from fiqa import Client, Item, JobState, Selection, Status
 from fiqa.ledger.keys import LEASES
 from tests.conftest import Bucket
 from tests.integration.conftest import StartWorker, Worker
 from tests.integration.test_jobs import assert_exactly_once, wait_for_lease
+from tests.ledger_of import ledger_of
 from tests.waiting import WAIT_S, wait_until
 
 
@@ -29,7 +30,7 @@ def test_a_paused_job_finishes_what_is_under_way_and_goes_on_when_asked(
     job = client.submit(uris, chunk_size=16)
     wait_for_lease(client)
     client.pause(job.id)
-    wait_until(lambda: not client.ledger.connection.redis.zcard(LEASES))
+    wait_until(lambda: not ledger_of(client).connection.redis.zcard(LEASES))
     paused = client.status(job.id)
     assert (paused.state, paused.images_done) == (JobState.PAUSED, 16 * paused.chunks_done)
     assert 1 <= paused.chunks_done < 10
@@ -76,7 +77,7 @@ def test_a_job_whose_images_are_mostly_missing_is_stopped_and_can_be_retried(
         client.wait(again.id, WAIT_S)
         by_status = Counter(result.status for result in client.results(again.id))
         assert by_status[Status.SCORED] <= len(found)
-        scored = {result.uri for result in client.results(again.id, status=Status.SCORED)}
+        scored = {result.uri for result in client.results(again.id, Selection(status=Status.SCORED))}
         assert scored <= found
         assert scored
 
@@ -161,4 +162,4 @@ def test_a_job_deleted_while_its_chunk_is_stored_does_not_come_back(
     client.delete(job.id)
     wait_for_log(worker, f"job {job.id} chunk 0: ")
     assert list((tmp_path / "storage" / "jobs").iterdir()) == []
-    assert client.ledger.connection.redis.keys("fiqa:job:*") == []
+    assert ledger_of(client).connection.redis.keys("fiqa:job:*") == []

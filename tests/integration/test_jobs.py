@@ -23,6 +23,7 @@ from fiqa.storage.storage import open_storage
 from tests.conftest import Bucket
 from tests.integration import planted
 from tests.integration.conftest import StartWorker
+from tests.ledger_of import ledger_of
 from tests.waiting import WAIT_S, wait_until
 
 
@@ -41,7 +42,7 @@ def assert_exactly_once(client: Client, job_id: str, uris: list[str]) -> list[Im
     )
     assert status.faces == sum(len(result.faces) for result in results)
     assert status.failed_by_code == dict(Counter(result.error.code.value for result in results if result.error))
-    server: redis.Redis = client.ledger.connection.redis
+    server: redis.Redis = ledger_of(client).connection.redis
     assert server.zcard(LEASES) == 0
     assert server.exists(job_key(job_id, "notes"), job_key(job_id, "skips"), job_key(job_id, "returned")) == 0
     return results
@@ -49,7 +50,8 @@ def assert_exactly_once(client: Client, job_id: str, uris: list[str]) -> list[Im
 
 def wait_until_quiet(client: Client) -> None:
     """No ticket waits or is held; those too many end by themselves."""
-    wait_until(lambda: not (client.ledger.connection.redis.llen(QUEUE) or client.ledger.connection.redis.hlen(UNACKED)))
+    server = ledger_of(client).connection.redis
+    wait_until(lambda: not (server.llen(QUEUE) or server.hlen(UNACKED)))
 
 
 @pytest.mark.usefixtures("s3_env")
@@ -63,7 +65,7 @@ def test_photos_in_s3_become_results_in_s3(
         job = client.submit(uris, name="portraits")
         results = assert_exactly_once(client, job.id, uris)
         wait_until_quiet(client)
-        wait_until(lambda: client.ledger.ended() == [])  # tickets are forgotten once nothing is left to do
+        wait_until(lambda: ledger_of(client).ended() == [])  # tickets are forgotten once nothing is left to do
     by_name = dict(zip(names, results, strict=True))
     codes = {name: result.error.code for name, result in by_name.items() if result.error}
     assert codes == {"empty-0.jpg": "decode_failed", "cut-0.jpg": "decode_failed", "text-0.jpg": "unsupported_format"}
@@ -136,7 +138,7 @@ def test_a_worker_that_is_asked_to_end_gives_its_chunk_back_at_once(
     wait_for_lease(client)
     worker.process.send_signal(signal.SIGTERM)
     assert worker.process.wait(WAIT_S) == 0
-    ledger = client.ledger
+    ledger = ledger_of(client)
     assert ledger.connection.redis.zcard(LEASES) == 0
     claim = ledger.claim()
     assert claim is not None
@@ -151,7 +153,7 @@ def test_a_shard_that_an_earlier_delivery_stored_is_counted_as_it_is(
     early = [
         ImageResult(uri=uri, status=Status.NO_FACE, detector="early", quality_model="early").encode() for uri in uris
     ]
-    storage = open_storage(client.status(job.id).storage, client.ledger.connection)
+    storage = open_storage(client.status(job.id).storage, ledger_of(client).connection)
     assert storage.write_once(job.id, "results", 0, pack(early))
     start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     results = assert_exactly_once(client, job.id, uris)
@@ -231,10 +233,10 @@ def test_a_slow_fetch_is_not_blamed_on_the_image_before_it(
 def test_tickets_that_the_broker_lost_are_topped_up(client: Client, photos: Path, start_worker: StartWorker) -> None:
     uris = [(photos / "original-0.jpg").as_uri() for _ in range(3)]
     job = client.submit(uris)
-    client.ledger.connection.redis.delete(QUEUE)
+    ledger_of(client).connection.redis.delete(QUEUE)
     start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     assert_exactly_once(client, job.id, uris)
 
 
 def wait_for_lease(client: Client) -> None:
-    wait_until(lambda: client.ledger.connection.redis.zcard(LEASES))
+    wait_until(lambda: ledger_of(client).connection.redis.zcard(LEASES))

@@ -20,6 +20,7 @@ from fiqa import Client, JobState
 from fiqa.ledger.keys import LEASES
 from tests.integration import planted
 from tests.integration.conftest import ROOT, StartWorker, Worker
+from tests.ledger_of import ledger_of
 from tests.servers import free_ports, start_redis
 from tests.waiting import WAIT_S, wait_until
 
@@ -53,8 +54,8 @@ def test_a_fetch_that_hangs_keeps_neither_the_chunk_nor_the_worker(
     wait_until(lambda: leases(client) == 0)
     wait_until(lambda: not (health / "ready").exists())
     assert worker.process.poll() is None
-    assert client.ledger.waiting_tickets() > 0
-    claim = client.ledger.claim()
+    assert ledger_of(client).waiting_tickets() > 0
+    claim = ledger_of(client).claim()
     assert claim is not None
     assert (claim.job_id, claim.attempt) == (job.id, 1)
     assert worker.process.wait(SOON_S) == 0, worker.log
@@ -208,7 +209,7 @@ def test_json_logs_are_json_line_by_line_and_those_of_a_chunk_name_it(
 
 
 def leases(client: Client) -> int:
-    server: redis.Redis = client.ledger.connection.redis
+    server: redis.Redis = ledger_of(client).connection.redis
     return int(server.zcard(LEASES))
 
 
@@ -240,12 +241,12 @@ def test_a_worker_outlives_a_full_redis(client: Client, photos: Path, start_work
     worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), concurrency=2)
     job = client.submit(uris, chunk_size=4)
     wait_until(lambda: client.status(job.id).chunks_done > 0)
-    client.ledger.connection.redis.config_set("maxmemory", 1)
+    ledger_of(client).connection.redis.config_set("maxmemory", 1)
     try:
         wait_until(lambda: "command not allowed when used memory > 'maxmemory'" in worker.log)
         time.sleep(3)
     finally:
-        client.ledger.connection.redis.config_set("maxmemory", 0)
+        ledger_of(client).connection.redis.config_set("maxmemory", 0)
     assert worker.process.poll() is None
     status = client.wait(job.id, WAIT_S)
     assert (status.state, status.images_done, status.failed) == (JobState.SUCCEEDED, len(uris), 0)

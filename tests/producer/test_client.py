@@ -3,19 +3,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from fiqa.client import Client
-from fiqa.contract import QUEUE, ErrorCode, ImageResult, Item, JobState, Priority
-from fiqa.errors import RedisUnavailableError, SettingsError, SourceError, StorageError, UnknownJobError
-from fiqa.jobs.submit import Job
+from fiqa.contract import QUEUE, ErrorCode, ImageResult, Item, JobState, Status
+from fiqa.errors import RedisUnavailableError, SettingsError, SourceError, StorageError, UnknownJobError, UsageError
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.shards import unpack
-from fiqa.storage.storage import open_storage
-from tests.conftest import Bucket
+from fiqa.results.selection import Selection
 from tests.producer.faceless import failed, no_face, work
 from tests.waiting import wait_until
 
@@ -28,126 +26,33 @@ def client(redis_url: str) -> Iterator[Client]:
         yield client
 
 
-# Submit
+# Arguments
 
 
-def test_a_job_runs_once_it_is_submitted_and_a_ticket_waits_for_each_chunk(client: Client, ledger: Ledger) -> None:
-    job = client.submit(URIS, name="backfill", priority="high")
-    assert job == Job(id=job.id, name="backfill", images=100, chunks=7)
-    status = client.status(job.id)
-    assert (status.state, status.images, status.chunks, status.images_done) == (JobState.RUNNING, 100, 7, 0)
-    assert (status.name, status.priority, status.storage) == ("backfill", Priority.HIGH, "redis")
-    assert client.jobs() == [status]
-    assert ledger.connection.redis.llen(QUEUE) == 7
-
-
-def test_a_job_is_preparing_while_its_source_is_read(client: Client, ledger: Ledger) -> None:
-    states: list[tuple[JobState, int]] = []
-    told: list[int] = []
-
-    def source() -> Iterator[str]:
-        for number, uri in enumerate(URIS):
-            if number in {20, 40}:
-                states.append((client.jobs()[0].state, ledger.connection.redis.llen(QUEUE)))
-            yield uri
-
-    client.submit(source(), progress=told.append)
-    assert states == [(JobState.PREPARING, 0)] * 2
-    assert told == [16, 32, 48, 64, 80, 96, 100]
-
-
-@pytest.mark.parametrize("where", ["redis", "folder", "s3"])
-def test_items_reach_the_home_in_order_with_the_callers_ids(
-    redis_url: str, ledger: Ledger, tmp_path: Path, request: pytest.FixtureRequest, where: str
-) -> None:
-    url = where
-    if where == "folder":
-        url = str(tmp_path)
-    elif where == "s3":
-        request.getfixturevalue("s3_env")
-        bucket: Bucket = request.getfixturevalue("bucket")
-        url = bucket.uri("team")
-    items = [Item(uri=uri, id=str(number)) for number, uri in enumerate(URIS)]
-
-    with Client(redis_url, storage=url) as client:
-        job = client.submit((item if number % 2 else item.uri for number, item in enumerate(items)), chunk_size=30)
-        storage = open_storage(client.status(job.id).storage, ledger.connection)
-
-    shards = [unpack(storage.read(job.id, "manifest", chunk)) for chunk in range(job.chunks)]
-    assert [len(shard) for shard in shards] == [30, 30, 30, 10]
-    assert [Item.decode(line) for shard in shards for line in shard] == [
-        item if number % 2 else Item(uri=item.uri) for number, item in enumerate(items)
-    ]
-
-
-def test_no_more_than_2000_tickets_wait_for_a_large_job(client: Client, ledger: Ledger) -> None:
-    job = client.submit((f"s3://photos/{number}.jpg" for number in range(2_100)), chunk_size=1)
-    assert job.chunks == 2_100
-    assert ledger.connection.redis.llen(QUEUE) == 2_000
-
-
-@pytest.mark.parametrize("source", [[], iter(()), {}])
-def test_an_empty_source_makes_no_job(client: Client, ledger: Ledger, source: list[str]) -> None:
-    with pytest.raises(SourceError, match=r"^the source holds no images: .* names ending in \.avif, .*\.webp count$"):
-        client.submit(source)
-    assert ledger.connection.redis.dbsize() == 0
-
-
-def test_one_string_is_not_taken_for_many(client: Client, ledger: Ledger) -> None:
-    with pytest.raises(SourceError, match=r"^submit\(\) takes an iterable of URIs; for one image pass a list of one$"):
+def test_a_single_string_is_refused(client: Client, ledger: Ledger) -> None:
+    with pytest.raises(UsageError, match=r"^submit\(\) takes an iterable of URIs; for one image pass a list of one$"):
         client.submit("s3://photos/a.jpg")
     assert ledger.connection.redis.dbsize() == 0
 
 
-@pytest.mark.parametrize(
-    ("entry", "why"),
-    [
-        ("photos/a.jpg", "'photos/a.jpg' is no URI: s3://bucket/key or file:///path"),
-        (Item(uri="/data/a.jpg"), "'/data/a.jpg' is no URI"),
-        ("https://host/a.jpg?sig=x", "workers read s3:// and file:///, and no https://"),
-        ("", "at least 1 character"),
-        ("s3://b/" + "x" * 5000, "at most 4096 characters"),
-        (None, "valid string"),
-        (b"s3://b/k\xff", "valid string"),
-    ],
-)
-@pytest.mark.parametrize("before", [0, 50])
-def test_an_entry_that_is_no_uri_is_named_and_leaves_no_job(
-    client: Client, ledger: Ledger, entry: str, why: str, before: int
-) -> None:
-    with pytest.raises(SourceError, match=rf"^entry {before}: [^\n]+$") as caught:
-        client.submit([*URIS[:before], entry, *URIS])
-    assert why in str(caught.value)
-    assert ledger.connection.redis.dbsize() == 0
-
-
-def test_a_source_that_fails_half_way_leaves_no_job(client: Client, ledger: Ledger) -> None:
-    def source() -> Iterator[str]:
-        yield from URIS
-        raise LookupError("the database went away")
-
-    with pytest.raises(LookupError, match="the database went away"):
-        client.submit(source())
-    assert ledger.connection.redis.dbsize() == 0
-
-
-def test_a_home_that_cannot_be_written_leaves_no_job(redis_url: str, ledger: Ledger, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with (
-        Client(redis_url, storage=str(tmp_path / "file")) as client,
-        pytest.raises(StorageError, match=r"^cannot write "),
-    ):
-        client.submit(URIS)
-    assert ledger.connection.redis.dbsize() == 0
-
-
 def test_an_unknown_priority_makes_no_job(client: Client, ledger: Ledger) -> None:
-    with pytest.raises(ValueError, match="urgent"):
+    with pytest.raises(UsageError, match=r"^priority is 'urgent': it is one of high, normal, low$"):
         client.submit(URIS, priority="urgent")
     assert ledger.connection.redis.dbsize() == 0
 
 
-# Connections
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_failed", 1.5), ("keep_s", 0.0), ("chunk_size", 0), ("chunk_size", 10_001)]
+)
+def test_the_error_for_a_number_out_of_range_is_one_line_and_makes_no_job(
+    client: Client, name: str, value: float
+) -> None:
+    with pytest.raises(UsageError, match=rf"^{name}[^\n]+$"):
+        client.submit(URIS, **{name: value})  # type: ignore[arg-type]
+    assert client.jobs() == []
+
+
+# Connections and settings
 
 
 def test_a_client_is_shared_by_threads(client: Client, ledger: Ledger) -> None:
@@ -189,6 +94,13 @@ def test_a_client_connects_at_first_use() -> None:
         client.submit(URIS)
 
 
+def test_the_error_for_a_redis_that_is_down_is_one_line() -> None:
+    with Client("redis://127.0.0.1:1/0", "redis") as down:
+        for ask in (down.jobs, down.recoverable, lambda: down.score("s3://b/k.jpg"), lambda: down.submit(URIS)):
+            with pytest.raises(RedisUnavailableError, match=r"^cannot reach Redis [^\n]+$"):
+                ask()
+
+
 def test_settings_come_from_the_environment(
     redis_url: str, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,8 +120,8 @@ def test_wrong_settings_are_found_before_anything_is_done(given: dict[str, str])
 # Progress
 
 
-@pytest.mark.parametrize("ask", ["status", "wait", "results", "watch"])
-def test_an_unknown_job_is_told_at_once(client: Client, ask: str) -> None:
+@pytest.mark.parametrize("ask", ["job", "status", "wait", "results", "watch"])
+def test_an_unknown_job_is_reported_at_once(client: Client, ask: str) -> None:
     for job_id in (new_job_id(), "no-id"):
         with pytest.raises(UnknownJobError, match=r"^[^\n]+$"):
             list(getattr(client, ask)(job_id))
@@ -225,12 +137,34 @@ def test_wait_returns_the_final_status(client: Client, ledger: Ledger) -> None:
     assert client.wait(job.id, timeout_s=0) == client.status(job.id)
 
 
-def test_wait_gives_up_and_the_job_goes_on(client: Client) -> None:
+def test_wait_raises_after_its_timeout_and_the_job_goes_on(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS)
-    client.ledger.heartbeat(seconds=60)
+    ledger.heartbeat(seconds=60)
     with pytest.raises(TimeoutError, match=rf"^job {job.id} is running after 0\.1 s; it goes on$"):
         client.wait(job.id, timeout_s=0.1)
     assert client.status(job.id).state is JobState.RUNNING
+
+
+# Pause, resume
+
+
+def test_a_job_is_paused_and_goes_on(client: Client, ledger: Ledger) -> None:
+    job = client.submit(URIS)
+    work(ledger, chunks=2)
+    assert client.pause(job.id).state is JobState.PAUSED
+    assert ledger.claim() is None
+    ledger.connection.redis.delete(QUEUE)
+    assert client.resume(job.id).state is JobState.RUNNING
+    assert ledger.connection.redis.llen(QUEUE) == 5  # a ticket for each chunk that is left
+    work(ledger)
+    assert client.status(job.id).state is JobState.SUCCEEDED
+    assert [result.uri for result in client.results(job.id)] == URIS
+
+
+def test_an_unknown_job_cannot_be_controlled(client: Client) -> None:
+    for control in (client.pause, client.resume, client.cancel, client.delete, client.retry):
+        with pytest.raises(UnknownJobError):
+            control(new_job_id())
 
 
 # Results
@@ -243,7 +177,7 @@ def test_results_come_in_the_order_of_the_source(client: Client, ledger: Ledger)
     assert list(client.results(job.id)) == [no_face(item) for item in items]
 
 
-def test_results_are_there_chunk_by_chunk_while_the_job_runs(client: Client, ledger: Ledger) -> None:
+def test_results_can_be_read_chunk_by_chunk_while_the_job_runs(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS)
     assert list(client.results(job.id)) == []
     work(ledger, chunks=2)
@@ -255,16 +189,16 @@ def test_following_results_yields_each_once_until_the_job_ends(client: Client, l
     job = client.submit(URIS)
     work(ledger, chunks=1)
     uris: list[str] = []
-    told: list[int] = []
-    for shard in client.result_shards(job.id, follow=True, on_status=lambda status: told.append(status.images_done)):
+    counts: list[int] = []
+    for shard in client.result_shards(job.id, follow=True, on_status=lambda status: counts.append(status.images_done)):
         uris += [ImageResult.decode(line).uri for line in shard]
         work(ledger, chunks=1)
     assert uris == URIS
-    assert told == sorted(told)
-    assert told[-1] == 100
+    assert counts == sorted(counts)
+    assert counts[-1] == 100
 
 
-def test_failures_come_back_with_their_uri_and_code(client: Client, ledger: Ledger) -> None:
+def test_a_failed_image_has_a_result_with_its_uri_and_code(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS[:1])
     work(ledger, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
     (result,) = client.results(job.id)
@@ -272,7 +206,7 @@ def test_failures_come_back_with_their_uri_and_code(client: Client, ledger: Ledg
     assert client.status(job.id).failed_by_code == {"not_found": 1}
 
 
-def test_a_lost_shard_is_one_line(client: Client, ledger: Ledger) -> None:
+def test_the_error_for_a_lost_shard_is_one_line(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS)
     work(ledger)
     ledger.connection.redis.hdel(f"fiqa:job:{job.id}:results", 3)
@@ -280,7 +214,7 @@ def test_a_lost_shard_is_one_line(client: Client, ledger: Ledger) -> None:
         list(client.results(job.id))
 
 
-def test_every_key_of_a_job_from_beginning_to_end_says_whose_it_is(client: Client, ledger: Ledger) -> None:
+def test_the_keys_of_a_job_at_each_stage_are_known(client: Client, ledger: Ledger) -> None:
     def parts() -> set[str]:
         return {key.decode().replace(job.id, "JOB") for key in ledger.connection.redis.scan_iter()}
 
@@ -300,3 +234,69 @@ def test_every_key_of_a_job_from_beginning_to_end_says_whose_it_is(client: Clien
     work(ledger)
     ledger.connection.redis.delete(QUEUE)  # the tickets, which no worker took in this test
     assert parts() - brokers == done | {"fiqa:jobs", "fiqa:job:JOB", "fiqa:job:JOB:manifest"}
+
+
+# The handle of a job
+
+
+def test_a_job_is_followed_through_its_handle(client: Client, ledger: Ledger) -> None:
+    job = client.submit(URIS, name="backfill")
+    assert job.status().state is JobState.RUNNING
+    assert job.pause().state is JobState.PAUSED
+    assert job.resume().state is JobState.RUNNING
+    assert list(job.results()) == []
+    work(ledger)
+    assert job.wait(timeout_s=60).state is JobState.SUCCEEDED
+    assert [status.state for status in job.watch()] == [JobState.SUCCEEDED]
+    assert [result.uri for result in job.results(follow=True)] == URIS
+    assert list(job.results(Selection(status=Status.SCORED))) == []
+    job.delete()
+    with pytest.raises(UnknownJobError):
+        job.status()
+
+
+def test_a_job_is_cancelled_and_retried_through_its_handle(client: Client, ledger: Ledger) -> None:
+    job = client.submit(URIS)
+    work(ledger, chunks=1, end=lambda item: failed(item, ErrorCode.FETCH_FAILED))
+    assert job.cancel().state is JobState.CANCELLED
+    again = job.retry()
+    assert (again.images, again.status().parent) == (16, job.id)
+
+
+def test_the_handle_of_an_earlier_job_is_the_same(client: Client) -> None:
+    job = client.submit(URIS, name="backfill")
+    assert client.job(job.id) == job
+    assert client.job(job.id).status() == job.status()
+
+
+def test_a_handle_as_a_dict_is_the_job_without_its_client(client: Client) -> None:
+    job = client.submit(URIS, name="backfill")
+    assert asdict(job) == {"id": job.id, "name": "backfill", "images": 100, "chunks": 7}
+    assert repr(job) == f"Job(id='{job.id}', name='backfill', images=100, chunks=7)"
+
+
+# One image, now
+
+
+def test_one_image_is_scored_before_all_others_and_its_job_is_deleted(client: Client, ledger: Ledger) -> None:
+    client.submit(URIS)
+
+    def work_on_it() -> None:
+        # Not before it is open: the chunk that is claimed would be one of the other job.
+        wait_until(lambda: any(job.name == "score" and job.state is JobState.RUNNING for job in ledger.jobs()))
+        work(ledger, 1)
+
+    worker = threading.Thread(target=work_on_it)
+    worker.start()
+    result = client.score("s3://photos/now.jpg", timeout_s=60)
+    worker.join()
+    assert result == no_face(Item(uri="s3://photos/now.jpg"))
+    assert [job.images for job in client.jobs()] == [100]
+
+
+def test_an_image_that_is_not_scored_in_time_is_a_timeout(client: Client) -> None:
+    with pytest.raises(TimeoutError, match=r"; no worker runs: start `fiqa worker`$"):
+        client.score("s3://photos/now.jpg", timeout_s=0.2)
+    assert client.jobs() == []
+    with pytest.raises(SourceError, match="is not a URI"):
+        client.score("now.jpg")

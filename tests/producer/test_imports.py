@@ -1,34 +1,64 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import fiqa
 
-HEAVY = {"cv2", "numpy", "onnxruntime", "onnx", "obstore", "fiqa_worker"}
+ROOT = Path(__file__).parents[2]
+HEAVY = {"cv2", "numpy", "onnxruntime", "onnx", "obstore", "pyarrow", "fiqa_worker"}
+NOT_FOR_A_LIBRARY = {"click", "rich"}
+NOT_BEFORE_THEY_ARE_USED = {"boto3", "botocore", "celery", "kombu"}
 
 
 def loaded_by(statement: str) -> set[str]:
-    """The packages that are loaded in a fresh process."""
+    """Return the packages that a fresh process has loaded after a statement."""
     code = f"{statement}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("statement", ["import fiqa", "import fiqa.cli.main"])
-def test_the_client_loads_nothing_heavy(statement: str) -> None:
-    assert not loaded_by(statement) & HEAVY
+def test_the_library_loads_nothing_heavy() -> None:
+    assert not loaded_by("import fiqa") & (HEAVY | NOT_FOR_A_LIBRARY | NOT_BEFORE_THEY_ARE_USED)
 
 
-def test_a_client_whose_home_is_not_s3_does_not_load_boto3() -> None:
+def test_the_commands_load_nothing_heavy() -> None:
+    assert not loaded_by("import fiqa.cli.main") & (HEAVY | NOT_BEFORE_THEY_ARE_USED)
+
+
+def test_boto3_is_not_loaded_unless_the_storage_is_s3() -> None:
     made = loaded_by("from fiqa import Client\nClient(storage='redis')\nClient(storage='/tmp')")
-    assert not made & {"boto3", "botocore"}
+    assert not made & NOT_BEFORE_THEY_ARE_USED
 
 
-def test_what_the_package_exposes_is_what_it_says() -> None:
+def test_the_package_has_the_names_that_it_exports() -> None:
     modules = {name for name, value in vars(fiqa).items() if getattr(value, "__spec__", None) and name.islower()}
-    exposed = {name for name in vars(fiqa) if not name.startswith("_")} - modules
-    assert exposed == set(fiqa.__all__)
+    names = {name for name in vars(fiqa) if not name.startswith("_")} - modules
+    assert {*names, "__version__"} == set(fiqa.__all__)
     assert fiqa.__all__ == sorted(fiqa.__all__)
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    assert fiqa.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_every_exported_name_is_documented_and_nothing_else() -> None:
+    page = (ROOT / "docs" / "api.md").read_text()
+    table = page.partition("| name | what it is |\n")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == fiqa.__all__
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs"])
+def test_what_the_pages_import_is_exported(page: str) -> None:
+    path = ROOT / page
+    text = "\n".join(file.read_text() for file in (sorted(path.glob("*.md")) if path.is_dir() else [path]))
+    imported = {
+        name for line in re.findall(r"^from fiqa import (.*)$", text, re.MULTILINE) for name in line.split(", ")
+    }
+    assert imported
+    assert imported <= set(fiqa.__all__)

@@ -11,7 +11,7 @@ from fiqa.cli.output import as_json_option, print_job
 from fiqa.cli.progress import CountProgress, follow
 from fiqa.client import Client
 from fiqa.contract import DEFAULT_KEEP_S, DEFAULT_MAX_FAILED, MAX_CHUNK_SIZE, Priority
-from fiqa.sources.manifest import read
+from fiqa.sources.manifest import read_source
 
 _DAY_S: Final = 24 * 3600.0
 
@@ -82,7 +82,7 @@ def submit(
     with Client() as client:
         with CountProgress("images") as progress:
             job = client.submit(
-                read(source, on_bad_line=bad_lines),
+                read_source(source, on_bad_line=bad_lines),
                 name=name,
                 priority=priority,
                 chunk_size=chunk_size,

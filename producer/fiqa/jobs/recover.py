@@ -1,4 +1,4 @@
-"""Rebuilds the ledger of a job from its storage: from job.json, the manifest and the result shards."""
+"""Recover a job after Redis was lost: rebuild it in the ledger from job.json and the result shards in its storage."""
 
 from __future__ import annotations
 
@@ -6,26 +6,39 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 
-from fiqa.contract import ImageResult, JobSpec, JobState
+from fiqa.contract import JobSpec, JobState
 from fiqa.errors import JobStateError, StorageError, UnknownJobError
 from fiqa.ledger.claims import Counts
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import check_job_id
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.shards import read_shards
+from fiqa.ledger.limits import ALL
+from fiqa.storage.shards import read_results
 from fiqa.storage.storage import Storage
+
+
+def recoverable(*, ledger: Ledger, storage: Storage) -> list[str]:
+    """Return the jobs in a storage that Redis does not know, oldest first."""
+    known = {status.id for status in ledger.jobs(limit=ALL)}
+    return [job_id for job_id in storage.jobs() if job_id not in known]
 
 
 def recover(
     job_id: str, *, ledger: Ledger, storage: Storage, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Enter the job again, count the shards that are there, and let workers at the rest.
+    """Create the job again, count the result shards that are there, and let workers claim the other chunks.
 
-    A job that was stopped for good, as its summary.json says, stays so. Where this fails or is interrupted, it takes
-    the entry out again; a second call begins anew.
+    If its summary.json says that the job was cancelled or failed, it stays so. If this call fails or is interrupted, it
+    deletes the job from the ledger, and a second call starts from the beginning.
+
+    Args:
+        job_id: the job.
+        ledger: where the job is rebuilt.
+        storage: where its shards are.
+        progress: called after each shard with the number of shards that are counted, and of all.
 
     Raises:
-        UnknownJobError: the storage holds no such job, or it was never submitted whole.
+        UnknownJobError: the storage does not hold such a job, or its submit was interrupted.
         JobStateError: Redis knows the job.
         StorageError: the storage cannot be read, or a shard is damaged.
         ContractError: job.json or a line of a shard is damaged.
@@ -37,36 +50,38 @@ def recover(
             f"no job.json of job {job_id} in {storage.url}: its submit was interrupted, or it has another FIQA_STORAGE"
         )
     spec = JobSpec.decode(document)
-    submission = _enter(spec, ledger=ledger, storage=storage)
+    submission = _create(spec, ledger=ledger, storage=storage)
     try:
         chunks = [chunk for chunk in storage.chunks(job_id, "results") if chunk < spec.chunks]
-        for number, (chunk, lines) in enumerate(read_shards(storage, job_id, "results", chunks), 1):
-            ledger.complete(job_id, chunk, Counts.of([ImageResult.decode(line) for line in lines]))
+        for number, (chunk, results) in enumerate(read_results(storage, job_id, chunks), 1):
+            ledger.complete(job_id, chunk, Counts.of(results))
             if progress:
                 progress(number, len(chunks))
-        ended, reason = _ending(storage.read_document(job_id, "summary"))
+        ended, reason = _ending(job_id, storage)
         ledger.open(job_id, submission, chunks=spec.chunks, images=spec.images, ended=ended, reason=reason)
     except BaseException:
         with suppress(UnknownJobError, JobStateError):
-            ledger.control(job_id, Control.DELETE, submission=submission)  # in Redis; its storage stays
+            ledger.control(job_id, Control.DELETE, submission=submission)  # in Redis only: its files stay
         raise
 
 
-def _enter(spec: JobSpec, *, ledger: Ledger, storage: Storage) -> int:
+def _create(spec: JobSpec, *, ledger: Ledger, storage: Storage) -> int:
     try:
         return ledger.create(spec, storage=storage.url)
     except JobStateError:
-        # With a job.json and yet `preparing`: a recovery that was killed.
+        # A job that has a job.json and is `preparing` is left over from a recovery that was killed.
         if ledger.status(spec.id).state is not JobState.PREPARING:
             raise
         return ledger.create(spec, storage=storage.url, replace=True)
 
 
-def _ending(document: bytes | None) -> tuple[JobState | None, str | None]:
-    """How a job was stopped for good, as its summary.json says, and why."""
+def _ending(job_id: str, storage: Storage) -> tuple[JobState | None, str | None]:
+    """Return the state and the reason if the job was cancelled or failed, as its summary.json says."""
     try:
-        summary = json.loads(document or b"{}")
+        summary = json.loads(storage.read_document(job_id, "summary") or b"{}")
         state, reason = summary.get("state"), summary.get("reason")
     except (ValueError, AttributeError):
-        raise StorageError("summary.json is damaged: delete it, and the job goes on") from None
+        raise StorageError(
+            f"summary.json of job {job_id} in {storage.url} is damaged: delete it, and the job goes on"
+        ) from None
     return (JobState(state), reason) if state in {JobState.CANCELLED, JobState.FAILED} else (None, None)

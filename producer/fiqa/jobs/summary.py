@@ -1,4 +1,4 @@
-"""summary.json, written into the storage of every job that is finished, for those who read it with other tools."""
+"""summary.json: the last status of every finished job, written into its storage for other tools."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from fiqa.storage.storage import open_storage
 
 
 def write_summaries(ledger: Ledger) -> int:
-    """Write those that are due; returns how many. What fails stays due, and every worker's reconciler tries again.
+    """Write all summaries that are due. One that fails stays due, and the reconciler tries it again.
+
+    Returns:
+        How many were written.
 
     Raises:
         StorageError: a storage cannot be written.
@@ -28,11 +31,11 @@ def write_summaries(ledger: Ledger) -> int:
             storage = open_storage(status.storage, ledger.connection)
             storage.write_document(job_id, "summary", _encode(status))
             if storage.read_document(job_id, "job") is None and not storage.chunks(job_id, "results"):
-                storage.delete(job_id)  # all else was deleted meanwhile, and this came after it
+                storage.delete(job_id)  # the job was deleted while its summary was written
             written += 1
-        except UnknownJobError:  # deleted meanwhile
+        except UnknownJobError:  # it was deleted
             pass
-        except StorageError as error:  # of this one; others have storages of their own
+        except StorageError as error:  # other jobs may have another storage
             errors.append(error)
             continue
         ledger.summarized(job_id)
@@ -44,7 +47,8 @@ def write_summaries(ledger: Ledger) -> int:
 def _encode(status: JobStatus) -> bytes:
     times = {name: _iso(getattr(status, name)) for name in ("created", "started", "finished")}
     fields = {"v": WIRE_VERSION, **dataclasses.asdict(status), **times}
-    del fields["eta_s"], fields["workers_run"], fields["last_error"]  # they matter only while a job runs
+    for name in ("eta_s", "last_error", "workers_run"):  # they say something only while the job runs
+        del fields[name]
     return json.dumps(fields, indent=2, ensure_ascii=False).encode() + b"\n"
 
 

@@ -1,1 +1,1 @@
-"""Manifests in: files, folders, prefixes and lists become a stream of items."""
+"""Sources: files, folders, prefixes, lists and iterables become a stream of items."""

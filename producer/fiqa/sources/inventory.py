@@ -1,4 +1,4 @@
-"""S3 Inventory: a manifest.json and the CSV or Parquet files it names to a stream of image items."""
+"""S3 Inventory: a manifest.json, and the CSV or Parquet files that it names, become a stream of items."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO, Annotated, Any, Final
 from pydantic import BaseModel, Field, ValidationError
 
 from fiqa.contract import Item
-from fiqa.errors import SourceError
+from fiqa.errors import MissingDependencyError, SourceError
 from fiqa.sources.lines import (
     OnBadLine,
     Parse,
@@ -43,17 +43,18 @@ class _Inventory(BaseModel):
 
 
 def read_inventory(file: IO[bytes], name: str, on_bad_line: OnBadLine) -> Iterator[Item]:
-    """The images that were there when the inventory was made: neither deleted nor older versions nor other objects.
+    """Stream the images of an inventory. Older versions, deleted objects and objects that are not images are skipped.
 
-    Items name no version, so that the newest is scored, as of a prefix.
+    Items have no version, so the newest version is scored, as with a prefix.
 
     Args:
-        file: the manifest.json. Its data files are read from the bucket that it names, wherever it lies itself.
-        name: of the manifest.
-        on_bad_line: told of each row that is no object; the stream goes on, unless it raises.
+        file: the manifest.json. Its data files are read from the bucket that it names, wherever the manifest itself is.
+        name: what errors call the manifest.
+        on_bad_line: called with an error for each row that is not an object. The stream goes on unless it raises.
 
     Raises:
-        SourceError: this is no manifest, its format is not supported, or a data file cannot be read or has changed.
+        SourceError: this is not a manifest, its format is not supported, or a data file cannot be read or has changed.
+        MissingDependencyError: the data files are Parquet, and pyarrow is not installed.
     """
     with reading(name):
         content = file.read(_MAX_MANIFEST_BYTES + 1)
@@ -70,19 +71,19 @@ def read_inventory(file: IO[bytes], name: str, on_bad_line: OnBadLine) -> Iterat
     elif inventory.format == "Parquet":
         read = _read_parquet
     else:
-        raise SourceError(f"{name}: {inventory.format} files cannot be read: have the inventory made as CSV or Parquet")
+        raise SourceError(
+            f"{name}: {inventory.format} files cannot be read: configure the inventory to be CSV or Parquet"
+        )
     bucket = inventory.destination.rpartition(":")[2]
     for data in inventory.files:
         reader = ObjectReader(bucket, data.key)
         if reader.size != data.size:
-            raise SourceError(
-                f"{reader.name}: {reader.size} bytes, but {data.size} in the manifest: was it written anew?"
-            )
+            raise SourceError(f"{reader.name}: {reader.size} bytes, but {data.size} in the manifest: was it replaced?")
         yield from read(reader, data, on_bad_line)
 
 
 class _CsvFiles:
-    """Rows without titles: the manifest tells the columns; keys are URL-encoded."""
+    """CSV without a row of titles: the manifest has the columns. Keys are URL-encoded."""
 
     def __init__(self, name: str, schema: str) -> None:
         self._columns = [column.strip().lower() for column in schema.split(",")]
@@ -97,7 +98,7 @@ class _CsvFiles:
                 unzipped(file) if data.key.endswith(".gz") else file, reader.name, self._parse(), on_bad_line
             )
         if data.md5 and digested.md5.hexdigest() != data.md5.lower():
-            raise SourceError(f"{reader.name}: its MD5 is not the manifest's: was it written anew?")
+            raise SourceError(f"{reader.name}: its MD5 is not the one in the manifest: was it replaced?")
 
     def _parse(self) -> Parse:
         count = len(self._columns)
@@ -120,7 +121,7 @@ class _CsvFiles:
 
 
 class _Digested(io.RawIOBase):
-    """A file that keeps the MD5 of what was read of it."""
+    """A file that computes the MD5 of what is read."""
 
     def __init__(self, file: io.RawIOBase) -> None:
         self._file = file
@@ -136,13 +137,13 @@ class _Digested(io.RawIOBase):
 
 
 def _read_parquet(reader: ObjectReader, data: _DataFile, on_bad_line: OnBadLine) -> Iterator[Item]:
-    """Row group by row group, and of each only the columns in need; so the file's MD5 cannot be compared."""
+    """Read one row group after the other, and only the columns that are needed. So the MD5 cannot be checked."""
     del data
     try:
-        import pyarrow as pa  # noqa: PLC0415  an extra, and slow to load
-        from pyarrow import parquet  # noqa: PLC0415  likewise
+        import pyarrow as pa  # noqa: PLC0415  an extra, and slow to import
+        from pyarrow import parquet  # noqa: PLC0415  the same
     except ModuleNotFoundError:
-        raise SourceError(f"{reader.name} is Parquet: pip install 'fiqa[parquet]'") from None
+        raise MissingDependencyError(f"{reader.name} is Parquet: pip install 'fiqa[parquet]'") from None
 
     row = 0
     try:
@@ -174,7 +175,7 @@ def _read_parquet(reader: ObjectReader, data: _DataFile, on_bad_line: OnBadLine)
 
 
 def _batches(file: Any) -> Iterator[Any]:
-    # One row group at a time: asked for all of them, pyarrow reads ahead without a limit.
+    # One row group at a time: if asked for all of them, pyarrow reads in advance without a limit.
     for group in range(file.num_row_groups):
         columns = ["bucket", "key", "is_latest", "is_delete_marker"]
         yield from file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=columns)

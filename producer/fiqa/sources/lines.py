@@ -1,4 +1,4 @@
-"""Lines to items: what a line of a list and a row of CSV may say. A line that is no item is reported, and left out."""
+"""Lines to items: what a line of a list or a row of CSV can hold. Lines that are not items are reported and skipped."""
 
 from __future__ import annotations
 
@@ -17,54 +17,54 @@ from urllib.parse import unquote_plus
 from pydantic import ValidationError
 
 from fiqa.contract import Item
-from fiqa.errors import SourceError
+from fiqa.errors import SourceError, first_problem
 from fiqa.s3 import BUCKET_NAME
 
-# What workers can decode; other objects of a prefix and files of a folder are no images and are left out.
+# What workers can decode. Other objects of a prefix, and other files of a folder, are skipped.
 IMAGE_SUFFIXES: Final = (".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _LONGEST_SUFFIX: Final = max(map(len, IMAGE_SUFFIXES))
 _SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-# A slash or two too few. A file that is really called so is ./s3:...
+# A URI that lacks one slash or both. Write ./s3:... for a file of such a name.
 _HALF_A_SCHEME: Final = re.compile(r"(s3|file):(?!//)", re.IGNORECASE)
 _WHOLE: Final = {"s3": "s3://bucket/key", "file": "file:///path"}
 _MAX_LINE_BYTES: Final = 64 * 1024
 _BATCH_COLUMNS: Final = (2, 3)
 
 OnBadLine: TypeAlias = Callable[[SourceError], None]
-# A line's text to its item; None: it names nothing to score. ValueError or RuntimeError: it is a bad line.
+# Returns the item of a line; None if the line holds nothing to score. Raises ValueError or RuntimeError for a bad line.
 Parse: TypeAlias = Callable[[str], Item | None]
 
 
 def is_image(name: str) -> bool:
-    """Whether a name ends as an image's does."""
+    """Return whether a name ends like that of an image."""
     return name[-_LONGEST_SUFFIX:].lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_uri(text: str) -> bool:
-    """Whether it begins with a scheme; a path does not."""
+    """Return whether a text begins with a scheme, which a path does not."""
     return _SCHEME.match(text) is not None
 
 
 def checked_uri(uri: str) -> str:
-    """The same.
+    """Return a URI if workers can read its scheme.
 
     Raises:
-        ValueError: workers cannot read what is there.
+        ValueError: they cannot.
     """
     if not uri.startswith(("s3://", "file:///")):
         scheme = uri.partition("://")[0]
-        raise ValueError(f"workers read s3:// and file:///, and no {scheme[:20]}://")
+        raise ValueError(f"workers read s3:// and file:///, not {scheme[:20]}://")
     return uri
 
 
 def read_lines(file: IO[bytes], name: str, parse: Parse, on_bad_line: OnBadLine) -> Iterator[Item]:
-    """The items of the lines, which are UTF-8 and at most 64 KiB, streamed.
+    """Stream the items of a file of lines. A line is UTF-8 and at most 64 KiB long.
 
     Args:
-        file: from its beginning.
-        name: of the source, for what is reported.
-        parse: told of each line without the spaces around it, unless it is empty.
-        on_bad_line: told of each line that is no item; the stream goes on, unless it raises.
+        file: at its beginning.
+        name: what errors call the file.
+        parse: called with each line that is not empty, without the spaces around it.
+        on_bad_line: called with an error for each line that is not an item. The stream goes on unless it raises.
     """
     number = 0
     while line := file.readline(_MAX_LINE_BYTES + 1):
@@ -73,7 +73,7 @@ def read_lines(file: IO[bytes], name: str, parse: Parse, on_bad_line: OnBadLine)
             if len(line) > _MAX_LINE_BYTES:
                 while line and not line.endswith(b"\n"):
                     line = file.readline(_MAX_LINE_BYTES)
-                raise ValueError(f"longer than {_MAX_LINE_BYTES} bytes")  # noqa: TRY301  reported as all the others
+                raise ValueError(f"longer than {_MAX_LINE_BYTES} bytes")  # noqa: TRY301  reported like the other errors
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             item = parse(text) if text else None
         except (ValueError, RuntimeError, csv.Error) as error:
@@ -84,17 +84,17 @@ def read_lines(file: IO[bytes], name: str, parse: Parse, on_bad_line: OnBadLine)
 
 
 def list_line(text: str) -> Item | None:
-    """A URI, a path, or a JSON object with `uri` or `source-ref`, and `id`; # begins a comment."""
+    """Parse a URI, a path, or a JSON object with `uri` or `source-ref`, and perhaps `id`. A # begins a comment."""
     if text.startswith("#"):
         return None
     if not text.startswith("{"):
-        if text.startswith(("[", '"')) and _is_json(text):  # a path may begin with either
+        if text.startswith(("[", '"')) and _is_json(text):  # a path may also begin with these
             raise ValueError("a JSON line is an object with `uri` or `source-ref`")
         return Item(uri=_uri(text))
     try:
         fields = json.loads(text)
     except json.JSONDecodeError as error:
-        # Its own text counts lines too, and always says line 1.
+        # The error's own text has a line number too, which is always 1.
         what = f"{error.msg[0].lower()}{error.msg[1:].removesuffix(' at')}"
         raise ValueError(f"not JSON: {what} at character {error.pos + 1}") from None
     where = fields.get("uri", fields.get("source-ref"))
@@ -105,10 +105,10 @@ def list_line(text: str) -> Item | None:
 
 
 def batch_row(text: str) -> Item | None:
-    """A row of S3 Batch Operations: bucket, URL-encoded key and perhaps the version. A row of titles is left out."""
+    """Parse a row of S3 Batch Operations: bucket, URL-encoded key and perhaps a version. A row of titles is skipped."""
     values = csv_values(text)
     if len(values) not in _BATCH_COLUMNS:
-        hint = "a list of URIs ends in .txt" if len(values) == 1 else "of S3 Inventory pass the manifest.json"
+        hint = "a list of URIs ends in .txt" if len(values) == 1 else "for an S3 Inventory pass its manifest.json"
         raise ValueError(f"{len(values)} columns, not Bucket,Key or Bucket,Key,VersionId: {hint}")
     if values[0].lower() == "bucket" and values[1].lower() == "key":
         return None
@@ -116,20 +116,20 @@ def batch_row(text: str) -> Item | None:
 
 
 def csv_values(text: str) -> list[str]:
-    """One row of CSV; quotes as in RFC 4180."""
+    """Split a row of CSV, with quotes as in RFC 4180."""
     return next(csv.reader((text,), strict=True)) if '"' in text else text.split(",")
 
 
 def url_decoded(key: str) -> str:
-    """A key as Amazon writes it into CSV, where + is a space, to the key."""
+    """Decode a key as Amazon writes it into CSV: + is a space."""
     return unquote_plus(key, errors="strict")
 
 
 def object_item(bucket: str, key: str, version: str | None = None) -> Item:
-    """The item of an object in S3.
+    """Return the item of an object in S3.
 
     Raises:
-        ValueError: there can be no such object.
+        ValueError: no object can have this bucket or key.
     """
     if not BUCKET_NAME.fullmatch(bucket):
         raise ValueError(f"{bucket[:100]!r} cannot be a bucket")
@@ -139,10 +139,9 @@ def object_item(bucket: str, key: str, version: str | None = None) -> Item:
 
 
 def why(error: Exception) -> str:
-    """What is wrong with a line or a file, in one line."""
+    """Return what is wrong with a line or a file, in one line."""
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return ": ".join(first_problem(error))
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8"
     return " ".join(str(error).split())
@@ -150,7 +149,7 @@ def why(error: Exception) -> str:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Whatever makes a file unreadable becomes a SourceError that names it."""
+    """Turn any error of reading a file into a SourceError that names the file."""
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
@@ -158,7 +157,7 @@ def reading(name: str) -> Iterator[None]:
 
 
 def unzipped(file: IO[bytes]) -> IO[bytes]:
-    """What is in a gzipped file. Reading raises OSError, EOFError or zlib.error where it is damaged."""
+    """Return the content of a gzipped file. Reading raises OSError, EOFError or zlib.error if it is damaged."""
     return io.BufferedReader(gzip.GzipFile(fileobj=file))
 
 

@@ -1,6 +1,6 @@
-"""Sources (folder, image, list, CSV, S3 Inventory, S3 prefix, standard input) to a stream of image items.
+"""Sources named by strings: a folder, an image, a list, a CSV, an S3 Inventory, an S3 prefix, or standard input.
 
-Nothing here holds a source whole, except the names of one folder, which are sorted.
+Sources are streamed. Only the names in one folder are held in memory, to sort them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
@@ -30,43 +30,21 @@ _WHAT_IT_MAY_BE: Final = (
     "nor a list (.txt, .jsonl), a CSV of Bucket,Key or an S3 Inventory manifest.json (each also .gz)"
 )
 
-# Small chunks first, so that a job of a hundred photos uses every worker; large ones later, so that one of ten
-# million wastes nothing.
-_FIRST_CHUNK: Final = 16
-_LAST_CHUNK: Final = 256
-_CHUNKS_OF_A_SIZE: Final = 8
 
-
-def read(sources: Sequence[str], *, on_bad_line: OnBadLine) -> Iterator[Item]:
-    """Every image of every source, streamed.
+def read_source(sources: str | Sequence[str], *, on_bad_line: OnBadLine) -> Iterator[Item]:
+    """Stream an item for every image of a source, or of several.
 
     Args:
         sources: folders (recursive), image files, s3://bucket/prefix/, `-` for a list on standard input, or files:
-            lists (.txt, .jsonl), S3 Batch Operations CSV (.csv), S3 Inventory's manifest.json, each also .gz and s3://.
-        on_bad_line: told of each line that is no item; the stream goes on, unless it raises.
+            lists (.txt, .jsonl), CSV of S3 Batch Operations (.csv), manifest.json of S3 Inventory. Each file may also
+            be gzipped (.gz), and may be in S3.
+        on_bad_line: called with an error for each line that is not an item. The stream goes on unless it raises.
 
     Raises:
-        SourceError: a source cannot be read, is none of these, or changed while it was read.
+        SourceError: a source cannot be read, is not one of these, or changed while it was read.
     """
-    for source in sources:
+    for source in [sources] if isinstance(sources, str) else sources:
         yield from _read_one(source, on_bad_line)
-
-
-def chunked(items: Iterable[Item], *, size: int | None = None) -> Iterator[list[Item]]:
-    """Cut a stream into chunks: of `size`, or growing from 16 to 256."""
-    target = size or _FIRST_CHUNK
-    made = 0
-    chunk: list[Item] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == target:
-            yield chunk
-            chunk = []
-            made += 1
-            if size is None and made % _CHUNKS_OF_A_SIZE == 0:
-                target = min(2 * target, _LAST_CHUNK)
-    if chunk:
-        yield chunk
 
 
 def _read_one(source: str, on_bad_line: OnBadLine) -> Iterator[Item]:
@@ -76,7 +54,9 @@ def _read_one(source: str, on_bad_line: OnBadLine) -> Iterator[Item]:
         yield from _read_s3(source, on_bad_line)
     elif is_uri(source):
         shown = _without_query(source)
-        raise SourceError(f"{shown}: only s3:// can be listed; put single URIs into a .txt list, or on standard input")
+        raise SourceError(
+            f"{shown}: only s3:// can be listed; put the URIs of images into a .txt list, or on standard input"
+        )
     else:
         yield from _read_path(Path(source), on_bad_line)
 
@@ -86,7 +66,7 @@ def _read_stdin(on_bad_line: OnBadLine) -> Iterator[Item]:
         raise SourceError("standard input is closed: pipe a list into it")
     file: IO[bytes] = sys.stdin.buffer
     with reading("standard input"):
-        # There is no name to go by. The first bytes are only looked at, and no more are waited for.
+        # There is no name to tell gzip by. peek() returns the first bytes and leaves them to be read.
         if isinstance(file, io.BufferedReader) and file.peek(2).startswith(_GZIP_BEGINS):
             file = unzipped(file)
         yield from read_lines(file, "standard input", list_line, on_bad_line)
@@ -111,7 +91,7 @@ def _read_s3(source: str, on_bad_line: OnBadLine) -> Iterator[Item]:
     bucket, _, key = source.removeprefix("s3://").partition("/")
     kind, is_zipped = _kind(key)
     if not bucket:
-        raise SourceError(f"{source}: names no bucket: s3://bucket/prefix/")
+        raise SourceError(f"{source}: it names no bucket: s3://bucket/prefix/")
     if not key or key.endswith("/"):
         for found in list_objects(bucket, key):
             if is_image(found):
@@ -135,7 +115,7 @@ def _read_file(file: IO[bytes], name: str, kind: str, on_bad_line: OnBadLine) ->
 
 
 def _kind(name: str) -> tuple[str, bool]:
-    """The suffix, and whether .gz follows it."""
+    """Return the suffix in lower case, and whether .gz follows it."""
     suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
     is_zipped = suffixes[-1:] == [".gz"]
     return "".join(suffixes[:-1][-1:] if is_zipped else suffixes[-1:]), is_zipped
@@ -152,11 +132,11 @@ def _unchanged(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _read_folder(folder: Path) -> Iterator[Item]:
-    def refuse(error: OSError) -> None:
+    def fail(error: OSError) -> None:
         raise SourceError(f"{error.filename}: {error.strerror}") from error
 
-    # Links to folders are not followed: they may lead in a circle.
-    for parent, folders, names in os.walk(folder, onerror=refuse):
+    # os.walk does not follow links to folders: they may lead in a circle.
+    for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and is_image(name):
@@ -171,5 +151,5 @@ def _listed(uri: str) -> Item:
 
 
 def _without_query(uri: str) -> str:
-    """To be shown: a query may be a signature, which opens the object to whoever reads it."""
+    """Return what can be shown: a query may be a signature, and anyone who reads it can read the object."""
     return uri.partition("?")[0]

@@ -8,7 +8,8 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import Final
 
-from fiqa.errors import StorageError
+from fiqa.contract import ImageResult
+from fiqa.errors import ContractError, StorageError
 from fiqa.storage.layout import Part
 from fiqa.storage.storage import Storage
 from fiqa.window import in_order
@@ -70,6 +71,24 @@ def read_shards(
     with closing(in_order(read, chunks, threads=_READERS, name="read")) as shards:
         for chunk, data in shards:
             yield chunk, unpack(data, _name(job_id, part, chunk))
+
+
+def read_results(
+    storage: Storage, job_id: str, chunks: Iterable[int]
+) -> Generator[tuple[int, list[ImageResult]], None, None]:
+    """Yield each chunk with its results, in the order of `chunks`.
+
+    Raises:
+        StorageError: a shard cannot be read, or it is damaged.
+        ContractError: a line is not a result.
+    """
+    with closing(read_shards(storage, job_id, "results", chunks)) as shards:
+        for chunk, lines in shards:
+            try:
+                results = [ImageResult.decode(line) for line in lines]
+            except ContractError as error:
+                raise ContractError(f"{_name(job_id, 'results', chunk)}: {error}") from None
+            yield chunk, results
 
 
 def _name(job_id: str, part: Part, chunk: int) -> str:

@@ -108,7 +108,7 @@ def test_pause_resume_cancel_and_delete_print_the_new_state(ledger: Ledger, imag
 def test_retry_prints_the_id_of_the_new_job(ledger: Ledger, images: Path) -> None:
     job = submitted(images)
     work(ledger, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
-    assert "--all retries them all the same" in refused(fiqa("retry", job), 2)
+    assert "--all retries them too" in refused(fiqa("retry", job), 2)
     again = fiqa("retry", job, "--all").stdout.strip()
     assert ledger.status(again).parent == job
     assert job in fiqa("status", again).stdout

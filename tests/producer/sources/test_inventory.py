@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fiqa.errors import SourceError
-from fiqa.sources.manifest import read
+from fiqa.errors import MissingDependencyError, SourceError
+from fiqa.sources.manifest import read_source
 from tests.conftest import Bucket
 
 pytestmark = pytest.mark.usefixtures("s3_env")
@@ -28,7 +28,7 @@ def refuse(error: SourceError) -> None:
 
 
 def uris(source: str | Path) -> list[str]:
-    return [item.uri for item in read([str(source)], on_bad_line=refuse)]
+    return [item.uri for item in read_source([str(source)], on_bad_line=refuse)]
 
 
 def manifest(bucket: Bucket, data: dict[str, bytes], *, form: str = "CSV", schema: str, **other: Any) -> bytes:
@@ -65,7 +65,7 @@ def parquet_file(rows: Sequence[dict[str, Any]], **options: Any) -> bytes:
 
 
 @pytest.mark.parametrize("place", ["here", "here, compressed", "in S3", "in S3, compressed"])
-def test_an_inventory_is_read_from_the_bucket_it_names_wherever_its_manifest_lies(
+def test_an_inventory_is_read_from_the_bucket_it_names_wherever_its_manifest_is(
     bucket: Bucket, tmp_path: Path, place: str
 ) -> None:
     data = {
@@ -81,7 +81,7 @@ def test_an_inventory_is_read_from_the_bucket_it_names_wherever_its_manifest_lie
     assert uris(source) == ["s3://photos/a.jpg", "s3://photos/b/café 1+1,.JPG", "s3://photos/c.png"]
 
 
-def test_what_is_deleted_or_old_or_no_image_is_left_out(bucket: Bucket) -> None:
+def test_deleted_objects_old_versions_and_other_files_are_skipped(bucket: Bucket) -> None:
     rows = [
         '"photos","kept.jpg","v3","true","false","10","2026-01-01T00:00:00.000Z","etag"',
         '"photos","kept.jpg","v2","false","false","10","2026-01-01T00:00:00.000Z","etag"',
@@ -91,11 +91,11 @@ def test_what_is_deleted_or_old_or_no_image_is_left_out(bucket: Bucket) -> None:
         '"photos","folder/","","true","false","0","2026-01-01T00:00:00.000Z","etag"',
     ]
     source = bucket.put("manifest.json", manifest(bucket, {"d.csv.gz": csv_gz(*rows)}, schema=ALL_VERSIONS))
-    (item,) = read([source], on_bad_line=refuse)
+    (item,) = read_source([source], on_bad_line=refuse)
     assert (item.uri, item.version) == ("s3://photos/kept.jpg", None)
 
 
-def test_an_inventory_of_nothing_has_no_items(bucket: Bucket) -> None:
+def test_an_empty_inventory_has_no_items(bucket: Bucket) -> None:
     assert uris(bucket.put("manifest.json", manifest(bucket, {}, schema="Bucket, Key"))) == []
     empty = manifest(bucket, {"d.csv.gz": csv_gz()}, schema="Bucket, Key")
     assert uris(bucket.put("manifest.json", empty)) == []
@@ -105,7 +105,7 @@ def test_a_bad_row_is_reported_with_its_file_and_number_and_the_rest_goes_on(buc
     rows = ['"photos","a.jpg"', '"photos","b.jpg","1"', '"photos","%FF.jpg"', '"photos","c.jpg', '"photos","d.jpg"']
     source = bucket.put("manifest.json", manifest(bucket, {"d.csv.gz": csv_gz(*rows)}, schema="Bucket, Key"))
     errors: list[SourceError] = []
-    found = [item.uri for item in read([source], on_bad_line=errors.append)]
+    found = [item.uri for item in read_source([source], on_bad_line=errors.append)]
     assert found == ["s3://photos/a.jpg", "s3://photos/d.jpg"]
     data = bucket.uri("d.csv.gz")
     assert [str(error) for error in errors] == [
@@ -136,7 +136,7 @@ def test_parquet_files_are_read_row_group_by_row_group(bucket: Bucket) -> None:
     assert uris(source) == [f"s3://photos/50%25 + é/{number:05}.jpg" for number in [*wanted, 1, 2]]
 
 
-def test_parquet_files_need_no_column_but_two(bucket: Bucket) -> None:
+def test_parquet_files_need_only_two_columns(bucket: Bucket) -> None:
     data = {"d.parquet": parquet_file([{"key": b"a.jpg", "bucket": b"photos"}])}
     source = bucket.put("manifest.json", manifest(bucket, data, form="Parquet", schema=PARQUET_SCHEMA))
     assert uris(source) == ["s3://photos/a.jpg"]
@@ -151,27 +151,29 @@ def test_a_bad_row_of_parquet_is_reported_with_its_number_and_the_rest_goes_on(b
     ]
     content = manifest(bucket, {"d.parquet": parquet_file(rows)}, form="Parquet", schema=PARQUET_SCHEMA)
     errors: list[SourceError] = []
-    found = [item.uri for item in read([bucket.put("manifest.json", content)], on_bad_line=errors.append)]
+    found = [item.uri for item in read_source([bucket.put("manifest.json", content)], on_bad_line=errors.append)]
     assert found == ["s3://photos/a.jpg", "s3://photos/c.jpg"]
     assert [str(error) for error in errors] == [f"{bucket.uri('d.parquet')}, row 2: '' cannot be a bucket"]
 
 
-def test_without_pyarrow_parquet_is_one_line_that_says_what_to_install(
+def test_the_error_for_parquet_without_pyarrow_says_what_to_install(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = {"d.parquet": parquet_file([{"bucket": "photos", "key": "a.jpg"}])}
     source = bucket.put("manifest.json", manifest(bucket, data, form="Parquet", schema=PARQUET_SCHEMA))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SourceError, match=r"^s3://\S+/d\.parquet is Parquet: pip install 'fiqa\[parquet\]'$"):
+    with pytest.raises(
+        MissingDependencyError, match=r"^s3://\S+/d\.parquet is Parquet: pip install 'fiqa\[parquet\]'$"
+    ):
         uris(source)
 
 
-def test_a_parquet_file_that_changes_while_it_is_read_is_one_line(bucket: Bucket) -> None:
+def test_the_error_for_a_parquet_file_that_changes_while_it_is_read_is_one_line(bucket: Bucket) -> None:
     rows = [{"bucket": "photos", "key": f"{number:0900}.jpg"} for number in range(20_000)]
     data = {"d.parquet": parquet_file(rows, row_group_size=1000, compression="none", use_dictionary=False)}
     assert len(data["d.parquet"]) > 18_000_000
     source = bucket.put("manifest.json", manifest(bucket, data, form="Parquet", schema=PARQUET_SCHEMA))
-    items = read([source], on_bad_line=refuse)
+    items = read_source([source], on_bad_line=refuse)
     next(items)
     bucket.put("d.parquet", data["d.parquet"][::-1])
     with pytest.raises(SourceError, match=r"^cannot read s3://\S+: it changed while it was read: begin again$"):
@@ -184,14 +186,16 @@ def test_a_parquet_file_that_changes_while_it_is_read_is_one_line(bucket: Bucket
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"fileFormat": "ORC"}, "ORC files cannot be read: have the inventory made as CSV or Parquet"),
+        ({"fileFormat": "ORC"}, "ORC files cannot be read: configure the inventory to be CSV or Parquet"),
         ({"fileSchema": "Bucket, Size"}, "fileSchema 'Bucket, Size' lacks Bucket or Key"),
         ({"files": None}, "not an S3 Inventory manifest, files: Input should be a valid array"),
         ({"files": [{"key": "none.csv.gz", "size": 1}]}, "none.csv.gz: no such object"),
         ({"destinationBucket": "arn:aws:s3:::a b"}, "Invalid bucket name"),
     ],
 )
-def test_a_manifest_that_cannot_be_followed_is_one_line(bucket: Bucket, fields: dict[str, Any], why: str) -> None:
+def test_the_error_for_a_manifest_that_cannot_be_read_is_one_line(
+    bucket: Bucket, fields: dict[str, Any], why: str
+) -> None:
     content = manifest(bucket, {"d.csv.gz": csv_gz('"photos","a.jpg"')}, schema="Bucket, Key", **fields)
     source = bucket.put("manifest.json", content)
     with pytest.raises(SourceError) as caught:
@@ -204,10 +208,12 @@ def test_a_manifest_that_cannot_be_followed_is_one_line(bucket: Bucket, fields: 
     ("content", "why"),
     [
         (csv_gz('"photos","b.jpg"', '"photos","c.jpg"'), "bytes, but"),
-        (csv_gz('"photos","b.jpg"'), "its MD5 is not the manifest's: was it written anew?"),
+        (csv_gz('"photos","b.jpg"'), "its MD5 is not the one in the manifest: was it replaced?"),
     ],
 )
-def test_a_data_file_that_is_not_the_manifests_is_one_line(bucket: Bucket, content: bytes, why: str) -> None:
+def test_the_error_for_a_data_file_that_does_not_match_the_manifest_is_one_line(
+    bucket: Bucket, content: bytes, why: str
+) -> None:
     source = bucket.put(
         "manifest.json", manifest(bucket, {"d.csv.gz": csv_gz('"photos","a.jpg"')}, schema="Bucket, Key")
     )
@@ -227,7 +233,9 @@ def test_a_data_file_that_is_not_the_manifests_is_one_line(bucket: Bucket, conte
         ("Parquet", "d.parquet", parquet_file([{"bucket": "photos", "key": b"\xff.jpg"}]), "UTF8"),
     ],
 )
-def test_a_damaged_data_file_is_one_line(bucket: Bucket, form: str, key: str, content: bytes, why: str) -> None:
+def test_the_error_for_a_damaged_data_file_is_one_line(
+    bucket: Bucket, form: str, key: str, content: bytes, why: str
+) -> None:
     schema = "Bucket, Key" if form == "CSV" else PARQUET_SCHEMA
     source = bucket.put("manifest.json", manifest(bucket, {key: content}, form=form, schema=schema))
     with pytest.raises(SourceError, match=why) as caught:

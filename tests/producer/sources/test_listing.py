@@ -28,14 +28,14 @@ def fill(bucket: Bucket, keys: list[str]) -> None:
 # Listing
 
 
-def test_one_page_is_listed_in_order(bucket: Bucket) -> None:
+def test_one_page_of_keys_comes_in_order(bucket: Bucket) -> None:
     fill(bucket, ["b", "a/2", "a/10", "c/"])
     assert list(list_objects(bucket.name, "")) == ["a/10", "a/2", "b", "c/"]
     assert list(list_objects(bucket.name, "a/")) == ["a/10", "a/2"]
     assert list(list_objects(bucket.name, "none/")) == []
 
 
-def test_many_pages_are_listed_whole_whatever_the_keys_are(bucket: Bucket) -> None:
+def test_all_keys_of_many_pages_are_listed_whatever_the_keys_are(bucket: Bucket) -> None:
     odd = [
         "p/",
         "p/a/",
@@ -55,13 +55,13 @@ def test_many_pages_are_listed_whole_whatever_the_keys_are(bucket: Bucket) -> No
     assert sorted(list_objects(bucket.name, "p/")) == sorted([*odd, *flat, *deep])
 
 
-def test_more_sub_prefixes_than_a_page_names_are_listed_whole(bucket: Bucket) -> None:
+def test_all_keys_are_listed_if_there_are_more_sub_prefixes_than_fit_on_a_page(bucket: Bucket) -> None:
     keys = [f"user{number}/a.jpg" for number in range(1005)]
     fill(bucket, keys)
     assert sorted(list_objects(bucket.name, "")) == sorted(keys)
 
 
-def test_who_has_enough_keys_leaves_no_thread_behind(bucket: Bucket) -> None:
+def test_a_reader_that_has_enough_keys_leaves_no_thread(bucket: Bucket) -> None:
     fill(bucket, [f"{number % 4}/{number}" for number in range(1001)])
     keys = list_objects(bucket.name, "")
     assert len(list(islice(keys, 10))) == 10
@@ -73,7 +73,7 @@ def test_who_has_enough_keys_leaves_no_thread_behind(bucket: Bucket) -> None:
 # Objects as files
 
 
-def test_an_object_is_read_as_a_file_would_be(bucket: Bucket) -> None:
+def test_an_object_is_read_like_a_file(bucket: Bucket) -> None:
     content = os.urandom(20_000_000)
     bucket.put("a b/ü", content)
     raw = ObjectReader(bucket.name, "a b/ü")
@@ -97,7 +97,7 @@ def test_an_empty_object_is_an_empty_file(bucket: Bucket) -> None:
     assert io.BufferedReader(ObjectReader(bucket.name, "empty")).read() == b""
 
 
-def test_an_object_that_changes_while_it_is_read_is_one_line(bucket: Bucket) -> None:
+def test_the_error_for_an_object_that_changes_while_it_is_read_is_one_line(bucket: Bucket) -> None:
     uri = bucket.put("list.txt", bytes(9_000_000))
     file = io.BufferedReader(ObjectReader(bucket.name, "list.txt"))
     assert file.read(1000) == bytes(1000)
@@ -106,7 +106,7 @@ def test_an_object_that_changes_while_it_is_read_is_one_line(bucket: Bucket) -> 
         file.read()
 
 
-def test_an_object_that_is_deleted_while_it_is_read_is_one_line(bucket: Bucket) -> None:
+def test_the_error_for_an_object_that_is_deleted_while_it_is_read_is_one_line(bucket: Bucket) -> None:
     uri = bucket.put("list.txt", bytes(9_000_000))
     file = io.BufferedReader(ObjectReader(bucket.name, "list.txt"))
     assert file.read(1000) == bytes(1000)
@@ -115,14 +115,14 @@ def test_an_object_that_is_deleted_while_it_is_read_is_one_line(bucket: Bucket) 
         file.read()
 
 
-def test_an_object_that_is_not_there_is_one_line(bucket: Bucket) -> None:
+def test_the_error_for_a_missing_object_is_one_line(bucket: Bucket) -> None:
     with pytest.raises(SourceError, match=rf"^cannot read s3://{bucket.name}/none: no such object or bucket$"):
         ObjectReader(bucket.name, "none")
 
 
 @contextmanager
 def cutting_proxy(server: S3Server, *, cuts: int, after: int) -> Iterator[tuple[str, list[int]]]:
-    """A way to the server that breaks off the first so many long answers; its URL, and the bytes each of them had."""
+    """Start a proxy that cuts the first `cuts` long answers. Yield its URL, and the bytes that each cut answer had."""
     target = urlsplit(server.endpoint)
     cut: list[int] = []
 
@@ -156,9 +156,7 @@ def cutting_proxy(server: S3Server, *, cuts: int, after: int) -> Iterator[tuple[
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_connection_that_breaks_off_costs_one_range(
-    bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cut_connection_costs_one_range(bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     content = os.urandom(10_000_000)
     bucket.put("big", content)
     with cutting_proxy(s3, cuts=2, after=1_000_000) as (url, _):
@@ -166,7 +164,7 @@ def test_a_connection_that_breaks_off_costs_one_range(
         assert io.BufferedReader(ObjectReader(bucket.name, "big")).read() == content
 
 
-def test_a_connection_that_breaks_off_each_time_is_one_line(
+def test_the_error_for_a_connection_that_is_cut_each_time_is_one_line(
     bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = bucket.put("big", bytes(10_000_000))

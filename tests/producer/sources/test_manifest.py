@@ -3,16 +3,14 @@ from __future__ import annotations
 import gzip
 import io
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count, groupby
 from pathlib import Path
 
 import pytest
 
 from fiqa.contract import MAX_ID_CHARS, MAX_URI_CHARS, Item
 from fiqa.errors import SourceError
-from fiqa.sources.manifest import STDIN, chunked, read
+from fiqa.sources.manifest import STDIN, read_source
 from tests.conftest import Bucket
 
 
@@ -21,12 +19,12 @@ def refuse(error: SourceError) -> None:
 
 
 def uris(*sources: str | Path) -> list[str]:
-    return [item.uri for item in read([str(source) for source in sources], on_bad_line=refuse)]
+    return [item.uri for item in read_source([str(source) for source in sources], on_bad_line=refuse)]
 
 
 def read_with_errors(source: Path) -> tuple[list[str], list[str]]:
     errors: list[str] = []
-    items = read([str(source)], on_bad_line=lambda error: errors.append(str(error)))
+    items = read_source([str(source)], on_bad_line=lambda error: errors.append(str(error)))
     return [item.uri for item in items], errors
 
 
@@ -46,12 +44,12 @@ def test_a_folder_is_read_recursively_and_in_order(tmp_path: Path) -> None:
     assert found == ["a.JPEG", "b.jpg", "another/y.avif", "sub/10.webp", "sub/2.png", "sub/deep/x.tiff"]
 
 
-def test_what_is_hidden_or_no_image_is_left_out_of_a_folder(tmp_path: Path) -> None:
+def test_hidden_files_and_files_that_are_not_images_are_skipped(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", ".b.jpg", ".hidden/c.jpg", "notes.txt", "jpg", "a.jpg.part", "d.heic", "e.jpg/f.bmp")
     assert uris(tmp_path) == [(tmp_path / "a.jpg").as_uri(), (tmp_path / "e.jpg/f.bmp").as_uri()]
 
 
-def test_any_file_name_becomes_a_uri_that_leads_back_to_it(tmp_path: Path) -> None:
+def test_the_uri_of_any_file_name_leads_back_to_the_file(tmp_path: Path) -> None:
     names = ["a b.jpg", "50%.jpg", "x#y?.jpg", "日本.jpg", "line\nbreak.jpg", os.fsdecode(b"latin-\xe9.jpg")]
     touch(tmp_path, *names)
     found = uris(tmp_path)
@@ -67,7 +65,7 @@ def test_a_relative_folder_becomes_absolute_uris(tmp_path: Path, monkeypatch: py
     )
 
 
-def test_sources_follow_each_other_and_may_repeat(tmp_path: Path) -> None:
+def test_several_sources_are_read_in_order_and_may_repeat(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "b.gif")
     assert uris(tmp_path / "b.gif", tmp_path, tmp_path / "b.gif") == [
         (tmp_path / name).as_uri() for name in ("b.gif", "a.jpg", "b.gif", "b.gif")
@@ -90,14 +88,16 @@ def test_an_empty_folder_has_no_items(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["list.txt", "LIST.TXT", "a.b.lst", "x.list", "x.jsonl", "x.ndjson"])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_lists_go_by_their_suffix_and_may_be_compressed(tmp_path: Path, name: str, *, compressed: bool) -> None:
+def test_the_suffix_tells_what_a_list_is_and_it_may_be_compressed(
+    tmp_path: Path, name: str, *, compressed: bool
+) -> None:
     path = tmp_path / (name + ".gz" if compressed else name)
     content = b's3://b/1.jpg\n{"uri": "s3://b/2"}\n'
     path.write_bytes(gzip.compress(content) if compressed else content)
     assert uris(path) == ["s3://b/1.jpg", "s3://b/2"]
 
 
-def test_a_list_may_come_from_any_editor(tmp_path: Path) -> None:
+def test_a_list_can_come_from_any_editor(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(
         b"\xef\xbb\xbfs3://b/first.jpg\r\n"
@@ -133,7 +133,7 @@ def test_paths_of_a_list_are_relative_to_the_working_folder(tmp_path: Path, monk
     ]
 
 
-def test_json_lines_carry_the_callers_id(tmp_path: Path) -> None:
+def test_json_lines_may_have_the_callers_id(tmp_path: Path) -> None:
     path = tmp_path / "list.jsonl"
     path.write_text(
         '{"uri": "s3://b/1", "id": "one", "label": [1, 2]}\n'
@@ -141,7 +141,7 @@ def test_json_lines_carry_the_callers_id(tmp_path: Path) -> None:
         '{"uri": "s3://b/3", "id": null}\n'
         '{"uri": "s3://b/4"}\n'
     )
-    assert list(read([str(path)], on_bad_line=refuse)) == [
+    assert list(read_source([str(path)], on_bad_line=refuse)) == [
         Item(uri="s3://b/1", id="one"),
         Item(uri="s3://b/2", id="2"),
         Item(uri="s3://b/3"),
@@ -173,8 +173,8 @@ def test_a_bad_line_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: P
         (b'{"uri": %s' % (b"[" * 60_000), "recursion"),
         (b"s3://b/" + b"x" * MAX_URI_CHARS, "uri: "),
         (b"s3://b/" + b"x" * 300_000, "longer than 65536 bytes"),
-        (b"https://host/a.jpg?sig=x", "workers read s3:// and file:///, and no https://"),
-        (b'{"uri": "gs://bucket/a.jpg"}', "and no gs://"),
+        (b"https://host/a.jpg?sig=x", "workers read s3:// and file:///, not https://"),
+        (b'{"uri": "gs://bucket/a.jpg"}', "not gs://"),
         (b"s3://b/\xff", "not UTF-8"),
         (b"\xfe\xff\x00s", "not UTF-8"),
         (b"nul\0.jpg", "NUL byte"),
@@ -201,21 +201,21 @@ def test_a_long_last_line_without_an_end_is_reported(tmp_path: Path) -> None:
     assert read_with_errors(path) == (["s3://b/good"], [f"{path}, line 2: longer than 65536 bytes"])
 
 
-def test_whoever_reads_may_stop_at_the_first_bad_line(tmp_path: Path) -> None:
+def test_the_reader_can_stop_at_the_first_bad_line(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("s3://b/1\n{\ns3://b/2\n")
     with pytest.raises(SourceError, match="line 2"):
         uris(path)
 
 
-def test_a_list_comes_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b's3://b/1\n{"uri": "s3://b/2"}\n\xff\n')))
     errors: list[SourceError] = []
-    assert [item.uri for item in read([STDIN], on_bad_line=errors.append)] == ["s3://b/1", "s3://b/2"]
+    assert [item.uri for item in read_source([STDIN], on_bad_line=errors.append)] == ["s3://b/1", "s3://b/2"]
     assert [str(error) for error in errors] == ["standard input, line 3: not UTF-8"]
 
 
-def test_a_compressed_list_comes_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compressed_list_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as feeder:
         feeder.write(gzip.compress(b"s3://b/1\ns3://b/2\n"))
@@ -224,33 +224,33 @@ def test_a_compressed_list_comes_on_standard_input(monkeypatch: pytest.MonkeyPat
         assert uris(STDIN) == ["s3://b/1", "s3://b/2"]
 
 
-def test_a_list_is_streamed_and_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_is_streamed_and_not_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     with os.fdopen(reader, encoding="utf-8") as stdin, os.fdopen(writer, "wb", buffering=0) as feeder:
         monkeypatch.setattr("sys.stdin", stdin)
-        items = read([STDIN], on_bad_line=refuse)
+        items = read_source([STDIN], on_bad_line=refuse)
         for number in range(3):
             feeder.write(b"s3://b/%d\n" % number)
             assert next(items).uri == f"s3://b/{number}"
 
 
-def test_what_a_list_says_twice_is_scored_twice(tmp_path: Path) -> None:
+def test_an_image_that_is_listed_twice_is_two_items(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("s3://b/1\ns3://b/2\ns3://b/1\n")
     assert uris(tmp_path / "list.txt") == ["s3://b/1", "s3://b/2", "s3://b/1"]
 
 
 @pytest.mark.parametrize("content", ["", "\n\n  \n", "# nothing\n"])
-def test_a_list_of_nothing_has_no_items(tmp_path: Path, content: str) -> None:
+def test_an_empty_list_has_no_items(tmp_path: Path, content: str) -> None:
     (tmp_path / "list.txt").write_text(content)
     assert uris(tmp_path / "list.txt") == []
 
 
 @pytest.mark.parametrize("change", ["grows", "is written over"])
-def test_a_list_that_changes_while_it_is_read_is_one_line(tmp_path: Path, change: str) -> None:
+def test_the_error_for_a_list_that_changes_while_it_is_read_is_one_line(tmp_path: Path, change: str) -> None:
     path = tmp_path / "list.txt"
     path.write_text("s3://b/1\ns3://b/2\n")
     os.utime(path, (1, 1))
-    items = read([str(path)], on_bad_line=refuse)
+    items = read_source([str(path)], on_bad_line=refuse)
     assert next(items).uri == "s3://b/1"
     with path.open("a" if change == "grows" else "r+") as file:
         file.write("s3://b/3\n")
@@ -258,10 +258,10 @@ def test_a_list_that_changes_while_it_is_read_is_one_line(tmp_path: Path, change
         list(items)
 
 
-def test_a_list_that_another_replaces_while_it_is_read_is_read_to_its_end(tmp_path: Path) -> None:
+def test_a_list_that_is_replaced_by_another_file_is_read_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("s3://b/1\ns3://b/2\n")
-    items = read([str(path)], on_bad_line=refuse)
+    items = read_source([str(path)], on_bad_line=refuse)
     assert next(items).uri == "s3://b/1"
     (tmp_path / "new").write_text("s3://b/3\n")
     (tmp_path / "new").rename(path)
@@ -272,7 +272,7 @@ def test_a_list_that_another_replaces_while_it_is_read_is_read_to_its_end(tmp_pa
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_csv_names_bucket_key_and_version(tmp_path: Path, *, compressed: bool) -> None:
+def test_a_csv_has_bucket_key_and_version(tmp_path: Path, *, compressed: bool) -> None:
     path = tmp_path / ("batch.csv.gz" if compressed else "batch.csv")
     content = (
         b"\xef\xbb\xbfphotos,a.jpg\r\n"
@@ -284,7 +284,7 @@ def test_a_csv_names_bucket_key_and_version(tmp_path: Path, *, compressed: bool)
         b'photos,"quoted "" , .jpg",v2'
     )
     path.write_bytes(gzip.compress(content) if compressed else content)
-    assert list(read([str(path)], on_bad_line=refuse)) == [
+    assert list(read_source([str(path)], on_bad_line=refuse)) == [
         Item(uri="s3://photos/a.jpg"),
         Item(uri="s3://photos/deep/er/b.jpg"),
         Item(uri="s3://photos/café 1+1,.jpg", version="3sL4kqtJlcpXroDTDmJ"),
@@ -295,7 +295,7 @@ def test_a_csv_names_bucket_key_and_version(tmp_path: Path, *, compressed: bool)
 
 
 @pytest.mark.parametrize("titles", ["Bucket,Key", "bucket,key,version_id", '"Bucket","Key","VersionId"'])
-def test_a_csvs_titles_are_no_image(tmp_path: Path, titles: str) -> None:
+def test_the_titles_of_a_csv_are_skipped(tmp_path: Path, titles: str) -> None:
     path = tmp_path / "batch.csv"
     path.write_text(f"{titles}\nphotos,a.jpg\n{titles}\nphotos,b.jpg\n")
     assert uris(path) == ["s3://photos/a.jpg", "s3://photos/b.jpg"]
@@ -304,7 +304,7 @@ def test_a_csvs_titles_are_no_image(tmp_path: Path, titles: str) -> None:
 def test_a_bad_row_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: Path) -> None:
     bad: list[tuple[bytes, str]] = [
         (b"s3://photos/a.jpg", "1 columns, not Bucket,Key or Bucket,Key,VersionId: a list of URIs ends in .txt"),
-        (b'"photos","a.jpg","v","true"', "4 columns, not Bucket,Key or Bucket,Key,VersionId: of S3 Inventory pass"),
+        (b'"photos","a.jpg","v","true"', "4 columns, not Bucket,Key or Bucket,Key,VersionId: for an S3 Inventory pass"),
         (b"photos,", "the key is empty"),
         (b",a.jpg", "'' cannot be a bucket"),
         (b"s3://photos,a.jpg", "'s3://photos' cannot be a bucket"),
@@ -354,7 +354,7 @@ def test_a_bad_row_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: Pa
         ("null.json", "not an S3 Inventory manifest"),
     ],
 )
-def test_a_source_that_cannot_be_read_is_one_line(
+def test_the_error_for_a_source_that_cannot_be_read_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, why: str
 ) -> None:
     compressed = gzip.compress(os.urandom(4000).hex().encode())
@@ -375,7 +375,7 @@ def test_a_source_that_cannot_be_read_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_closed_standard_input_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_closed_standard_input_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(SourceError, match="standard input is closed"):
         uris(STDIN)
@@ -385,7 +385,7 @@ def test_closed_standard_input_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_an_s3_prefix_gives_each_of_its_images_and_nothing_else(bucket: Bucket) -> None:
+def test_an_s3_prefix_is_its_images_and_nothing_else(bucket: Bucket) -> None:
     keys = [f"photos/{number:04}.jpg" for number in range(1003)]
     with ThreadPoolExecutor(8) as pool:
         others = ["photos/notes.txt", "photos/", "photos-private/a.jpg", "top.png"]
@@ -405,7 +405,7 @@ def test_s3_keys_stay_as_they_are(bucket: Bucket) -> None:
 
 @pytest.mark.usefixtures("s3_env")
 @pytest.mark.parametrize("compressed", [False, True])
-def test_lists_may_lie_in_s3(bucket: Bucket, *, compressed: bool) -> None:
+def test_lists_can_be_in_s3(bucket: Bucket, *, compressed: bool) -> None:
     lists = {
         "lists/a.txt": b"s3://b/1.jpg\ns3://b/2.jpg",
         "b.jsonl": b'{"uri": "s3://b/3.jpg"}\r\n',
@@ -424,7 +424,7 @@ def test_lists_may_lie_in_s3(bucket: Bucket, *, compressed: bool) -> None:
 def test_a_bad_line_in_s3_is_reported_with_its_number_and_the_rest_goes_on(bucket: Bucket) -> None:
     source = bucket.put("list.txt", b"s3://b/1.jpg\n{\ns3://b/2.jpg\n")
     errors: list[SourceError] = []
-    assert [item.uri for item in read([source], on_bad_line=errors.append)] == ["s3://b/1.jpg", "s3://b/2.jpg"]
+    assert [item.uri for item in read_source([source], on_bad_line=errors.append)] == ["s3://b/1.jpg", "s3://b/2.jpg"]
     assert [str(error).partition(": ")[0] for error in errors] == [f"{source}, line 2"]
 
 
@@ -437,7 +437,7 @@ def test_a_bad_line_in_s3_is_reported_with_its_number_and_the_rest_goes_on(bucke
         ("cut.txt.gz", "end-of-stream"),
     ],
 )
-def test_a_list_in_s3_that_cannot_be_read_is_one_line(bucket: Bucket, key: str, why: str) -> None:
+def test_the_error_for_a_list_in_s3_that_cannot_be_read_is_one_line(bucket: Bucket, key: str, why: str) -> None:
     bucket.put("none.txt.gz", b"s3://b/1\n")
     bucket.put("cut.txt.gz", gzip.compress(b"s3://b/1\n")[:-9])
     with pytest.raises(SourceError, match=why) as caught:
@@ -446,46 +446,17 @@ def test_a_list_in_s3_that_cannot_be_read_is_one_line(bucket: Bucket, key: str, 
     assert "\n" not in str(caught.value)
 
 
-def test_a_single_s3_image_is_not_looked_for() -> None:
+def test_a_single_s3_image_is_not_looked_up() -> None:
     assert uris("s3://bucket/a b/c.JPG") == ["s3://bucket/a b/c.JPG"]
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_a_bucket_that_is_not_there_is_one_line(bucket: Bucket) -> None:
+def test_the_error_for_a_missing_bucket_is_one_line(bucket: Bucket) -> None:
     with pytest.raises(SourceError, match=rf"^cannot list s3://{bucket.name}-no/: no such bucket: make it$"):
         uris(f"s3://{bucket.name}-no/")
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_a_bucket_name_that_cannot_be_is_one_line_that_tells_it() -> None:
+def test_the_error_for_an_impossible_bucket_name_says_the_name() -> None:
     with pytest.raises(SourceError, match=r'^cannot list [^\n]+Invalid bucket name "a b"'):
         uris("s3://a b/")
-
-
-# Chunks
-
-
-def sizes(images: int, size: int | None = None) -> Sequence[tuple[int, int]]:
-    """The chunk sizes of a job, as runs of (size, how many)."""
-    chunks = chunked((Item(uri="s3://b/k") for _ in range(images)), size=size)
-    return [(length, len(list(run))) for length, run in groupby(map(len, chunks))]
-
-
-def test_chunks_start_small_and_double_up_to_256() -> None:
-    assert sizes(0) == []
-    assert sizes(1) == [(1, 1)]
-    assert sizes(100) == [(16, 6), (4, 1)]
-    assert sizes(8 * (16 + 32 + 64 + 128) + 20 * 256 + 1) == [(16, 8), (32, 8), (64, 8), (128, 8), (256, 20), (1, 1)]
-
-
-def test_chunks_of_a_fixed_size_stay_at_it() -> None:
-    assert sizes(1000, size=7) == [(7, 142), (6, 1)]
-    assert sizes(1000, size=1000) == [(1000, 1)]
-    assert sizes(3, size=1) == [(1, 3)]
-
-
-def test_chunks_keep_the_order_and_take_no_more_than_they_need() -> None:
-    numbers = count()
-    chunks = chunked(Item(uri=f"s3://b/{number}") for number in numbers)
-    assert [item.uri for item in next(chunks)] == [f"s3://b/{number}" for number in range(16)]
-    assert next(numbers) == 16

@@ -13,7 +13,7 @@ from fiqa.cli.messages import BadLines
 from fiqa.cli.output import exit_status
 from fiqa.contract import ImageResult
 from fiqa.errors import OutputError
-from fiqa.sources.manifest import read
+from fiqa.sources.manifest import read_source
 from fiqa_worker.cli.extras import concurrency_option, models_or_builtin, needs, own_settings
 from fiqa_worker.cli.local_job import score_locally
 from fiqa_worker.settings import WorkerSettings
@@ -48,7 +48,7 @@ def demo(output: Path, concurrency: int | None) -> int:
         raise OutputError(f"cannot write {error.filename}: {error.strerror}: choose a folder with -o") from error
     click.echo(f"made {len(made)} photos in {photos}", err=True)
     bad_lines = BadLines()
-    items = read((str(photos),), on_bad_line=bad_lines)
+    items = read_source((str(photos),), on_bad_line=bad_lines)
     loaded = WorkerSettings.load()
     settings = own_settings(loaded, *models_or_builtin(loaded))
     status = score_locally(

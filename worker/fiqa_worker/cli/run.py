@@ -16,7 +16,7 @@ from fiqa.cli.progress import CountProgress
 from fiqa.contract import JobState
 from fiqa.errors import OutputError, UsageError
 from fiqa.results.export import Format
-from fiqa.sources.manifest import read
+from fiqa.sources.manifest import read_source
 from fiqa_worker.cli.extras import concurrency_option, models_or_builtin, needs, own_settings
 from fiqa_worker.cli.local_job import score_locally
 from fiqa_worker.local.resume import Earlier, held
@@ -46,7 +46,7 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
     form = Format.of(output)
     _check_output(output, form, resume=resume)
     bad_lines = BadLines()
-    items = read(source, on_bad_line=bad_lines)
+    items = read_source(source, on_bad_line=bad_lines)
     first = next(items, None)  # an error of the source is reported before anything is started
     settings = WorkerSettings.load()
     detector, quality_model = models_or_builtin(settings)
