@@ -1,4 +1,4 @@
-"""Small models with random weights, of the interfaces that detectors and quality models have, published as fixed."""
+"""Small models with random weights and the interfaces of real detectors and quality models, with fixed axes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from onnx import TensorProto, helper, numpy_helper
 from fiqa_worker.models.locate import ModelFile, find
 from fiqa_worker.models.registry import Kind
 
-SIDE = 64  # of the images that the detector is fixed to
+SIDE = 64  # of the image that the detector takes
 _WIDTH = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 
 
 class _Graph:
-    """Nodes and weights in the order in which they are added; every output is named after its node."""
+    """Nodes and weights in the order in which they were added. Each output has the name of its node."""
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
@@ -52,11 +52,11 @@ class _Graph:
             self.weights,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
-        onnx.save(onnx.shape_inference.infer_shapes(model), path)  # fixed sizes of all that lies between
+        onnx.save(onnx.shape_inference.infer_shapes(model), path)  # with fixed sizes of all values
 
 
 def detector(path: Path) -> ModelFile:
-    """Write a detector with YuNet's twelve outputs that takes one 64x64 image, as published."""
+    """Write a detector with YuNet's twelve outputs. It takes one 64x64 image, as a published model takes one size."""
     graph = _Graph(seed=1)
     for part, width in _WIDTH.items():
         graph.constant(f"shape_{part}", np.array([1, -1, width], np.int64))
@@ -80,7 +80,7 @@ def detector(path: Path) -> ModelFile:
 
 
 def quality(path: Path) -> ModelFile:
-    """Write a quality model with PRelus over an image and over a vector that takes one crop, as published."""
+    """Write a quality model with PRelus over an image and over a vector. It takes one crop, as published models do."""
     graph = _Graph(seed=2)
     x = graph.conv("stem_conv", "input", (8, 3, 7, 7), strides=[7, 7])
     x = graph.add("PRelu", "stem", x, graph.random("stem_slope", (8, 1, 1)))

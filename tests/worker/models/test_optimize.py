@@ -27,7 +27,7 @@ def random_batch(kind: Kind, count: int, height: int = graphs.SIDE, width: int =
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_prepared_model_gives_what_the_published_one_gives(kind: Kind, tmp_path: Path) -> None:
+def test_a_prepared_model_has_the_outputs_of_the_published_one(kind: Kind, tmp_path: Path) -> None:
     model = graphs.published(kind, tmp_path / "model.onnx")
     before, after = (open_session(form, Device.CPU) for form in (model, prepare(model, tmp_path)))
     assert after.output_names == before.output_names

@@ -17,7 +17,11 @@ from fiqa_worker.models.prepare import prepare, prepared_dirs, store_prepared
 from tests.worker.models import graphs
 
 BUILT_IN = {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
-needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may start a process of another user")
+# A user without a passwd entry, who may read all files and write none of this user's.
+USER_WITHOUT_HOME = (
+    *("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"),
+    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
+)
 
 
 def prepared_files(folder: Path) -> list[Path]:
@@ -112,11 +116,15 @@ def test_a_stored_model_is_loaded_without_importing_onnx(tmp_path: Path) -> None
 
 
 def run_as_a_user_without_home(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run `fiqa` as a user without a passwd entry, who may read all files and write none of this user's."""
-    user = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
-    reads_all = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
-    command = [*user, *reads_all, sys.executable, "-m", "fiqa", *map(str, arguments)]
+    """Run `fiqa` as USER_WITHOUT_HOME, with nothing but BUILT_IN and `env` in its environment."""
+    command = [*USER_WITHOUT_HOME, sys.executable, "-m", "fiqa", *map(str, arguments)]
     return subprocess.run(command, env={**BUILT_IN, **env}, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def _may_change_user() -> None:
+    if not shutil.which("setpriv") or subprocess.run([*USER_WITHOUT_HOME, "true"], check=False).returncode:
+        pytest.skip("only root, with setpriv, may start a process of another user")
 
 
 @pytest.fixture
@@ -127,7 +135,7 @@ def image() -> Iterator[Path]:
         yield make_photos(Path(folder))[0]
 
 
-@needs_root
+@pytest.mark.usefixtures("_may_change_user")
 def test_a_user_without_home_and_passwd_entry_scores_from_a_read_only_folder(image: Path, tmp_path: Path) -> None:
     alone = run_as_a_user_without_home("score", image, FIQA_MODELS_DIR=str(tmp_path))
     assert (alone.returncode, alone.stdout[:9]) == (0, "quality 0"), alone.stderr
@@ -149,7 +157,7 @@ def test_a_user_without_home_and_passwd_entry_scores_from_a_read_only_folder(ima
     assert not_stored.startswith("prepared models cannot be stored")
 
 
-@needs_root
+@pytest.mark.usefixtures("_may_change_user")
 def test_a_user_without_home_and_without_a_models_folder_gets_one_clear_line(image: Path) -> None:
     for env, line in (
         ({}, "this user has no home folder: set FIQA_MODELS_DIR to a folder for the models"),
