@@ -126,22 +126,24 @@ def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
       fiqa models quantize ~/photos -o mine-int8.onnx --faces 1000
     """  # noqa: D301  click's \b keeps the lines below it as they are
     with needs("cpu"):
-        from fiqa_worker import quantize as int8
         from fiqa_worker.models.prepare import prepare, prepared_dirs
         from fiqa_worker.models.sessions import open_session
         from fiqa_worker.pipeline.detect import Detector
+        from fiqa_worker.quantize.agreement import Limits
+        from fiqa_worker.quantize.faces import collect_faces
+        from fiqa_worker.quantize.int8 import quantize as write_int8
 
     if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
         raise OutputError(f"cannot write {output}: choose a folder that exists and a name like quality-int8.onnx")
     settings = WorkerSettings.load()
     detector, quality_model = models_or_builtin(settings)
-    limits = int8.Limits(max_mean, max_p99, min_rank)
+    limits = Limits(max_mean, max_p99, min_rank)
     images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
     ) as progress:
         task = progress.add_task("finding faces", total=faces)
-        calibration, held_out = int8.collect_faces(
+        calibration, held_out = collect_faces(
             images,
             Detector(
                 open_session(prepare(detector, *prepared_dirs(settings.models_dir)), Device.CPU),
@@ -153,7 +155,7 @@ def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
             progress=lambda done: progress.update(task, completed=done),
         )
         running = progress.add_task("quantizing", total=len(calibration) + len(held_out))
-        agreement, written = int8.quantize(
+        agreement, written = write_int8(
             quality_model,
             calibration,
             held_out,

@@ -8,46 +8,26 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from fiqa_worker.demo.photos import make_photos
 from fiqa_worker.errors import ModelError
 from fiqa_worker.models.locate import ModelFile, find
 from fiqa_worker.models.prepare import prepare
 from fiqa_worker.models.sessions import open_session
 from fiqa_worker.pipeline.detect import Detector
 from fiqa_worker.pipeline.quality import QualityScorer
-from fiqa_worker.quantize import (
-    Agreement,
-    Crops,
-    Limits,
-    collect_faces,
-    quantize,
-    rank_correlation,
-    without_prelu,
-)
+from fiqa_worker.quantize.agreement import Agreement, Limits
+from fiqa_worker.quantize.faces import Crops, collect_faces
+from fiqa_worker.quantize.int8 import quantize, without_prelu
 from fiqa_worker.settings import Device
 from tests.worker.models import graphs
 
-MAX_PIXELS = 100_000_000
 ALL = Limits(mean=10, p99=10, rank=-1)
 FEW = Limits(rank=0.95)  # with so few faces, each change of place counts
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return make_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    model = find("builtin_detector", "detector", "")
-    session = open_session(prepare(model, tmp_path_factory.mktemp("cache")), Device.CPU)
-    return Detector(session, threshold=model.threshold)
-
-
-@pytest.fixture(scope="module")
 def faces(photos: list[Path], detector: Detector) -> tuple[Crops, Crops]:
     """All faces of the made photos, damaged ones among them."""
-    return collect_faces(photos, detector, faces=1000, max_pixels=MAX_PIXELS, min_faces=20)
+    return collect_faces(photos, detector, faces=1000, max_pixels=100_000_000, min_faces=20)
 
 
 @pytest.fixture(scope="module")
@@ -140,49 +120,3 @@ def test_an_int8_model_is_not_quantized_again(
 ) -> None:
     with pytest.raises(ModelError, match="is quantized already: name a float model in FIQA_QUALITY_MODEL"):
         quantize(written(made), *faces, tmp_path / "again.onnx", limits=ALL)
-
-
-def test_too_few_faces_are_one_line(photos: list[Path], detector: Detector) -> None:
-    with pytest.raises(
-        ModelError, match=r"were found in 33 images, but 100 of each are needed: give a folder"
-    ) as error:
-        collect_faces(photos, detector, faces=400, max_pixels=MAX_PIXELS)
-    assert "\n" not in str(error.value)
-    with pytest.raises(ModelError, match=r"^0 faces to calibrate with and 0 to compare"):
-        collect_faces([], detector, faces=400, max_pixels=MAX_PIXELS)
-
-
-def test_all_faces_of_an_image_are_on_one_side(photos: list[Path], detector: Detector) -> None:
-    group = [path for path in photos if path.name == "group-0.jpg"]
-    with pytest.raises(ModelError, match=r"^6 faces to calibrate with and 0 to compare"):
-        collect_faces(group, detector, faces=6, max_pixels=MAX_PIXELS, min_faces=2)
-    calibration, held_out = collect_faces(group * 2, detector, faces=12, max_pixels=MAX_PIXELS, min_faces=2)
-    np.testing.assert_array_equal(calibration, held_out)
-
-
-def test_enough_faces_end_the_search_and_the_same_ones_are_taken_each_time(
-    photos: list[Path], detector: Detector
-) -> None:
-    reported: list[int] = []
-    first, second = (
-        collect_faces(photos, detector, faces=12, max_pixels=MAX_PIXELS, min_faces=4, progress=reported.append)
-        for _ in range(2)
-    )
-    assert max(reported) == 12
-    assert 12 <= len(first[0]) + len(first[1]) < 20
-    for one, other in zip(first, second, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "expected"),
-    [
-        ([1, 2, 3], [10, 20, 90], 1),
-        ([1, 2, 3], [3, 2, 1], -1),
-        ([1, 2, 2, 4], [1, 2, 2, 9], 1),
-        ([1, 2, 3, 4, 5], [2, 1, 4, 3, 5], 0.8),  # 1 - 6 * (1 + 1 + 1 + 1) / (5 * 24)
-        ([1, 1, 1], [1, 2, 3], 0),
-    ],
-)
-def test_the_rank_correlation_is_spearmans(first: list[float], second: list[float], expected: float) -> None:
-    assert rank_correlation(np.array(first, float), np.array(second, float)) == pytest.approx(expected)

@@ -1,0 +1,70 @@
+"""Images -> the faces to calibrate with, and other faces to compare scores on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fiqa_worker.errors import ImageFailure, ModelError
+from fiqa_worker.pipeline.align import align
+from fiqa_worker.pipeline.decode import decode
+from fiqa_worker.pipeline.detect import Detector
+
+Crops: TypeAlias = NDArray[np.uint8]  # N x 112 x 112 x 3, BGR
+
+MIN_FACES: Final = 200
+_SEED: Final = 8  # of the order in which images are taken: the same each time
+
+
+def collect_faces(
+    images: Sequence[Path],
+    detector: Detector,
+    *,
+    faces: int,
+    max_pixels: int,
+    min_faces: int = MIN_FACES,
+    progress: Callable[[int], object] = lambda _: None,
+) -> tuple[Crops, Crops]:
+    """Find faces to calibrate with, and as many others to compare scores on.
+
+    Images are taken in a random order, which is the same each time, until there are enough faces. All faces of one
+    image go to the same side. An image that cannot be read is skipped.
+
+    Args:
+        images: image files.
+        detector: finds the faces.
+        faces: the search ends with so many faces on both sides together.
+        max_pixels: size limit of an image. A larger one is skipped.
+        min_faces: so many faces on both sides together are needed.
+        progress: called with the number of faces found so far.
+
+    Returns:
+        Two arrays of aligned faces, each N x 112 x 112 x 3, BGR.
+
+    Raises:
+        ModelError: there are too few faces.
+    """
+    sides: tuple[list[Crops], list[Crops]] = ([], [])
+    for path in random.Random(_SEED).sample(images, len(images)):  # noqa: S311  not a secret
+        try:
+            pixels = decode(path.read_bytes(), max_pixels=max_pixels)
+        except (ImageFailure, OSError):
+            continue
+        side = min(sides, key=len)
+        side.extend(align(pixels, landmarks) for landmarks in detector.detect(pixels).landmarks)
+        found = sum(map(len, sides))
+        progress(min(found, faces))
+        if found >= faces and min(map(len, sides)) >= min_faces // 2:
+            break
+    if min(map(len, sides)) < min_faces // 2:
+        raise ModelError(
+            f"{len(sides[0])} faces to calibrate with and {len(sides[1])} to compare scores on were found in "
+            f"{len(images)} images, but {min_faces // 2} of each are needed: give a folder with more images"
+        )
+    calibration, held_out = (np.stack(side) for side in sides)
+    return calibration, held_out
