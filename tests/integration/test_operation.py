@@ -126,6 +126,17 @@ def test_the_images_own_check_tells_a_worker_that_hangs(tmp_path: Path, start_wo
     wait_until(is_healthy)
 
 
+def test_the_main_process_holds_neither_opencv_nor_onnxruntime(tmp_path: Path, start_worker: StartWorker) -> None:
+    health = tmp_path / "health"
+    worker = start_worker(FIQA_HEALTH_DIR=str(health))
+    wait_until((health / "ready").exists)
+    (child,) = pool_children(worker)
+    main, scoring = (Path(f"/proc/{pid}/maps").read_text() for pid in (worker.process.pid, child))
+    for package in ("cv2", "onnxruntime", "numpy"):
+        assert f"/{package}" not in main
+        assert f"/{package}" in scoring
+
+
 def test_a_worker_goes_on_by_itself_after_redis_was_away(
     photos: Path, tmp_path: Path, start_worker: StartWorker
 ) -> None:

@@ -1,10 +1,10 @@
-"""What the files `alive` and `ready` tell, on a real Redis; Celery's part is played by the test."""
+"""What the files `alive` and `ready` show, on a real Redis; the test plays Celery's part, and steps the clock."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,90 +12,140 @@ import pytest
 
 from fiqa.contract import QUEUE
 from fiqa.ledger.ledger import Ledger
-from fiqa_worker.service import health
-from fiqa_worker.service.health import Health, note_loaded
-from tests.servers import start_redis
-from tests.waiting import wait_until
+from fiqa_worker.service.health import CONNECTED_S, LOOKS_EVERY_S, STUCK_S, Health, note_loaded
+from tests.worker.service.conftest import StoppableRedis
+from tests.worker.service.stepped import SteppedClock
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes a hundred times as fast."""
-    for name in ("LOOKS_EVERY_S", "CONNECTED_S", "STUCK_S"):
-        monkeypatch.setattr(health, name, getattr(health, name) / 100)
+class Watched:
+    """The health of a worker whose one child is this process, which has loaded its models."""
+
+    def __init__(self, folder: Path, ledger: Ledger) -> None:
+        self.clock = SteppedClock()
+        self._folder = folder
+        worker = SimpleNamespace(pool=SimpleNamespace(info={"processes": [os.getpid()]}))
+        self.health = Health(folder, ledger, worker, clock=self.clock, wait=self.clock.wait)
+        note_loaded(folder)
+        self.health.start()
+
+    def look(self) -> None:
+        """Let the thread look once while the event loop stands still."""
+        self.clock.step()
+
+    def pass_s(self, seconds: float, *, ticks: bool = True) -> None:
+        """Let time pass, in which the event loop ticks or stands still."""
+        for _ in range(round(seconds / LOOKS_EVERY_S)):
+            if ticks:
+                self.health.tick()
+            self.look()
+
+    def is_alive(self, **options: bool) -> bool:
+        """Whether `alive` is touched in the next look."""
+        os.utime(self._folder / "alive", (0, 0))
+        self.pass_s(LOOKS_EVERY_S, **options)
+        return (self._folder / "alive").stat().st_mtime > 0
+
+    def is_ready(self, **options: bool) -> bool:
+        """Whether there is a `ready` after the next look."""
+        self.pass_s(LOOKS_EVERY_S, **options)
+        return (self._folder / "ready").exists()
+
+    def last_s(self, holds: Callable[..., bool], **options: bool) -> float:
+        """For how many seconds this holds from now on."""
+        started = self.clock.now
+        while holds(**options):
+            assert self.clock.now - started < 10 * STUCK_S
+        return self.clock.now - started
 
 
-@pytest.fixture
-def watched(ledger: Ledger, tmp_path: Path, quick: None) -> Iterator[Health]:  # noqa: ARG001  before it starts
-    watched = started(tmp_path, ledger)
+@contextmanager
+def watch(folder: Path, ledger: Ledger) -> Iterator[Watched]:
+    watched = Watched(folder, ledger)
     yield watched
-    watched.stop()
-    watched.join()
+    watched.health.stop()
+    watched.health.join()
 
 
-def started(folder: Path, ledger: Ledger) -> Health:
-    """The health of a worker whose one child is this process, and has loaded its models."""
-    worker = SimpleNamespace(pool=SimpleNamespace(info={"processes": [os.getpid()]}))
-    health = Health(folder, ledger, worker)
-    note_loaded(folder)
-    health.start()
-    return health
+@pytest.fixture
+def watched(ledger: Ledger, tmp_path: Path) -> Iterator[Watched]:
+    with watch(tmp_path, ledger) as watched:
+        yield watched
 
 
-def test_a_consumer_that_takes_none_of_the_tickets_that_wait_is_not_alive(
-    watched: Health, ledger: Ledger, tmp_path: Path
-) -> None:
-    def is_touched() -> bool:
-        watched.tick()
-        return touched_anew(tmp_path / "alive")
+def test_a_worker_that_is_idle_stays_alive_and_ready(watched: Watched) -> None:
+    watched.pass_s(3 * STUCK_S)
+    assert watched.is_alive()
+    assert watched.is_ready()
 
-    wait_until(is_touched)
+
+def test_a_consumer_that_takes_none_of_the_tickets_that_wait_is_not_alive(watched: Watched, ledger: Ledger) -> None:
+    assert watched.is_alive()
     ledger.connection.redis.rpush(QUEUE, b"a ticket")
-    wait_until(lambda: not is_touched())
+    assert watched.last_s(watched.is_alive) == STUCK_S
     ledger.connection.redis.delete(QUEUE)
-    wait_until(is_touched)
+    assert watched.is_alive()
 
 
-def test_an_event_loop_that_stands_still_is_first_not_ready_and_then_not_alive(watched: Health, tmp_path: Path) -> None:
-    tick_until(watched, (tmp_path / "ready").exists)
-    wait_until(lambda: not (tmp_path / "ready").exists())
-    wait_until(lambda: not touched_anew(tmp_path / "alive"))
+def test_an_event_loop_that_stands_still_is_first_not_ready_and_then_not_alive(watched: Watched) -> None:
+    assert watched.is_ready()
+    since = watched.clock.now
+    assert watched.last_s(watched.is_ready, ticks=False) == CONNECTED_S - LOOKS_EVERY_S
+    watched.last_s(watched.is_alive, ticks=False)
+    assert watched.clock.now - since == STUCK_S - LOOKS_EVERY_S
+    assert watched.is_alive()
+    assert watched.is_ready()
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_worker_whose_redis_is_away_is_alive_and_not_ready(tmp_path: Path) -> None:
-    with start_redis(tmp_path) as server:
-        ledger = Ledger(server.url)
-        watched = started(tmp_path, ledger)
-        tick_until(watched, (tmp_path / "ready").exists)
-    try:
-        wait_until(lambda: not (tmp_path / "ready").exists())
-        time.sleep(2 * health.STUCK_S)
-        os.utime(tmp_path / "alive", (0, 0))
-        wait_until(lambda: (tmp_path / "alive").stat().st_mtime > 0)
-        watched.tick()
-        assert not (tmp_path / "ready").exists()
-    finally:
-        watched.stop()
-        watched.join()
-        ledger.close()
+def test_a_worker_whose_redis_is_away_is_alive_and_not_ready(stoppable_redis: StoppableRedis, tmp_path: Path) -> None:
+    health = tmp_path / "health"
+    with closing(Ledger(stoppable_redis.url)) as ledger, watch(health, ledger) as watched:
+        assert watched.is_ready()
+        stoppable_redis.stop()
+        assert not watched.is_ready()
+        watched.clock.now += 2 * STUCK_S
+        assert watched.is_alive(ticks=False)
+        watched.health.tick()
+        assert not (health / "ready").exists()
+        stoppable_redis.start()
+        # What waited for Redis has the whole time again.
+        assert watched.last_s(watched.is_alive, ticks=False) == STUCK_S
 
 
 def test_a_worker_is_not_ready_before_a_child_has_its_models_nor_when_it_drains(
-    watched: Health, tmp_path: Path
+    watched: Watched, tmp_path: Path
 ) -> None:
     (tmp_path / f"loaded-{os.getpid()}").unlink()
-    note_of_another = tmp_path / "loaded-1"
-    note_of_another.touch()
-    tick_until(watched, lambda: touched_anew(tmp_path / "alive"))
-    assert not (tmp_path / "ready").exists()
-    assert not note_of_another.exists()
+    mark_of_another = tmp_path / "loaded-1"
+    mark_of_another.touch()
+    assert watched.is_alive()
+    assert not watched.is_ready()
+    assert not mark_of_another.exists()
     note_loaded(tmp_path)
-    tick_until(watched, (tmp_path / "ready").exists)
-    watched.drain()
-    wait_until(lambda: not (tmp_path / "ready").exists())  # a look that had begun touches it once more and removes it
-    tick_until(watched, lambda: touched_anew(tmp_path / "alive"))
+    assert watched.is_ready()
+    watched.health.drain()
     assert not (tmp_path / "ready").exists()
+    assert watched.is_alive()
+    assert not watched.is_ready()
+
+
+def test_a_worker_that_loads_its_models_for_long_is_alive(watched: Watched, ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / f"loaded-{os.getpid()}").unlink()
+    ledger.connection.redis.rpush(QUEUE, b"a ticket")
+    watched.pass_s(3 * STUCK_S)
+    assert watched.is_alive()
+
+
+def test_a_folder_that_cannot_be_written_is_logged(
+    watched: Watched, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in tmp_path.iterdir():
+        path.unlink()
+    tmp_path.rmdir()
+    watched.look()
+    assert f"FIQA_HEALTH_DIR: cannot write {tmp_path}/alive: No such file or directory" in caplog.messages
+    tmp_path.mkdir()
+    note_loaded(tmp_path)
+    assert watched.is_ready()
 
 
 def test_what_a_killed_worker_left_behind_does_not_count(ledger: Ledger, tmp_path: Path) -> None:
@@ -103,20 +153,3 @@ def test_what_a_killed_worker_left_behind_does_not_count(ledger: Ledger, tmp_pat
         (tmp_path / name).touch()
     Health(tmp_path, ledger, SimpleNamespace())
     assert [path.name for path in tmp_path.iterdir()] == ["alive"]
-
-
-def touched_anew(path: Path) -> bool:
-    """Whether the file's time, set back here, is a new one a moment later."""
-    os.utime(path, (0, 0))
-    time.sleep(10 * health.LOOKS_EVERY_S)
-    return path.stat().st_mtime > 0
-
-
-def tick_until(watched: Health, condition: Callable[[], object]) -> None:
-    """One tick may be older than what counts as connected before anybody looks."""
-
-    def ticked() -> object:
-        watched.tick()
-        return condition()
-
-    wait_until(ticked)

@@ -1,0 +1,70 @@
+"""The check of the models in a process that ends, with the package's own models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fiqa.errors import SettingsError
+from fiqa_worker.errors import ModelError
+from fiqa_worker.service.model_check import checking_models
+
+
+@pytest.fixture(autouse=True)
+def builtin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIQA_DETECTOR", "builtin_detector")
+    monkeypatch.setenv("FIQA_QUALITY_MODEL", "builtin_quality")
+
+
+def children() -> str:
+    return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text()
+
+
+def test_models_that_load_are_accepted() -> None:
+    with checking_models():
+        pass
+
+
+def test_a_wrong_model_is_refused_with_the_message_of_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIQA_DETECTOR", "/nowhere/mine.onnx")
+    with pytest.raises(ModelError, match=r"^cannot read /nowhere/mine\.onnx: "), checking_models():
+        pass
+
+
+def test_a_wrong_setting_of_the_pipeline_is_a_settings_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIQA_ALLOWED_SOURCES", "http://")
+    with pytest.raises(SettingsError, match=r"^FIQA_ALLOWED_SOURCES: "), checking_models():
+        pass
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['onnxruntime'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ModuleNotFoundError) as refused, checking_models():
+        pass
+    assert refused.value.name == "onnxruntime"
+
+
+def test_a_check_that_crashes_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cv2.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ModelError, match="the models do not load: the check ended with status -9"), checking_models():
+        pass
+    assert capfd.readouterr().out == ""
+
+
+def test_an_error_in_the_block_ends_the_check() -> None:
+    before = children()
+
+    def fail() -> None:
+        with checking_models():
+            assert children() != before
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert children() == before
