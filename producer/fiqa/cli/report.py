@@ -14,7 +14,7 @@ from fiqa.results.charts import import_drawing
 from fiqa.results.page import render
 from fiqa.results.tally import Tally, tally, tally_file
 
-MAX_INPUTS: Final = 6  # a chart has no more colors that people can tell apart
+MAX_INPUTS: Final = 6  # a chart has no more colors that people can distinguish
 
 
 @click.command()

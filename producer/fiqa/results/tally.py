@@ -18,7 +18,7 @@ from fiqa.errors import ContractError, SourceError
 from fiqa.ledger.status import JobStatus
 from fiqa.results.distribution import Distribution
 
-LISTED: Final = 20
+LISTED: Final = 20  # images in the list of the best, and in that of the worst
 # The lower bounds of all classes but the first: of the faces in an image, and of a face's height in pixels.
 FACES_FROM: Final = (1, 2, 3, 4, 5, 10)
 HEIGHT_FROM: Final = (16, 32, 64, 128, 256, 512)

@@ -85,7 +85,7 @@ def test_without_the_extra_help_still_works_and_the_workers_commands_say_what_to
         assert line.endswith(" is missing): pip install 'fiqa[cpu]'")
     for command in (["demo"], ["run", str(photo)]):
         line = refused(fiqa(*command, env=bare), 2)
-        assert line.startswith("this command needs the worker's packages and a Redis server of its own, which ")
+        assert line.startswith("this command needs the worker's packages and an embedded Redis server, which ")
         assert line.endswith(" is missing): pip install 'fiqa[local]'")
 
 

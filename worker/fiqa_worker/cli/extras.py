@@ -17,7 +17,7 @@ from fiqa_worker.settings import WorkerSettings
 if TYPE_CHECKING:
     from fiqa_worker.models.locate import ModelFile
 
-_EXTRAS: Final = {"cpu": "the worker's packages", "local": "the worker's packages and a Redis server of its own"}
+_EXTRAS: Final = {"cpu": "the worker's packages", "local": "the worker's packages and an embedded Redis server"}
 
 # What `run`, `demo` and `score` may read: they run for the person whose files these are.
 _OWN_SOURCES: Final = ("file:///", "s3://")
