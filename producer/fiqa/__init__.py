@@ -3,10 +3,9 @@
 What `__all__` names is the public interface. Everything else is private and may change.
 """
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
-from fiqa.client import Client, Job
-from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobState, Priority, Status
 from fiqa.errors import (
     ContractError,
     FiqaError,
@@ -20,12 +19,15 @@ from fiqa.errors import (
     UnknownJobError,
     UsageError,
 )
-from fiqa.ledger.status import JobStatus
-from fiqa.results.selection import Selection
-from fiqa.sources.manifest import read_source
 
-__version__ = version("fiqa")
-del version
+if TYPE_CHECKING:
+    from fiqa.client import Client, Job
+    from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobState, Priority, Status
+    from fiqa.ledger.status import JobStatus
+    from fiqa.results.selection import Selection
+    from fiqa.sources.manifest import read_source
+
+    __version__: str
 
 __all__ = [
     "Client",
@@ -55,3 +57,30 @@ __all__ = [
     "__version__",
     "read_source",
 ]
+
+# The other names are imported at their first use. Redis and pydantic take 0.2 s to import, and `fiqa --help` and every
+# completion in the shell would wait for them.
+_MODULES: Final = {
+    "fiqa.client": ("Client", "Job"),
+    "fiqa.contract": (
+        *("ErrorCode", "Face", "ImageError", "ImageResult", "ImageSize", "Item", "JobState", "Priority", "Status"),
+    ),
+    "fiqa.ledger.status": ("JobStatus",),
+    "fiqa.results.selection": ("Selection",),
+    "fiqa.sources.manifest": ("read_source",),
+}
+
+if not TYPE_CHECKING:  # with it, type checkers would believe that the package has every name
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return import_module("importlib.metadata").version("fiqa")
+        for module, names in _MODULES.items():
+            if name in names:
+                value = globals()[name] = getattr(import_module(module), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
