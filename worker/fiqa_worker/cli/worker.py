@@ -48,9 +48,10 @@ def worker(concurrency: int | None) -> int:
             from fiqa_worker.service.drain import SIGNALS
             from fiqa_worker.service.tasks import app
 
-            ledger = Ledger(settings.redis_url)
-            ledger.connection.ping()
-            ledger.close()
+    # After the check, so that a missing package is reported even while Redis is down.
+    ledger = Ledger(settings.redis_url)
+    ledger.connection.ping()
+    ledger.close()
     for name, value in _MALLOC.items():
         os.environ.setdefault(name, value)
     # Celery warns root about pickle, which these workers refuse, and names an option that `fiqa` does not have.
