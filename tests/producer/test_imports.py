@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-
-import pytest
 
 import fiqa
 
@@ -48,38 +45,3 @@ def test_the_package_has_the_names_that_it_exports() -> None:
 
 def test_the_version_is_that_of_the_project() -> None:
     assert fiqa.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-
-
-def documented(header: str) -> list[str]:
-    """Return the names in the first column of a table of the page on the Python API."""
-    page = (ROOT / "docs" / "api.md").read_text()
-    table = page.partition(f"| {header} |\n")[2].partition("\n\n")[0]
-    cells = re.findall(r"^\|([^|]*)\|", table, re.MULTILINE)
-    return [name for cell in cells for name in re.findall(r"`(\w+)", cell)]
-
-
-def public_methods(kind: type) -> set[str]:
-    return {name for name, value in vars(kind).items() if callable(value) and not name.startswith("_")}
-
-
-def test_every_exported_name_is_documented_and_nothing_else() -> None:
-    assert documented("name | what it is") == fiqa.__all__
-
-
-def test_every_method_is_documented_and_a_job_has_those_that_client_has_by_id() -> None:
-    jobs = set(documented("method of `Job` | what it does"))
-    assert jobs == public_methods(fiqa.Job)
-    own = set(documented("method of `Client` | what it does"))
-    private = {"result_shards"}  # as its docstring says
-    assert public_methods(fiqa.Client) == own | jobs | private
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs"])
-def test_what_the_pages_import_is_exported(page: str) -> None:
-    path = ROOT / page
-    text = "\n".join(file.read_text() for file in (sorted(path.glob("*.md")) if path.is_dir() else [path]))
-    imported = {
-        name for line in re.findall(r"^from fiqa import (.*)$", text, re.MULTILINE) for name in line.split(", ")
-    }
-    assert imported
-    assert imported <= set(fiqa.__all__)
