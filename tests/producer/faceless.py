@@ -1,4 +1,4 @@
-"""A worker's part without its pictures: it claims, stores and counts, and every image ends as the test says."""
+"""A worker without models: it claims, stores and counts chunks, and each image ends as the test says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def failed(item: Item, code: ErrorCode) -> ImageResult:
 
 
 def work(ledger: Ledger, chunks: int | None = None, end: Callable[[Item], ImageResult] = no_face) -> None:
-    """Do what a worker does with so many chunks, or with all that are due."""
+    """Do what a worker does, with so many chunks or with all that are due."""
     for claim in islice(iter(ledger.claim, None), chunks):
         storage = open_storage(claim.storage, ledger.connection)
         items = map(Item.decode, read_shard(storage, claim.job_id, "manifest", claim.chunk))

@@ -17,7 +17,7 @@ from fiqa.results.selection import Selection
 from tests.producer.faceless import failed, no_face, work
 from tests.waiting import wait_until
 
-URIS = [f"s3://photos/{number}.jpg" for number in range(100)]
+URIS = [f"s3://images/{number}.jpg" for number in range(100)]
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def client(redis_url: str) -> Iterator[Client]:
 
 def test_a_single_string_is_refused(client: Client, ledger: Ledger) -> None:
     with pytest.raises(UsageError, match=r"^submit\(\) takes an iterable of URIs; for one image pass a list of one$"):
-        client.submit("s3://photos/a.jpg")
+        client.submit("s3://images/a.jpg")
     assert ledger.connection.redis.dbsize() == 0
 
 
@@ -59,7 +59,7 @@ def test_a_client_is_shared_by_threads(client: Client, ledger: Ledger) -> None:
     with ThreadPoolExecutor(6) as pool:
         jobs = list(pool.map(lambda _: client.submit(URIS), range(12)))
     assert len({job.id for job in jobs}) == 12
-    assert ledger.connection.redis.llen(QUEUE) >= 12 * 7  # two that see the same gap both fill it
+    assert ledger.connection.redis.llen(QUEUE) >= 12 * 7  # two clients that see the same gap both fill it
     work(ledger)
     with ThreadPoolExecutor(6) as pool:
         counts = list(pool.map(lambda job: len(list(client.results(job.id))), jobs))
@@ -232,7 +232,7 @@ def test_the_keys_of_a_job_at_each_stage_are_known(client: Client, ledger: Ledge
     for lease in ledger.connection.redis.zrange("fiqa:leases", 0, -1):
         ledger.connection.redis.zadd("fiqa:leases", {lease: 1})
     work(ledger)
-    ledger.connection.redis.delete(QUEUE)  # the tickets, which no worker took in this test
+    ledger.connection.redis.delete(QUEUE)  # no worker takes the tickets in this test
     assert parts() - brokers == done | {"fiqa:jobs", "fiqa:job:JOB", "fiqa:job:JOB:manifest"}
 
 
@@ -282,21 +282,21 @@ def test_one_image_is_scored_before_all_others_and_its_job_is_deleted(client: Cl
     client.submit(URIS)
 
     def work_on_it() -> None:
-        # Not before it is open: the chunk that is claimed would be one of the other job.
+        # Wait until it is open. Else the claim is a chunk of the other job.
         wait_until(lambda: any(job.name == "score" and job.state is JobState.RUNNING for job in ledger.jobs()))
         work(ledger, 1)
 
     worker = threading.Thread(target=work_on_it)
     worker.start()
-    result = client.score("s3://photos/now.jpg", timeout_s=60)
+    result = client.score("s3://images/now.jpg", timeout_s=60)
     worker.join()
-    assert result == no_face(Item(uri="s3://photos/now.jpg"))
+    assert result == no_face(Item(uri="s3://images/now.jpg"))
     assert [job.images for job in client.jobs()] == [100]
 
 
 def test_an_image_that_is_not_scored_in_time_is_a_timeout(client: Client) -> None:
     with pytest.raises(TimeoutError, match=r"; no worker runs: start `fiqa worker`$"):
-        client.score("s3://photos/now.jpg", timeout_s=0.2)
+        client.score("s3://images/now.jpg", timeout_s=0.2)
     assert client.jobs() == []
     with pytest.raises(SourceError, match="is not a URI"):
         client.score("now.jpg")

@@ -9,7 +9,7 @@ from fiqa.storage.storage import open_storage
 from tests.ledger_of import ledger_of
 from tests.waiting import wait_until
 
-URIS = [f"s3://photos/{number}.jpg" for number in range(100)]
+URIS = [f"s3://images/{number}.jpg" for number in range(100)]
 
 in_a_folder = pytest.mark.parametrize("storage", ["folder"], indirect=True)
 in_redis = pytest.mark.parametrize("storage", ["redis"], indirect=True)

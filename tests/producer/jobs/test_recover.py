@@ -44,7 +44,7 @@ def test_a_job_is_recovered_after_redis_was_lost_and_goes_on(client: Client, led
 @in_a_folder
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED])
 def test_a_job_that_had_ended_is_recovered_in_the_same_state(client: Client, ledger: Ledger, state: JobState) -> None:
-    uris = [f"s3://photos/{number}.jpg" for number in range(3000)]
+    uris = [f"s3://images/{number}.jpg" for number in range(3000)]
     job = client.submit(uris)
     if state is JobState.FAILED:
         work(ledger, chunks=20, end=lambda item: failed(item, ErrorCode.NOT_FOUND))

@@ -72,7 +72,7 @@ def test_items_reach_the_storage_in_order_with_the_callers_ids(
 
 @in_redis
 def test_no_more_than_2000_tickets_wait_for_a_large_job(client: Client, ledger: Ledger) -> None:
-    job = client.submit((f"s3://photos/{number}.jpg" for number in range(2_100)), chunk_size=1)
+    job = client.submit((f"s3://images/{number}.jpg" for number in range(2_100)), chunk_size=1)
     assert job.chunks == 2_100
     assert ledger.connection.redis.llen(QUEUE) == 2_000
 
@@ -89,7 +89,7 @@ def test_an_empty_source_makes_no_job(client: Client, ledger: Ledger, source: li
 @pytest.mark.parametrize(
     ("item", "why"),
     [
-        ("photos/a.jpg", "'photos/a.jpg' is not a URI: s3://bucket/key or file:///path"),
+        ("images/a.jpg", "'images/a.jpg' is not a URI: s3://bucket/key or file:///path"),
         (Item(uri="/data/a.jpg"), "'/data/a.jpg' is not a URI"),
         ("https://host/a.jpg?sig=x", "workers read s3:// and file:///, not https://"),
         ("", "at least 1 character"),
@@ -233,7 +233,7 @@ def test_two_submits_of_one_job_at_the_same_time_never_mix_their_images(
 ) -> None:
     def source() -> Iterator[str]:
         for number, uri in enumerate(URIS):
-            if number == 50:  # what another submit had under way when this one began
+            if number == 50:  # another submit had this write in flight when this one began
                 open_storage(storage, ledger.connection).write_once(
                     client.jobs()[0].id, "manifest", 5, pack([b"other"])
                 )
@@ -267,7 +267,7 @@ def test_two_submits_of_one_job_with_the_same_source_make_one_job(client: Client
 
 
 def sizes(images: int, size: int | None = None) -> Sequence[tuple[int, int]]:
-    """The chunk sizes of a job, as runs of (size, how many)."""
+    """Return the chunk sizes of a job, as runs of (size, how many)."""
     chunks = chunked((Item(uri="s3://b/k") for _ in range(images)), size=size)
     return [(length, len(list(run))) for length, run in groupby(map(len, chunks))]
 

@@ -35,7 +35,7 @@ def test_a_finished_job_has_a_summary_next_to_its_results(client: Client, ledger
 def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledger, storage: str) -> None:
     job = client.submit(URIS)
     work(ledger)
-    ledger.connection.redis.hset(f"fiqa:job:{job.id}", "storage", "/dev/null/home")
+    ledger.connection.redis.hset(f"fiqa:job:{job.id}", "storage", "/dev/null/storage")
     other = client.submit(URIS)
     work(ledger)
     with pytest.raises(StorageError):
@@ -52,9 +52,8 @@ def test_a_summary_that_is_written_after_its_job_was_deleted_is_deleted_too(
 ) -> None:
     job = client.submit(URIS)
     client.cancel(job.id)
-    open_storage(storage, ledger.connection).delete(
-        job.id
-    )  # the first half of `delete`, and before the second the reconciler comes
+    # The first half of `delete`. The reconciler runs before the second.
+    open_storage(storage, ledger.connection).delete(job.id)
     write_summaries(ledger)
     ledger.control(job.id, Control.DELETE)
     assert open_storage(storage, ledger.connection).read_document(job.id, "summary") is None

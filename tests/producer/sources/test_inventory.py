@@ -32,11 +32,11 @@ def uris(source: str | Path) -> list[str]:
 
 
 def manifest(bucket: Bucket, data: dict[str, bytes], *, form: str = "CSV", schema: str, **other: Any) -> bytes:
-    """Store the data files as Amazon would; returns the manifest.json that names them."""
+    """Store the data files as Amazon does. Return the manifest.json that names them."""
     for key, content in data.items():
         bucket.put(key, content)
     fields = {
-        "sourceBucket": "photos",
+        "sourceBucket": "images",
         "destinationBucket": f"arn:aws:s3:::{bucket.name}",
         "version": "2016-11-30",
         "creationTimestamp": "1514944800000",
@@ -69,30 +69,30 @@ def test_an_inventory_is_read_from_the_bucket_it_names_wherever_its_manifest_is(
     bucket: Bucket, tmp_path: Path, place: str
 ) -> None:
     data = {
-        "inv/photos/all/data/1.csv.gz": csv_gz('"photos","a.jpg","10"', '"photos","b/caf%C3%A9+1%2B1%2C.JPG","20"'),
-        "inv/photos/all/data/2.csv.gz": csv_gz('"photos","c.png","30"'),
+        "inv/images/all/data/1.csv.gz": csv_gz('"images","a.jpg","10"', '"images","b/caf%C3%A9+1%2B1%2C.JPG","20"'),
+        "inv/images/all/data/2.csv.gz": csv_gz('"images","c.png","30"'),
     }
     content = manifest(bucket, data, schema="Bucket, Key, Size")
     name = "manifest.json.gz" if "compressed" in place else "manifest.json"
     content = gzip.compress(content) if "compressed" in place else content
     path = tmp_path / name
     path.write_bytes(content)
-    source = path if "here" in place else bucket.put(f"inv/photos/all/2026-01-01T00-00Z/{name}", content)
-    assert uris(source) == ["s3://photos/a.jpg", "s3://photos/b/café 1+1,.JPG", "s3://photos/c.png"]
+    source = path if "here" in place else bucket.put(f"inv/images/all/2026-01-01T00-00Z/{name}", content)
+    assert uris(source) == ["s3://images/a.jpg", "s3://images/b/café 1+1,.JPG", "s3://images/c.png"]
 
 
 def test_deleted_objects_old_versions_and_other_files_are_skipped(bucket: Bucket) -> None:
     rows = [
-        '"photos","kept.jpg","v3","true","false","10","2026-01-01T00:00:00.000Z","etag"',
-        '"photos","kept.jpg","v2","false","false","10","2026-01-01T00:00:00.000Z","etag"',
-        '"photos","deleted.jpg","v2","true","true","","2026-01-01T00:00:00.000Z",""',
-        '"photos","deleted.jpg","v1","false","false","10","2026-01-01T00:00:00.000Z","etag"',
-        '"photos","notes.txt","v1","true","false","10","2026-01-01T00:00:00.000Z","etag"',
-        '"photos","folder/","","true","false","0","2026-01-01T00:00:00.000Z","etag"',
+        '"images","kept.jpg","v3","true","false","10","2026-01-01T00:00:00.000Z","etag"',
+        '"images","kept.jpg","v2","false","false","10","2026-01-01T00:00:00.000Z","etag"',
+        '"images","deleted.jpg","v2","true","true","","2026-01-01T00:00:00.000Z",""',
+        '"images","deleted.jpg","v1","false","false","10","2026-01-01T00:00:00.000Z","etag"',
+        '"images","notes.txt","v1","true","false","10","2026-01-01T00:00:00.000Z","etag"',
+        '"images","folder/","","true","false","0","2026-01-01T00:00:00.000Z","etag"',
     ]
     source = bucket.put("manifest.json", manifest(bucket, {"d.csv.gz": csv_gz(*rows)}, schema=ALL_VERSIONS))
     (item,) = read_source([source], on_bad_line=refuse)
-    assert (item.uri, item.version) == ("s3://photos/kept.jpg", None)
+    assert (item.uri, item.version) == ("s3://images/kept.jpg", None)
 
 
 def test_an_empty_inventory_has_no_items(bucket: Bucket) -> None:
@@ -102,11 +102,11 @@ def test_an_empty_inventory_has_no_items(bucket: Bucket) -> None:
 
 
 def test_a_bad_row_is_reported_with_its_file_and_number_and_the_rest_goes_on(bucket: Bucket) -> None:
-    rows = ['"photos","a.jpg"', '"photos","b.jpg","1"', '"photos","%FF.jpg"', '"photos","c.jpg', '"photos","d.jpg"']
+    rows = ['"images","a.jpg"', '"images","b.jpg","1"', '"images","%FF.jpg"', '"images","c.jpg', '"images","d.jpg"']
     source = bucket.put("manifest.json", manifest(bucket, {"d.csv.gz": csv_gz(*rows)}, schema="Bucket, Key"))
     errors: list[SourceError] = []
     found = [item.uri for item in read_source([source], on_bad_line=errors.append)]
-    assert found == ["s3://photos/a.jpg", "s3://photos/d.jpg"]
+    assert found == ["s3://images/a.jpg", "s3://images/d.jpg"]
     data = bucket.uri("d.csv.gz")
     assert [str(error) for error in errors] == [
         f"{data}, line 2: 3 columns, but 2 in the manifest's fileSchema",
@@ -121,7 +121,7 @@ def test_a_bad_row_is_reported_with_its_file_and_number_and_the_rest_goes_on(buc
 def test_parquet_files_are_read_row_group_by_row_group(bucket: Bucket) -> None:
     rows = [
         {
-            "bucket": "photos",
+            "bucket": "images",
             "key": f"50%25 + é/{number:05}.{'jpg' if number % 7 else 'txt'}",
             "version_id": "v",
             "is_latest": number % 5 != 0,
@@ -133,33 +133,33 @@ def test_parquet_files_are_read_row_group_by_row_group(bucket: Bucket) -> None:
     data = {"d/1.parquet": parquet_file(rows, row_group_size=1000), "d/2.parquet": parquet_file(rows[:3])}
     source = bucket.put("manifest.json", manifest(bucket, data, form="Parquet", schema=PARQUET_SCHEMA))
     wanted = [number for number in range(20_000) if number % 7 and number % 5 and number % 11]
-    assert uris(source) == [f"s3://photos/50%25 + é/{number:05}.jpg" for number in [*wanted, 1, 2]]
+    assert uris(source) == [f"s3://images/50%25 + é/{number:05}.jpg" for number in [*wanted, 1, 2]]
 
 
 def test_parquet_files_need_only_two_columns(bucket: Bucket) -> None:
-    data = {"d.parquet": parquet_file([{"key": b"a.jpg", "bucket": b"photos"}])}
+    data = {"d.parquet": parquet_file([{"key": b"a.jpg", "bucket": b"images"}])}
     source = bucket.put("manifest.json", manifest(bucket, data, form="Parquet", schema=PARQUET_SCHEMA))
-    assert uris(source) == ["s3://photos/a.jpg"]
+    assert uris(source) == ["s3://images/a.jpg"]
 
 
 def test_a_bad_row_of_parquet_is_reported_with_its_number_and_the_rest_goes_on(bucket: Bucket) -> None:
     rows: list[dict[str, Any]] = [
-        {"bucket": "photos", "key": "a.jpg"},
+        {"bucket": "images", "key": "a.jpg"},
         {"bucket": None, "key": "b.jpg"},
-        {"bucket": "photos", "key": None},
-        {"bucket": "photos", "key": "c.jpg"},
+        {"bucket": "images", "key": None},
+        {"bucket": "images", "key": "c.jpg"},
     ]
     content = manifest(bucket, {"d.parquet": parquet_file(rows)}, form="Parquet", schema=PARQUET_SCHEMA)
     errors: list[SourceError] = []
     found = [item.uri for item in read_source([bucket.put("manifest.json", content)], on_bad_line=errors.append)]
-    assert found == ["s3://photos/a.jpg", "s3://photos/c.jpg"]
+    assert found == ["s3://images/a.jpg", "s3://images/c.jpg"]
     assert [str(error) for error in errors] == [f"{bucket.uri('d.parquet')}, row 2: '' cannot be a bucket"]
 
 
 def test_the_error_for_parquet_without_pyarrow_says_what_to_install(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = {"d.parquet": parquet_file([{"bucket": "photos", "key": "a.jpg"}])}
+    data = {"d.parquet": parquet_file([{"bucket": "images", "key": "a.jpg"}])}
     source = bucket.put("manifest.json", manifest(bucket, data, form="Parquet", schema=PARQUET_SCHEMA))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(
@@ -169,7 +169,7 @@ def test_the_error_for_parquet_without_pyarrow_says_what_to_install(
 
 
 def test_the_error_for_a_parquet_file_that_changes_while_it_is_read_is_one_line(bucket: Bucket) -> None:
-    rows = [{"bucket": "photos", "key": f"{number:0900}.jpg"} for number in range(20_000)]
+    rows = [{"bucket": "images", "key": f"{number:0900}.jpg"} for number in range(20_000)]
     data = {"d.parquet": parquet_file(rows, row_group_size=1000, compression="none", use_dictionary=False)}
     assert len(data["d.parquet"]) > 18_000_000
     source = bucket.put("manifest.json", manifest(bucket, data, form="Parquet", schema=PARQUET_SCHEMA))
@@ -196,7 +196,7 @@ def test_the_error_for_a_parquet_file_that_changes_while_it_is_read_is_one_line(
 def test_the_error_for_a_manifest_that_cannot_be_read_is_one_line(
     bucket: Bucket, fields: dict[str, Any], why: str
 ) -> None:
-    content = manifest(bucket, {"d.csv.gz": csv_gz('"photos","a.jpg"')}, schema="Bucket, Key", **fields)
+    content = manifest(bucket, {"d.csv.gz": csv_gz('"images","a.jpg"')}, schema="Bucket, Key", **fields)
     source = bucket.put("manifest.json", content)
     with pytest.raises(SourceError) as caught:
         uris(source)
@@ -207,15 +207,15 @@ def test_the_error_for_a_manifest_that_cannot_be_read_is_one_line(
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (csv_gz('"photos","b.jpg"', '"photos","c.jpg"'), "bytes, but"),
-        (csv_gz('"photos","b.jpg"'), "its MD5 is not the one in the manifest: was it replaced?"),
+        (csv_gz('"images","b.jpg"', '"images","c.jpg"'), "bytes, but"),
+        (csv_gz('"images","b.jpg"'), "its MD5 is not the one in the manifest: was it replaced?"),
     ],
 )
 def test_the_error_for_a_data_file_that_does_not_match_the_manifest_is_one_line(
     bucket: Bucket, content: bytes, why: str
 ) -> None:
     source = bucket.put(
-        "manifest.json", manifest(bucket, {"d.csv.gz": csv_gz('"photos","a.jpg"')}, schema="Bucket, Key")
+        "manifest.json", manifest(bucket, {"d.csv.gz": csv_gz('"images","a.jpg"')}, schema="Bucket, Key")
     )
     bucket.put("d.csv.gz", content)
     with pytest.raises(SourceError, match=why) as caught:
@@ -226,11 +226,11 @@ def test_the_error_for_a_data_file_that_does_not_match_the_manifest_is_one_line(
 @pytest.mark.parametrize(
     ("form", "key", "content", "why"),
     [
-        ("CSV", "d.csv.gz", csv_gz('"photos","a.jpg"')[:-9], "end-of-stream"),
-        ("CSV", "d.csv.gz", b'"photos","a.jpg"\n', "Not a gzipped file"),
+        ("CSV", "d.csv.gz", csv_gz('"images","a.jpg"')[:-9], "end-of-stream"),
+        ("CSV", "d.csv.gz", b'"images","a.jpg"\n', "Not a gzipped file"),
         ("Parquet", "d.parquet", b"no parquet", "Parquet"),
         ("Parquet", "d.parquet", parquet_file([{"key": "a.jpg"}]), "there is no column bucket"),
-        ("Parquet", "d.parquet", parquet_file([{"bucket": "photos", "key": b"\xff.jpg"}]), "UTF8"),
+        ("Parquet", "d.parquet", parquet_file([{"bucket": "images", "key": b"\xff.jpg"}]), "UTF8"),
     ],
 )
 def test_the_error_for_a_damaged_data_file_is_one_line(

@@ -58,10 +58,10 @@ def test_the_uri_of_any_file_name_leads_back_to_the_file(tmp_path: Path) -> None
 
 
 def test_a_relative_folder_becomes_absolute_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    touch(tmp_path, "photos/a.jpg")
+    touch(tmp_path, "images/a.jpg")
     monkeypatch.chdir(tmp_path)
     assert (
-        uris("photos") == uris("photos/a.jpg") == uris("./photos/../photos") == [(tmp_path / "photos/a.jpg").as_uri()]
+        uris("images") == uris("images/a.jpg") == uris("./images/../images") == [(tmp_path / "images/a.jpg").as_uri()]
     )
 
 
@@ -70,6 +70,11 @@ def test_several_sources_are_read_in_order_and_may_repeat(tmp_path: Path) -> Non
     assert uris(tmp_path / "b.gif", tmp_path, tmp_path / "b.gif") == [
         (tmp_path / name).as_uri() for name in ("b.gif", "a.jpg", "b.gif", "b.gif")
     ]
+
+
+def test_a_single_source_needs_no_list(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    assert list(read_source(str(tmp_path), on_bad_line=refuse)) == [Item(uri=(tmp_path / "a.jpg").as_uri())]
 
 
 def test_a_folder_that_links_back_to_itself_is_read_once(tmp_path: Path) -> None:
@@ -275,54 +280,54 @@ def test_a_list_that_is_replaced_by_another_file_is_read_to_its_end(tmp_path: Pa
 def test_a_csv_has_bucket_key_and_version(tmp_path: Path, *, compressed: bool) -> None:
     path = tmp_path / ("batch.csv.gz" if compressed else "batch.csv")
     content = (
-        b"\xef\xbb\xbfphotos,a.jpg\r\n"
-        b'"photos","deep/er/b.jpg"\r\n'
+        b"\xef\xbb\xbfimages,a.jpg\r\n"
+        b'"images","deep/er/b.jpg"\r\n'
         b"\r\n"
-        b"photos,caf%C3%A9+1%2B1%2C.jpg,3sL4kqtJlcpXroDTDmJ\n"
-        b"photos,no-suffix,null\n"
-        b"photos,#hash%23.jpg,\n"
-        b'photos,"quoted "" , .jpg",v2'
+        b"images,caf%C3%A9+1%2B1%2C.jpg,3sL4kqtJlcpXroDTDmJ\n"
+        b"images,no-suffix,null\n"
+        b"images,#hash%23.jpg,\n"
+        b'images,"quoted "" , .jpg",v2'
     )
     path.write_bytes(gzip.compress(content) if compressed else content)
     assert list(read_source([str(path)], on_bad_line=refuse)) == [
-        Item(uri="s3://photos/a.jpg"),
-        Item(uri="s3://photos/deep/er/b.jpg"),
-        Item(uri="s3://photos/café 1+1,.jpg", version="3sL4kqtJlcpXroDTDmJ"),
-        Item(uri="s3://photos/no-suffix", version="null"),
-        Item(uri="s3://photos/#hash#.jpg"),
-        Item(uri='s3://photos/quoted " , .jpg', version="v2"),
+        Item(uri="s3://images/a.jpg"),
+        Item(uri="s3://images/deep/er/b.jpg"),
+        Item(uri="s3://images/café 1+1,.jpg", version="3sL4kqtJlcpXroDTDmJ"),
+        Item(uri="s3://images/no-suffix", version="null"),
+        Item(uri="s3://images/#hash#.jpg"),
+        Item(uri='s3://images/quoted " , .jpg', version="v2"),
     ]
 
 
 @pytest.mark.parametrize("titles", ["Bucket,Key", "bucket,key,version_id", '"Bucket","Key","VersionId"'])
 def test_the_titles_of_a_csv_are_skipped(tmp_path: Path, titles: str) -> None:
     path = tmp_path / "batch.csv"
-    path.write_text(f"{titles}\nphotos,a.jpg\n{titles}\nphotos,b.jpg\n")
-    assert uris(path) == ["s3://photos/a.jpg", "s3://photos/b.jpg"]
+    path.write_text(f"{titles}\nimages,a.jpg\n{titles}\nimages,b.jpg\n")
+    assert uris(path) == ["s3://images/a.jpg", "s3://images/b.jpg"]
 
 
 def test_a_bad_row_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: Path) -> None:
     bad: list[tuple[bytes, str]] = [
-        (b"s3://photos/a.jpg", "1 columns, not Bucket,Key or Bucket,Key,VersionId: a list of URIs ends in .txt"),
-        (b'"photos","a.jpg","v","true"', "4 columns, not Bucket,Key or Bucket,Key,VersionId: for an S3 Inventory pass"),
-        (b"photos,", "the key is empty"),
+        (b"s3://images/a.jpg", "1 columns, not Bucket,Key or Bucket,Key,VersionId: a list of URIs ends in .txt"),
+        (b'"images","a.jpg","v","true"', "4 columns, not Bucket,Key or Bucket,Key,VersionId: for an S3 Inventory pass"),
+        (b"images,", "the key is empty"),
         (b",a.jpg", "'' cannot be a bucket"),
-        (b"s3://photos,a.jpg", "'s3://photos' cannot be a bucket"),
-        (b"photos,%FF.jpg", "not UTF-8"),
-        (b"photos,\xff.jpg", "not UTF-8"),
-        (b"photos,a%00\0.jpg", "NUL byte"),
-        (b"photos,a%00.jpg", "NUL byte"),
-        (b'photos,"a.jpg', "unexpected end of data"),
-        (b"photos," + b"x" * MAX_URI_CHARS, "uri: "),
-        (b"photos,a.jpg," + b"x" * 1025, "version: "),
-        (b"photos," + b"x" * 70_000, "longer than 65536 bytes"),
+        (b"s3://images,a.jpg", "'s3://images' cannot be a bucket"),
+        (b"images,%FF.jpg", "not UTF-8"),
+        (b"images,\xff.jpg", "not UTF-8"),
+        (b"images,a%00\0.jpg", "NUL byte"),
+        (b"images,a%00.jpg", "NUL byte"),
+        (b'images,"a.jpg', "unexpected end of data"),
+        (b"images," + b"x" * MAX_URI_CHARS, "uri: "),
+        (b"images,a.jpg," + b"x" * 1025, "version: "),
+        (b"images," + b"x" * 70_000, "longer than 65536 bytes"),
     ]
     path = tmp_path / "batch.csv"
-    path.write_bytes(b"photos,good.jpg\n" + b"".join(line + b"\nphotos,good.jpg\n" for line, _ in bad))
+    path.write_bytes(b"images,good.jpg\n" + b"".join(line + b"\nimages,good.jpg\n" for line, _ in bad))
 
     good, errors = read_with_errors(path)
 
-    assert good == ["s3://photos/good.jpg"] * (len(bad) + 1)
+    assert good == ["s3://images/good.jpg"] * (len(bad) + 1)
     assert [error.partition(": ")[0] for error in errors] == [f"{path}, line {2 * n}" for n in range(1, len(bad) + 1)]
     for error, (_, part) in zip(errors, bad, strict=True):
         assert part in error
@@ -386,12 +391,12 @@ def test_the_error_for_a_closed_standard_input_is_one_line(monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("s3_env")
 def test_an_s3_prefix_is_its_images_and_nothing_else(bucket: Bucket) -> None:
-    keys = [f"photos/{number:04}.jpg" for number in range(1003)]
+    keys = [f"images/{number:04}.jpg" for number in range(1003)]
     with ThreadPoolExecutor(8) as pool:
-        others = ["photos/notes.txt", "photos/", "photos-private/a.jpg", "top.png"]
+        others = ["images/notes.txt", "images/", "images-private/a.jpg", "top.png"]
         list(pool.map(lambda key: bucket.put(key, b""), keys + others))
-    assert sorted(uris(bucket.uri("photos/"))) == [bucket.uri(key) for key in keys]
-    everything = [bucket.uri(key) for key in ["photos-private/a.jpg", *keys, "top.png"]]
+    assert sorted(uris(bucket.uri("images/"))) == [bucket.uri(key) for key in keys]
+    everything = [bucket.uri(key) for key in ["images-private/a.jpg", *keys, "top.png"]]
     assert sorted(uris(bucket.uri(""))) == sorted(uris(f"s3://{bucket.name}")) == everything
 
 
@@ -409,14 +414,14 @@ def test_lists_can_be_in_s3(bucket: Bucket, *, compressed: bool) -> None:
     lists = {
         "lists/a.txt": b"s3://b/1.jpg\ns3://b/2.jpg",
         "b.jsonl": b'{"uri": "s3://b/3.jpg"}\r\n',
-        "c d.csv": b"photos,4.jpg\nphotos,5.jpg\n",
+        "c d.csv": b"images,4.jpg\nimages,5.jpg\n",
         "empty.txt": b"",
     }
     ending = ".gz" if compressed else ""
     sources = [
         bucket.put(key + ending, gzip.compress(content) if compressed else content) for key, content in lists.items()
     ]
-    found = ["s3://b/1.jpg", "s3://b/2.jpg", "s3://b/3.jpg", "s3://photos/4.jpg", "s3://photos/5.jpg"]
+    found = ["s3://b/1.jpg", "s3://b/2.jpg", "s3://b/3.jpg", "s3://images/4.jpg", "s3://images/5.jpg"]
     assert uris(*sources) == found
 
 
