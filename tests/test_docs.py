@@ -129,6 +129,14 @@ def test_the_redis_user_has_the_rights_that_the_tests_use() -> None:
     assert [word for word in line.split() if not word.startswith(">")] == list(ACL)
 
 
+@pytest.mark.parametrize("package", ["producer/fiqa", "worker/fiqa_worker"])
+def test_every_room_is_explained(package: str) -> None:
+    explained = names("CONTRIBUTING.md", f"in `{package}/` | what belongs there")
+    entries = [path for path in (ROOT / package).iterdir() if not path.name.startswith("_")]
+    rooms = {f"{path.name}/" if path.is_dir() else path.name for path in entries if path.name != "py.typed"}
+    assert {name for name in explained if name.endswith(("/", ".py"))} == rooms
+
+
 # Results
 
 
