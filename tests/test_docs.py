@@ -129,6 +129,12 @@ def test_the_redis_user_has_the_rights_that_the_tests_use() -> None:
     assert [word for word in line.split() if not word.startswith(">")] == list(ACL)
 
 
+def test_the_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    documented = {name.removeprefix("make ") for name in names("CONTRIBUTING.md", "command | what it does")}
+    assert documented == targets
+
+
 @pytest.mark.parametrize("package", ["producer/fiqa", "worker/fiqa_worker"])
 def test_every_room_is_explained(package: str) -> None:
     explained = names("CONTRIBUTING.md", f"in `{package}/` | what belongs there")
