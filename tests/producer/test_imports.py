@@ -5,6 +5,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import fiqa
 
 ROOT = Path(__file__).parents[2]
