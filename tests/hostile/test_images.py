@@ -5,18 +5,23 @@ FIQA_TEST_MUTATIONS sets how many; the whole of it is `python -m tests.hostile`.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import zlib
+from pathlib import Path
 
 import pytest
 
-from fiqa import Client, JobState
+from fiqa import Client, JobState, Status
 from tests.conftest import Bucket
 from tests.hostile.bombs import bombs
 from tests.hostile.corpus import mutation, originals
 from tests.hostile.feed import MAX_PIXELS, decode_outcome, feed
 from tests.integration.conftest import StartWorker
 from tests.waiting import WAIT_S
+from tests.worker.pipeline.files import png_file
+from tests.worker.pipeline.images import jpeg, portrait
 
 SEED = 1
 
@@ -69,6 +74,40 @@ def test_hostile_images_in_s3_end_as_one_result_each_in_a_worker_that_lives_on(
     assert ends == expected
     assert children_of(worker.process.pid) == children
     assert "Traceback" not in worker.log
+
+
+def test_what_decoders_print_comes_out_as_log_lines_that_name_the_image(
+    redis_url: str, tmp_path: Path, start_worker: StartWorker
+) -> None:
+    frame = jpeg(portrait())
+    tables = frame.index(b"\xff\xdb")
+    scan = frame.index(b"\xff\xda") + 400
+    profile = (b"iCCP", b"p\0\0" + zlib.compress(bytes(100)))
+    files = {
+        "stray.jpg": frame[:tables] + b"abc" + frame[tables:],
+        "damaged-scan.jpg": frame[:scan] + bytes(40) + b"\xff\xd5" + frame[scan + 60 :],
+        "cut.jpg": frame[: len(frame) // 2],
+        "profile.png": png_file(portrait(), before=[profile]),
+        "cut.tiff": originals()["tiff lzw"][:-30],
+        "text.png": png_file(portrait(), after=[(b"tEXt", b"\xff" * 100)]),
+    }
+    uris = []
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        uris.append((tmp_path / name).as_uri())
+    worker = start_worker(FIQA_ALLOWED_SOURCES="file:///", FIQA_LOG_FORMAT="json")
+    with Client(redis_url, str(tmp_path / "storage")) as client:
+        job = client.submit(uris)
+        client.wait(job.id, WAIT_S)
+        ends = {result.uri.rpartition("/")[2]: result.status for result in client.results(job.id)}
+    assert ends["stray.jpg"] == ends["profile.png"] == Status.SCORED
+    assert ends["cut.jpg"] == ends["cut.tiff"] == Status.FAILED
+    worker.process.terminate()
+    worker.process.wait(WAIT_S)
+    lines = [json.loads(line) for line in worker.log.splitlines()]
+    warnings = {line["message"] for line in lines if line["logger"] == "fiqa_worker.pipeline.pipeline"}
+    assert f"{uris[0]}: Corrupt JPEG data: 3 extraneous bytes before marker 0xdb" in warnings
+    assert all(warning.startswith(tuple(uris)) for warning in warnings)
 
 
 def children_of(process: int) -> list[int]:

@@ -64,19 +64,19 @@ def decode_tiff(data: FileBytes) -> NDArray[np.uint8]:
     """
     header = read_tiff(data)
     not_read = UnsupportedFormat(f"TIFF of this kind is not read: {header.kind}")
+    damaged = DecodeFailed("the TIFF file is cut off or damaged")
     try:
         image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001  see decode_avif
+        if not header.is_plain:
+            raise not_read from None
         # Big-endian BigTIFF, and big-endian gray of 16 bits in which 0 is white.
-        if (
-            header.is_plain
-            and header.is_common
-            and (pixels := cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)) is not None
-        ):
-            return np.asarray(pixels, np.uint8)
-        raise not_read from None
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        if decoded is None:
+            raise damaged from None
+        return np.asarray(decoded, np.uint8)
     if image.mode not in _GRAY_16 | _WITH_ALPHA | _OPAQUE:
         raise not_read
     try:
@@ -85,7 +85,7 @@ def decode_tiff(data: FileBytes) -> NDArray[np.uint8]:
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001  see decode_avif
-        raise (DecodeFailed("the TIFF file is cut off or damaged") if header.is_common else not_read) from None
+        raise (damaged if header.is_common else not_read) from None
     return np.invert(pixels) if header.is_inverted and image.mode in _GRAY_16 else pixels
 
 

@@ -37,6 +37,7 @@ _COMPRESSIONS: Final = {
     50002: "JPEG XL",
     52546: "JPEG XL",
 }
+_PLAIN: Final = frozenset({(1, 0), (1, 1), (3, 2)})  # samples, photometric
 _SAMPLE_KINDS: Final = {1: "unsigned", 2: "signed", 3: "float"}
 _PHOTOMETRICS: Final = {0: "inverted gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
 
@@ -55,7 +56,7 @@ class TiffHeader:
     Attributes:
         tile_pixels: of one tile; 0 if there are none.
         kind: samples, bits, colors and compression in words.
-        is_plain: one or three unsigned samples of 8 or 16 bits, none of them alpha.
+        is_plain: gray or RGB in unsigned samples of 8 or 16 bits, none of them alpha, in a common compression.
         is_common: compressed in a way that every build of libtiff reads.
         is_inverted: 0 is white.
     """
@@ -93,6 +94,7 @@ def read_tiff(data: FileBytes) -> TiffHeader:
     samples, bits = numbers.get(_SAMPLES, 1), numbers.get(_BITS, 1)
     sample_kind = _SAMPLE_KINDS.get(numbers.get(_SAMPLE_FORMAT, 1), "other")
     colors = _PHOTOMETRICS.get(photometric, f"photometric {photometric}")
+    is_common = compression not in _COMPRESSIONS
     (width, tile_width), (height, tile_height) = ((sizes[tag] for tag in tags) for tags in (_WIDTHS, _HEIGHTS))
     return TiffHeader(
         width,
@@ -100,8 +102,8 @@ def read_tiff(data: FileBytes) -> TiffHeader:
         tile_pixels=tile_width * tile_height,
         kind=f"{samples} {sample_kind} samples of {bits} bits, {colors},"
         f" compression {_COMPRESSIONS.get(compression, compression)}",
-        is_plain=samples in {1, 3} and bits in {8, 16} and sample_kind == "unsigned",
-        is_common=compression not in _COMPRESSIONS,
+        is_plain=is_common and (samples, photometric) in _PLAIN and bits in {8, 16} and sample_kind == "unsigned",
+        is_common=is_common,
         is_inverted=photometric == 0,
     )
 

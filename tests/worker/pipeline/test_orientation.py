@@ -1,0 +1,147 @@
+"""An image is turned as its format says, whether or not it has alpha; and no other mark in the file turns it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fiqa_worker.pipeline.decode import decode
+from fiqa_worker.pipeline.tiff import exif_orientation
+from tests.hostile.bombs import png
+from tests.worker.pipeline import files
+from tests.worker.pipeline.files import exif, pillow_file, png_file, tiff_file
+from tests.worker.pipeline.looks import (
+    COLOR,
+    COLOR_ALPHA,
+    GRAY,
+    GRAY_ALPHA,
+    LOSSY,
+    assert_shows,
+    gray,
+    over_white,
+    sixteen,
+)
+
+Turn = Callable[[NDArray[Any]], NDArray[Any]]
+TURNS: Final[dict[int, Turn]] = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: np.swapaxes(image, 0, 1),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.swapaxes(image[::-1, ::-1], 0, 1),
+    8: np.rot90,
+}
+
+
+def chunk(orientation: int) -> list[tuple[bytes, bytes]]:
+    return [(b"eXIf", exif(orientation))]
+
+
+def png_with_palette(orientation: int) -> bytes:
+    levels = np.arange(256, dtype=np.uint8)
+    palette = (b"PLTE", np.dstack([levels] * 3).tobytes())
+    # The level 250 is transparent by half.
+    alpha = (b"tRNS", bytes(np.where(levels == 250, 128, 255).astype(np.uint8)))
+    return png_file(GRAY[..., np.newaxis], before=[palette, alpha, *chunk(orientation)], color_type=3)
+
+
+# What is stored, by name, and what it looks like when it is upright.
+KINDS: Final[dict[str, tuple[Callable[[int], bytes], NDArray[Any], float]]] = {
+    "png": (lambda o: png_file(COLOR, before=chunk(o)), COLOR, 0),
+    "png, alpha": (lambda o: png_file(COLOR_ALPHA, before=chunk(o)), over_white(COLOR), 1),
+    "png, 16 bits": (lambda o: png_file(sixteen(COLOR), before=chunk(o)), COLOR, 1),
+    "png, 16 bits, alpha": (lambda o: png_file(sixteen(COLOR_ALPHA), before=chunk(o)), over_white(COLOR), 1),
+    "png, gray": (lambda o: png_file(GRAY[..., np.newaxis], before=chunk(o)), gray(), 0),
+    "png, gray, alpha": (lambda o: png_file(GRAY_ALPHA, before=chunk(o)), over_white(gray()), 1),
+    "png, gray, 16 bits, alpha": (lambda o: png_file(sixteen(GRAY_ALPHA), before=chunk(o)), over_white(gray()), 1),
+    "png, palette, alpha": (
+        png_with_palette,
+        over_white(gray(), np.where(GRAY == 250, 128, 255).astype(np.uint8)),
+        1,
+    ),
+    "png, EXIF behind the pixels": (lambda o: png_file(COLOR, after=chunk(o)), COLOR, 0),
+    "png, alpha, EXIF behind the pixels": (lambda o: png_file(COLOR_ALPHA, after=chunk(o)), over_white(COLOR), 1),
+    "webp": (lambda o: pillow_file(COLOR, "WEBP", lossless=True, exif=exif(o)), COLOR, 0),
+    "webp, alpha": (
+        lambda o: pillow_file(COLOR_ALPHA, "WEBP", lossless=True, exact=True, exif=exif(o)),
+        over_white(COLOR),
+        1,
+    ),
+    "webp, lossy, alpha": (
+        lambda o: pillow_file(COLOR_ALPHA, "WEBP", quality=98, exif=exif(o)),
+        over_white(COLOR),
+        LOSSY,
+    ),
+    "avif": (lambda o: pillow_file(COLOR, "AVIF", quality=98, subsampling="4:4:4", exif=exif(o)), COLOR, LOSSY),
+    "avif, alpha": (
+        lambda o: pillow_file(COLOR_ALPHA, "AVIF", quality=98, subsampling="4:4:4", exif=exif(o)),
+        over_white(COLOR),
+        LOSSY,
+    ),
+    "tiff": (lambda o: tiff_file(COLOR, files.RGB, orientation=o), COLOR, 0),
+    "tiff, alpha": (
+        lambda o: tiff_file(COLOR_ALPHA, files.RGB, extra=[files.UNASSOCIATED], orientation=o),
+        over_white(COLOR),
+        1,
+    ),
+    "tiff, gray, 16 bits": (lambda o: tiff_file(sixteen(GRAY)[..., np.newaxis], files.GRAY, orientation=o), gray(), 1),
+}
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_file_is_turned_as_it_says(kind: str, orientation: int) -> None:
+    file, upright, tolerance = KINDS[kind]
+    assert_shows(file(orientation), TURNS[orientation](upright), tolerance)
+
+
+def test_exif_does_not_turn_an_avif() -> None:
+    # Pillow writes an orientation as irot and imir, and takes it out of EXIF. So one is put in again.
+    data = pillow_file(COLOR, "AVIF", quality=98, exif=b"Exif\0\0" + two_entries(6))
+    at = data.index(struct.pack(">HHIHH", 0x0113, 3, 1, 6, 0))
+    data = data[:at] + struct.pack(">H", 0x0112) + data[at + 2 :]
+    assert decode(data, max_pixels=GRAY.size).shape == COLOR.shape
+
+
+def two_entries(value: int) -> bytes:
+    """EXIF data with a value under the number behind that of the orientation."""
+    return b"MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 0x0113, 3, 1, value, 0) + b"\0\0\0\0"
+
+
+@pytest.mark.parametrize("form", ["WEBP", "AVIF"])
+def test_xmp_turns_nothing(form: str) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    for stored in (COLOR, COLOR_ALPHA):
+        assert decode(pillow_file(stored, form, xmp=xmp), max_pixels=GRAY.size).shape == COLOR.shape
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"MM\0*",
+        b"MM\0*\xff\xff\xff\xff",
+        exif(6)[:-8],
+        exif(0),
+        exif(9),
+        exif(6).replace(b"\x01\x12\0\x03", b"\x01\x12\0\x04"),
+        b"\0" * 100,
+    ],
+)
+def test_damaged_exif_turns_nothing(data: bytes) -> None:
+    assert exif_orientation(data) == 1
+    assert decode(png_file(COLOR_ALPHA, before=[(b"eXIf", data)]), max_pixels=GRAY.size).shape == COLOR.shape
+
+
+def test_the_first_image_of_an_animation_is_turned() -> None:
+    control = struct.pack(">IIIIIHHBB", 0, 66, 48, 0, 0, 1, 10, 0, 0)
+    still = png_file(COLOR_ALPHA, before=[(b"acTL", struct.pack(">II", 1, 0)), *chunk(6), (b"fcTL", control)])
+    assert decode(still, max_pixels=GRAY.size).shape == (66, 48, 3)
+    assert still.startswith(png())
