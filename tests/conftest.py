@@ -72,7 +72,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many processes `-n auto` means. None for single files or a choice by name: one process starts sooner."""
     files = all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
-    if files or config.option.keyword or config.option.lf:
+    if files or config.option.keyword or config.getoption("lf", default=False):
         return 0
     return PROCESSES_A_CORE * len(os.sched_getaffinity(0))
 

@@ -21,8 +21,9 @@ from fiqa.errors import (
 )
 
 if TYPE_CHECKING:
-    from fiqa.client import Client, Job
+    from fiqa.client import Client
     from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobState, Priority, Status
+    from fiqa.job import Job
     from fiqa.ledger.status import JobStatus
     from fiqa.results.selection import Selection
     from fiqa.sources.manifest import read_source
@@ -61,7 +62,8 @@ __all__ = [
 # The other names are imported at their first use. Redis and pydantic take 0.2 s to import, and `fiqa --help` and every
 # completion in the shell would wait for them.
 _MODULES: Final = {
-    "fiqa.client": ("Client", "Job"),
+    "fiqa.client": ("Client",),
+    "fiqa.job": ("Job",),
     "fiqa.contract": (
         *("ErrorCode", "Face", "ImageError", "ImageResult", "ImageSize", "Item", "JobState", "Priority", "Status"),
     ),

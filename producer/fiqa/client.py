@@ -1,11 +1,10 @@
-"""Client: submit jobs, follow them, read their results. Job: the handle of one job."""
+"""Client: submit jobs, follow them, read their results."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import InitVar, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
@@ -23,6 +22,7 @@ from fiqa.contract import (
     Priority,
 )
 from fiqa.errors import JobStateError, RedisUnavailableError, UnknownJobError, UsageError, first_problem
+from fiqa.job import ALL_RESULTS, Job
 from fiqa.jobs.delete import delete
 from fiqa.jobs.recover import recover, recoverable
 from fiqa.jobs.retry import retry
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 _FIRST_POLL_S: Final = 0.01
 _POLL_S: Final = 0.25
-_ALL_RESULTS: Final = Selection()
 
 
 class Client:
@@ -200,7 +199,7 @@ class Client:
         return status
 
     def results(
-        self, job_id: str, selection: Selection = _ALL_RESULTS, *, follow: bool = False
+        self, job_id: str, selection: Selection = ALL_RESULTS, *, follow: bool = False
     ) -> Iterator[ImageResult]:
         """Stream the results that are stored, shard by shard, in constant memory.
 
@@ -349,66 +348,3 @@ class Client:
 
         with suppress(RedisUnavailableError):  # what was asked is in effect: the workers' reconciler adds the tickets
             publish_tickets(self._app, self._ledger)
-
-
-class _Handle:
-    """Holds the client of a Job. It is not a field of Job, so that dataclasses.asdict(job) does not copy it."""
-
-    _client: Client
-
-
-@dataclass(frozen=True)
-class Job(_Handle):
-    """A submitted job.
-
-    Attributes:
-        id: the job's id.
-        name: its display name.
-        images: the number of images.
-        chunks: the number of chunks.
-    """
-
-    id: str
-    name: str | None
-    images: int
-    chunks: int
-    client: InitVar[Client]
-
-    def __post_init__(self, client: Client) -> None:
-        object.__setattr__(self, "_client", client)
-
-    def status(self) -> JobStatus:
-        """Return how far the job is: `Client.status`."""
-        return self._client.status(self.id)
-
-    def watch(self) -> Iterator[JobStatus]:
-        """Yield the status a few times a second until the job is finished: `Client.watch`."""
-        return self._client.watch(self.id)
-
-    def wait(self, timeout_s: float | None = None) -> JobStatus:
-        """Block until the job is finished: `Client.wait`."""
-        return self._client.wait(self.id, timeout_s)
-
-    def results(self, selection: Selection = _ALL_RESULTS, *, follow: bool = False) -> Iterator[ImageResult]:
-        """Stream the results: `Client.results`."""
-        return self._client.results(self.id, selection, follow=follow)
-
-    def pause(self) -> JobStatus:
-        """Start no more chunks: `Client.pause`."""
-        return self._client.pause(self.id)
-
-    def resume(self) -> JobStatus:
-        """Go on after a pause: `Client.resume`."""
-        return self._client.resume(self.id)
-
-    def cancel(self) -> JobStatus:
-        """Stop the job for good: `Client.cancel`."""
-        return self._client.cancel(self.id)
-
-    def retry(self, *, all_failed: bool = False) -> Job:
-        """Submit the failed images as a new job: `Client.retry`."""
-        return self._client.retry(self.id, all_failed=all_failed)
-
-    def delete(self) -> None:
-        """Delete the job with its manifest and its results: `Client.delete`."""
-        self._client.delete(self.id)

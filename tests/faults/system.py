@@ -21,7 +21,7 @@ import cv2
 import redis
 
 from fiqa import Client, Item
-from fiqa.client import Job
+from fiqa.job import Job
 from fiqa_worker.demo.photos import make_photos
 from tests.faults.clock import Clock, build_clock
 from tests.faults.proxy import S3Proxy

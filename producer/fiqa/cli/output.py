@@ -12,9 +12,9 @@ from typing import IO
 
 import click
 
-from fiqa.client import Job
 from fiqa.contract import JobState
 from fiqa.errors import OutputError, UsageError
+from fiqa.job import Job
 from fiqa.ledger.status import JobStatus
 from fiqa.results.export import Format, import_pyarrow, write
 from fiqa.results.selection import Selection
