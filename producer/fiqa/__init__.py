@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobState, Priority, Status
     from fiqa.job import Job
     from fiqa.ledger.status import JobStatus
+    from fiqa.ledger.workers import WorkerStatus
     from fiqa.results.selection import Selection
     from fiqa.sources.manifest import read_source
 
@@ -55,6 +56,7 @@ __all__ = [
     "StorageError",
     "UnknownJobError",
     "UsageError",
+    "WorkerStatus",
     "__version__",
     "read_source",
 ]
@@ -68,6 +70,7 @@ _MODULES: Final = {
         *("ErrorCode", "Face", "ImageError", "ImageResult", "ImageSize", "Item", "JobState", "Priority", "Status"),
     ),
     "fiqa.ledger.status": ("JobStatus",),
+    "fiqa.ledger.workers": ("WorkerStatus",),
     "fiqa.results.selection": ("Selection",),
     "fiqa.sources.manifest": ("read_source",),
 }

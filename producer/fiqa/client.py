@@ -31,6 +31,7 @@ from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.status import JobStatus
+from fiqa.ledger.workers import WorkerStatus
 from fiqa.results.selection import Selection
 from fiqa.settings import Settings
 from fiqa.sources.items import checked_items
@@ -169,6 +170,10 @@ class Client:
     def jobs(self, *, limit: int = 100) -> list[JobStatus]:
         """Return how far the newest jobs are, newest first."""
         return self._ledger.jobs(limit=limit)
+
+    def workers(self) -> list[WorkerStatus]:
+        """Return the workers that run, by host and process id."""
+        return self._ledger.workers.all()
 
     def watch(self, job_id: str) -> Iterator[JobStatus]:
         """Yield the status a few times a second until the job is finished. The last one is final.

@@ -262,3 +262,17 @@ def test_a_worker_outlives_a_full_redis(client: Client, photos: Path, start_work
     status = client.wait(job.id, WAIT_S)
     assert (status.state, status.images_done, status.failed) == (JobState.SUCCEEDED, len(uris), 0)
     assert "Traceback" not in worker.log
+
+
+def test_a_worker_that_runs_is_listed_and_one_that_drains_is_not(client: Client, start_worker: StartWorker) -> None:
+    worker = start_worker(FIQA_ALLOWED_SOURCES="s3://photos/,file:///data", concurrency=2)
+    wait_until(client.workers, lambda: worker.log)
+    (found,) = client.workers()
+    assert (found.host, found.pid, found.processes) == (socket.gethostname(), worker.process.pid, 2)
+    assert (found.detector.partition("@")[0], found.device) == ("builtin_detector", "cpu")
+    assert found.allowed_sources == ("s3://photos/", "file:///data")
+    (line,) = [line for line in worker.log.splitlines() if " starts: fiqa " in line]
+    assert line.endswith(f"sources s3://photos/, file:///data, fingerprint {found.fingerprint}")
+    worker.process.terminate()
+    assert worker.process.wait(SOON_S) == 0, worker.log
+    assert client.workers() == []

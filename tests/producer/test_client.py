@@ -14,6 +14,7 @@ from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
 from fiqa.results.selection import Selection
 from tests.producer.faceless import failed, no_face, work
+from tests.producer.ledger.ledger_jobs import beat
 from tests.waiting import wait_until
 
 URIS = [f"s3://images/{number}.jpg" for number in range(100)]
@@ -138,7 +139,7 @@ def test_wait_returns_the_final_status(client: Client, ledger: Ledger) -> None:
 
 def test_wait_raises_after_its_timeout_and_the_job_goes_on(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS)
-    ledger.heartbeat(seconds=60)
+    beat(ledger)
     with pytest.raises(TimeoutError, match=rf"^job {job.id} is running after 0\.1 s; it goes on$"):
         client.wait(job.id, timeout_s=0.1)
     assert client.status(job.id).state is JobState.RUNNING

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "submit": ("fiqa.cli.submit:submit", "Submit a job and print its id."),
     "watch": ("fiqa.cli.jobs:watch", "Follow a job with a progress bar."),
     "worker": ("fiqa_worker.cli.worker:worker", "Run a worker in the foreground."),
+    "workers": ("fiqa.cli.workers:workers", "List the workers that run, and what they cannot do."),
 }
 
 

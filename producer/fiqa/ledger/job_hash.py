@@ -8,7 +8,7 @@ from typing import Final
 
 from fiqa.contract import JobSpec, JobState, Priority
 from fiqa.ledger.connection import Connection
-from fiqa.ledger.keys import HEARTBEAT, job_key
+from fiqa.ledger.keys import WORKERS, job_key
 from fiqa.ledger.limits import PACE_BUCKET_S, PACE_WINDOW_S
 from fiqa.ledger.status import JobStatus
 
@@ -46,14 +46,15 @@ def read_statuses(connection: Connection, job_ids: Sequence[str]) -> list[JobSta
     """
     with connection.errors(), connection.redis.pipeline(transaction=False) as pipe:
         pipe.time()
-        pipe.exists(HEARTBEAT)
+        pipe.zrange(WORKERS, 0, 0, desc=True, withscores=True)
         for job_id in job_ids:
             pipe.hgetall(job_key(job_id))
             pipe.hgetall(job_key(job_id, "pace"))
-        (seconds, micros), workers_run, *hashes = pipe.execute()
+        (seconds, micros), last, *hashes = pipe.execute()
     now = seconds + micros / 1e6
+    workers_run = any(until > now for _, until in last)
     return [
-        _status(job_id, fields, pace, now, workers_run=bool(workers_run))
+        _status(job_id, fields, pace, now, workers_run=workers_run)
         for job_id, fields, pace in zip(job_ids, hashes[::2], hashes[1::2], strict=True)
         if fields
     ]

@@ -16,7 +16,8 @@ ENDED: Final = "fiqa:ended"  # set: finished jobs whose summary is not written y
 DUE: Final = "fiqa:due"  # zset: jobs with unclaimed chunks, by priority and then by virtual time (shared.lua)
 LEASES: Final = "fiqa:leases"  # zset: job:chunk by expiry
 RECONCILER_LOCK: Final = "fiqa:reconciler"  # string: there while a worker reconciles for all
-HEARTBEAT: Final = "fiqa:heartbeat"  # string: there while any worker runs
+WORKERS: Final = "fiqa:workers"  # zset: id of each worker by the time until which its heartbeat lasts
+FINGERPRINTS: Final = "fiqa:fingerprints"  # zset: what decides the scores of workers, by the same time
 
 # kombu's
 TICKETS: Final = QUEUE  # list: tickets that no worker has taken
@@ -54,3 +55,11 @@ def job_key(job_id: str, part: str = "") -> str:
         manifest, results: hashes, chunk -> gzipped JSONL; only if the job's storage is Redis.
     """
     return f"{JOB}:{job_id}:{part}" if part else f"{JOB}:{job_id}"
+
+
+def worker_key(worker_id: str) -> str:
+    """Return the key of a worker's hash. It expires with its heartbeat.
+
+    Fields: `facts` as JSON, `heartbeat`, and `problem:SUBJECT` for each source or job that the worker cannot do.
+    """
+    return f"{WORKERS}:{worker_id}"

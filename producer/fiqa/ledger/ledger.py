@@ -12,15 +12,17 @@ from fiqa.ledger.connection import Connection
 from fiqa.ledger.control import REPLACED, Control, check_allowed, check_preparing, no_job, read_state
 from fiqa.ledger.job_hash import new_fields, read_statuses
 from fiqa.ledger.job_id import check_job_id
-from fiqa.ledger.keys import ENDED, HEARTBEAT, JOBS, TICKETS, job_key
+from fiqa.ledger.keys import ENDED, JOBS, TICKETS, job_key
 from fiqa.ledger.limits import LEASE_S
 from fiqa.ledger.status import JobStatus
+from fiqa.ledger.workers import Workers
 
 
 class Ledger:
     """What Redis knows of every job. Threads may share it.
 
-    Every method raises RedisUnavailableError if Redis does not answer, or refuses. `connection` is public.
+    Every method raises RedisUnavailableError if Redis does not answer, or refuses. `connection` and
+    `workers` are public.
     """
 
     def __init__(self, connection: Connection | str) -> None:
@@ -30,6 +32,7 @@ class Ledger:
             SettingsError: the URL is not a Redis URL.
         """
         self.connection = Connection(connection) if isinstance(connection, str) else connection
+        self.workers = Workers(self.connection)
         self._create = self.connection.script("create")
         self._open = self.connection.script("open")
         self._abandon = self.connection.script("abandon")
@@ -224,13 +227,6 @@ class Ledger:
         """Return how many tickets to publish, so that one waits for each unclaimed chunk, up to MAX_TICKETS."""
         with self.connection.errors():
             return int(self._missing_tickets())
-
-    def heartbeat(self, *, seconds: float) -> None:
-        """Report that a worker runs, and that the next heartbeat comes within so many seconds."""
-        with self.connection.errors():
-            # Redis takes PEXPIRE even if it is full, but not SET.
-            if not self.connection.redis.pexpire(HEARTBEAT, int(seconds * 1000)):
-                self.connection.redis.set(HEARTBEAT, 1, px=int(seconds * 1000))
 
     def try_reconciler_lock(self, *, seconds: float) -> bool:
         """Return whether this process is the one that reconciles for the next `seconds`."""

@@ -10,6 +10,15 @@ from fiqa.ledger.claims import Claim, Completion, Counts
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.keys import LEASES
 from fiqa.ledger.ledger import Ledger
+from fiqa.ledger.workers import WorkerStatus
+
+
+def beat(ledger: Ledger, worker: str = "one:1:0", *, seconds: float = 60.0, **facts: Any) -> WorkerStatus:
+    """Let a worker be heard of; the id has its host and its process id."""
+    host, pid, _ = worker.split(":")
+    status = WorkerStatus(id=worker, host=host, pid=int(pid), **facts)
+    ledger.workers.beat(status, seconds=seconds)
+    return status
 
 
 def create(

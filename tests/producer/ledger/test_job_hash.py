@@ -8,6 +8,7 @@ from fiqa.ledger.claims import Counts
 from fiqa.ledger.keys import job_key
 from fiqa.ledger.ledger import Ledger
 from tests.producer.ledger.ledger_jobs import (
+    beat,
     claimed,
     complete,
     opened,
@@ -31,7 +32,7 @@ def test_the_pace_of_a_running_job_is_that_of_the_last_minute(ledger: Ledger) ->
     job_id = opened(ledger, chunks=100, images=10_000)
     complete(ledger, claimed(ledger), scored(600))
     set_times(ledger, job_id, started=3600)
-    ledger.heartbeat(seconds=60)
+    beat(ledger)
     status = ledger.status(job_id)
     assert status.images_per_s is not None
     assert status.eta_s is not None
@@ -83,13 +84,13 @@ def test_times_are_in_order_and_from_redis_clock(ledger: Ledger) -> None:
 def test_a_status_shows_whether_workers_run_and_has_an_eta_only_if_they_do(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=2, images=20)
     assert not ledger.status(job_id).workers_run
-    ledger.heartbeat(seconds=60)
+    beat(ledger)
     claim = claimed(ledger)
     ledger.complete(job_id, claim.chunk, Counts(10, 0, 10, {}, {}))
     running = ledger.status(job_id)
     assert running.workers_run
     assert running.eta_s is not None
-    ledger.heartbeat(seconds=0.01)
+    beat(ledger, seconds=0.01)
     wait_until(lambda: not ledger.status(job_id).workers_run)
     abandoned = ledger.status(job_id)
     assert abandoned.images_per_s

@@ -42,7 +42,7 @@ def worker(concurrency: int | None) -> int:
     with needs("cpu"):
         from fiqa_worker.service.model_check import checking_models
 
-        with checking_models():
+        with checking_models() as checked:
             from celery.exceptions import SecurityWarning
 
             from fiqa_worker.service.drain import SIGNALS
@@ -52,6 +52,7 @@ def worker(concurrency: int | None) -> int:
     ledger = Ledger(settings.redis_url)
     ledger.connection.ping()
     ledger.close()
+    app.fiqa_identity = checked.identity
     for name, value in _MALLOC.items():
         os.environ.setdefault(name, value)
     # Celery warns root about pickle, which these workers refuse, and names an option that `fiqa` does not have.

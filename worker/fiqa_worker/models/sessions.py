@@ -53,6 +53,7 @@ class Session(Protocol):
     Attributes:
         output_names: the names of the outputs, in the order of `run`.
         batch_size: how many images one run should take.
+        device: where it runs, such as cpu or cuda.
     """
 
     @property
@@ -60,6 +61,9 @@ class Session(Protocol):
 
     @property
     def batch_size(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
 
     def run(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Run the model on a batch, N x 3 x H x W, and return its outputs in the order of `output_names`."""
@@ -73,6 +77,7 @@ class _OrtSession:
         self._session = session
         self._input_name: str = session.get_inputs()[0].name
         self.output_names: list[str] = [output.name for output in session.get_outputs()]
+        self.device = _device_of(session)
 
     def run(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input_name: batch})
@@ -86,6 +91,7 @@ class _BatchSession:
         self._session = session
         self.batch_size = batch_size
         self.output_names: list[str] = [output.name for output in session.get_outputs()]
+        self.device = _device_of(session)
         self._device = "cuda" if session.get_providers()[0] in _ON_A_GPU else "cpu"
         self._binding = session.io_binding()
         self._input: ort.OrtValue | None = None
@@ -134,6 +140,11 @@ def open_session(model: ModelFile, device: Device, *, threads: int = 1, batch_si
     if batch_size is None:
         batch_size = _GPU_BATCH if session.get_providers()[0] in _ON_A_GPU else 1
     return _OrtSession(session) if batch_size == 1 else _BatchSession(session, batch_size)
+
+
+def _device_of(session: ort.InferenceSession) -> str:
+    provider: str = session.get_providers()[0]
+    return provider.removesuffix("ExecutionProvider").lower()
 
 
 def _options(threads: int) -> ort.SessionOptions:

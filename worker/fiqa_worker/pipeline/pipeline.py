@@ -27,6 +27,7 @@ from fiqa_worker.pipeline.decode import DecodedImage, decode_reduced
 from fiqa_worker.pipeline.detect import NO_FACES, Detections, Detector
 from fiqa_worker.pipeline.fetch import Fetcher
 from fiqa_worker.pipeline.file_bytes import FileBytes
+from fiqa_worker.pipeline.identity import Identity, identify
 from fiqa_worker.pipeline.prefetch import prefetch
 from fiqa_worker.pipeline.quality import QualityScorer
 from fiqa_worker.settings import Decode, WorkerSettings
@@ -96,6 +97,7 @@ class Pipeline:
         max_pixels: the most pixels of one image; one with more fails as too_many_pixels.
         long_side: the least pixels of the decoded copy's long side, if the image has that many.
         batch_size: the number of images that go through the models together.
+        identity: what decides its scores.
     """
 
     fetcher: Fetcher
@@ -106,6 +108,7 @@ class Pipeline:
     max_pixels: int
     long_side: float
     batch_size: int
+    identity: Identity
 
     @classmethod
     def load(cls, settings: WorkerSettings, *, batch_size: int | None = None) -> Self:
@@ -132,6 +135,7 @@ class Pipeline:
             max_pixels=settings.max_image_pixels,
             long_side=settings.detect_size if settings.decode is Decode.FAST else math.inf,
             batch_size=session.batch_size,
+            identity=identify(detector, quality, settings, threshold=threshold, device=session.device),
         )
 
     def run(

@@ -71,6 +71,7 @@ class _Recorder:
 
     output_names: Final = ["quality"]
     batch_size: Final = 1
+    device: Final = "none"
 
     def __init__(self) -> None:
         self.batches: list[NDArray[np.float32]] = []

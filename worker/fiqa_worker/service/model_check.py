@@ -6,6 +6,8 @@ for ever. The main process loads no model itself, so it holds neither OpenCV nor
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import signal
 import subprocess
 import sys
@@ -15,16 +17,27 @@ from typing import Final
 
 from fiqa.errors import FiqaError, SettingsError
 from fiqa_worker.errors import ModelError
+from fiqa_worker.pipeline.identity import Identity
 from fiqa_worker.settings import WorkerSettings
 
-# The exit statuses of the process that checks. Its message is on its standard output.
+# The exit statuses of the process that checks. Its standard output has its message, or the identity of the pipeline.
 _REFUSED: Final = 10
 _WRONG_SETTING: Final = 11
 _MISSING_PACKAGE: Final = 12
 
 
+class Checked:
+    """What the check found.
+
+    Attributes:
+        identity: of the pipeline that was loaded; only after the block of `checking_models`.
+    """
+
+    identity: Identity
+
+
 @contextmanager
-def checking_models() -> Iterator[None]:
+def checking_models() -> Iterator[Checked]:
     """Check the models that FIQA_* names while the block runs; the end of the block waits for the verdict.
 
     Raises:
@@ -35,9 +48,10 @@ def checking_models() -> Iterator[None]:
     process = subprocess.Popen(  # noqa: S603  our own module
         [sys.executable, "-P", "-m", __name__], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     )
+    checked = Checked()
     with process:
         try:
-            yield
+            yield checked
             message = process.communicate()[0]
         finally:
             process.kill()  # does nothing to a process that has ended
@@ -47,6 +61,7 @@ def checking_models() -> Iterator[None]:
         raise SettingsError(message)
     if process.returncode:
         raise ModelError(message or f"the models do not load: the check ended with status {process.returncode}")
+    checked.identity = Identity(**json.loads(message.splitlines()[-1]))
 
 
 def _check() -> int:
@@ -57,15 +72,13 @@ def _check() -> int:
         # Imported here: the main process imports this module, and must not load OpenCV and onnxruntime with it.
         from fiqa_worker.pipeline.pipeline import Pipeline  # noqa: PLC0415
 
-        Pipeline.load(WorkerSettings.load())
+        message, status = json.dumps(dataclasses.asdict(Pipeline.load(WorkerSettings.load()).identity)), 0
     except ModuleNotFoundError as error:
         message, status = str(error.name), _MISSING_PACKAGE
     except SettingsError as error:
         message, status = str(error), _WRONG_SETTING
     except FiqaError as error:
         message, status = str(error), _REFUSED
-    else:
-        return 0
     sys.stdout.write(message)
     return status
 

@@ -23,7 +23,7 @@ from fiqa.storage.storage import Storage, open_storage
 from fiqa_worker.service.chunk import ChunkProcessor
 from fiqa_worker.service.drain import ChildDrain, MainDrain
 from fiqa_worker.service.health import TICKS_EVERY_S, Health, note_loaded
-from fiqa_worker.service.heartbeat import Heartbeat
+from fiqa_worker.service.heartbeat import Heartbeat, describe, in_words
 from fiqa_worker.service.logs import configure
 from fiqa_worker.service.reconciler import Reconciler
 from fiqa_worker.service.tickets import TicketTransport
@@ -108,10 +108,18 @@ class _Operation(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
             self._health = Health(settings.health_dir, _ledger(), worker) if settings.health_dir else None
         except OSError as error:
             raise SettingsError(f"FIQA_HEALTH_DIR: cannot write {error.filename}: {error.strerror}") from error
+        worker_status = describe(app.fiqa_identity, settings, processes=worker.concurrency)
+        self._heartbeat = Heartbeat(_ledger().workers, worker_status)
+        _log.info("%s", in_words(worker_status))
+
+    def _drain(self) -> None:
+        if self._health:
+            self._health.drain()
+        self._heartbeat.leave()
 
     def start(self, worker: WorkController) -> None:  # noqa: ARG002  Celery's signature
-        MainDrain(settings.drain_s, self._health.drain if self._health else lambda: None).install()
-        Heartbeat(_ledger()).start()
+        MainDrain(settings.drain_s, self._drain).install()
+        self._heartbeat.start()
         Reconciler(_ledger(), _publish_tickets).start()
         if self._health:
             self._health.start()

@@ -1,0 +1,63 @@
+"""`fiqa workers`: the workers that run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fiqa.client import Client
+from fiqa.ledger.workers import WorkerStatus
+from fiqa.results.text import duration, local_time, shown
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each worker.")
+def workers(*, as_json: bool) -> None:
+    """List the workers that run, and what they cannot do.
+
+    Workers with the same fingerprint give the same scores. A worker that dies is listed for 15 s more.
+    """
+    with Client() as client:
+        found = client.workers()
+    if as_json:
+        for worker in found:
+            click.echo(json.dumps(dataclasses.asdict(worker)))
+        return
+    if not found:
+        click.echo("no worker runs: start `fiqa worker`", err=True)
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("worker", "version", "detector", "quality model", "device", "processes", "sources"):
+        table.add_column(column, no_wrap=True, justify="right" if column == "processes" else "left")
+    for column in ("fingerprint", "started", "heartbeat", "problems"):
+        table.add_column(column, no_wrap=True)
+    now = time.time()
+    for worker in found:
+        table.add_row(*(Text(shown(cell)) for cell in _cells(worker, now)), Text("\n".join(_problems(worker))))
+    # As wide as the table: rich would cut words to fit a narrow terminal or, in a pipe, 80 columns.
+    Console(width=Console(width=10_000).measure(table).maximum).print(table)
+
+
+def _cells(worker: WorkerStatus, now: float) -> list[str]:
+    return [
+        f"{worker.host}:{worker.pid}",
+        worker.version,
+        worker.detector,
+        worker.quality_model,
+        worker.device,
+        str(worker.processes),
+        ",".join(worker.allowed_sources),
+        worker.fingerprint,
+        local_time(worker.started),
+        f"{duration(max(0.0, now - worker.heartbeat))} ago",
+    ]
+
+
+def _problems(worker: WorkerStatus) -> list[str]:
+    return [shown(f"{subject}: {line}") for subject, line in worker.problems.items()]

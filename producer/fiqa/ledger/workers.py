@@ -1,0 +1,146 @@
+"""The workers that run: what each of them is, when it was last heard of, and what it cannot do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from fiqa.ledger.connection import Connection
+from fiqa.ledger.keys import FINGERPRINTS, WORKERS, worker_key
+
+# A worker reports a problem again for as long as it lasts, at most this often.
+PROBLEM_REPORTED_EVERY_S: Final = 20.0
+# A process that was replaced cannot withdraw what it reported.
+_PROBLEM_LASTS_S: Final = 90.0
+_PROBLEM: Final = "problem:"
+_PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker that runs, as `fiqa workers` shows it. Times are Unix seconds of Redis's clock.
+
+    Attributes:
+        id: host name, process id of the main process and its start, as "host:pid:start".
+        host: the machine's host name.
+        pid: the process id of the main process.
+        version: of fiqa.
+        detector: name of the model and the beginning of its SHA-256.
+        quality_model: the same.
+        device: where the models run.
+        allowed_sources: the URI prefixes that it may read.
+        fingerprint: of all that decides scores. Workers with the same fingerprint give the same scores.
+        processes: how many score.
+        started: when it started.
+        heartbeat: when it was last heard of.
+        problems: what it cannot do now, by source or job, each in one line.
+    """
+
+    id: str
+    host: str
+    pid: int
+    version: str = ""
+    detector: str = ""
+    quality_model: str = ""
+    device: str = ""
+    allowed_sources: tuple[str, ...] = ()
+    fingerprint: str = ""
+    processes: int = 0
+    started: float = 0.0
+    heartbeat: float = 0.0
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+class Workers:
+    """The registry of workers in Redis. Threads may share it.
+
+    Every method raises RedisUnavailableError if Redis does not answer, or refuses.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._beat = connection.script("beat")
+
+    def beat(self, worker: WorkerStatus, *, seconds: float) -> None:
+        """Report that a worker runs, and that the next heartbeat comes within so many seconds.
+
+        Args:
+            worker: what it is. Its `heartbeat` and `problems` are not used.
+            seconds: how long it counts as running without another heartbeat.
+        """
+        keys = [WORKERS, FINGERPRINTS, worker_key(worker.id)]
+        facts = {name: getattr(worker, name) for name in _FACTS}
+        with self._connection.errors():
+            self._beat(keys=keys, args=[worker.id, worker.fingerprint, json.dumps(facts), seconds])
+
+    def leave(self, worker_id: str) -> None:
+        """Report that a worker takes no more chunks."""
+        with self._connection.errors(), self._connection.redis.pipeline() as pipe:
+            pipe.zrem(WORKERS, worker_id)
+            pipe.unlink(worker_key(worker_id))
+            pipe.execute()
+
+    def report(self, worker_id: str, subject: str, problem: str) -> None:
+        """Report what a worker cannot do. It is shown until it is withdrawn, or for 90 s after its last report.
+
+        Args:
+            worker_id: the worker. One that is not in the registry reports nothing.
+            subject: a source or a job.
+            problem: one line.
+        """
+        key = worker_key(worker_id)
+        with self._connection.errors():
+            redis = self._connection.redis
+            if redis.exists(key):
+                until = self._connection.now() + _PROBLEM_LASTS_S
+                redis.hset(key, _PROBLEM + subject, json.dumps({"until": until, "line": problem}))
+                redis.expire(key, int(_PROBLEM_LASTS_S), nx=True)  # if it expired in between
+
+    def withdraw(self, worker_id: str, subject: str) -> None:
+        """Report that a problem is over."""
+        with self._connection.errors():
+            self._connection.redis.hdel(worker_key(worker_id), _PROBLEM + subject)
+
+    def all(self) -> list[WorkerStatus]:
+        """Return the workers that run, by host and process id."""
+        return sorted(self.each(), key=lambda worker: (worker.host, worker.pid, worker.id))
+
+    def each(self) -> Iterator[WorkerStatus]:
+        """Yield the workers that run, in no order. They are read a hundred at a time."""
+        now = self._connection.now()
+        start = 0
+        while True:
+            with self._connection.errors():
+                page = self._connection.redis.zrange(WORKERS, start, start + _PAGE - 1, withscores=True)
+                with self._connection.redis.pipeline(transaction=False) as pipe:
+                    for raw, _ in page:
+                        pipe.hgetall(worker_key(raw.decode()))
+                    found = pipe.execute()
+            for (raw, _), worker in zip(page, found, strict=True):
+                if b"facts" in worker:  # else its last heartbeat was too long ago, and no other worker dropped it
+                    yield _read(raw.decode(), worker, now)
+            if len(page) < _PAGE:
+                return
+            start += _PAGE
+
+
+_FACTS: Final = tuple(each.name for each in fields(WorkerStatus) if each.name not in {"id", "heartbeat", "problems"})
+
+
+def _read(worker_id: str, found: Mapping[bytes, bytes], now: float) -> WorkerStatus:
+    # A newer version may have other facts, and lack some of these.
+    facts: dict[str, Any] = json.loads(found[b"facts"])
+    problems = {
+        name.decode().removeprefix(_PROBLEM): json.loads(value)
+        for name, value in sorted(found.items())
+        if name.startswith(_PROBLEM.encode())
+    }
+    known: dict[str, Any] = {"host": "", "pid": 0, **{name: facts[name] for name in _FACTS if name in facts}}
+    return WorkerStatus(
+        **known | {"allowed_sources": tuple(facts.get("allowed_sources", ()))},
+        id=worker_id,
+        heartbeat=float(found[b"heartbeat"]),
+        problems={subject: problem["line"] for subject, problem in problems.items() if problem["until"] > now},
+    )

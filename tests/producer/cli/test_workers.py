@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import json
+
+from fiqa.ledger.ledger import Ledger
+from tests.producer.cli.running import fiqa
+from tests.producer.ledger.ledger_jobs import beat
+
+
+def test_without_a_worker_there_is_one_line(ledger: Ledger) -> None:
+    del ledger
+    done = fiqa("workers")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no worker runs: start `fiqa worker`\n")
+    assert fiqa("workers", "--json").stdout == ""
+
+
+def test_each_worker_is_a_row_with_its_problems(ledger: Ledger) -> None:
+    beat(ledger, "one:7:0", version="1.2", detector="yunet@8f2a", device="cpu", processes=3, fingerprint="abcd")
+    beat(ledger, "two:8:0", allowed_sources=("s3://a", "file:///data"))
+    ledger.workers.report("two:8:0", "file:///data", "does not exist\x1b[2J")
+    head, first, second = fiqa("workers").stdout.splitlines()
+    assert head.split()[:3] == ["worker", "version", "detector"]
+    assert first.split()[:5] == ["one:7", "1.2", "yunet@8f2a", "cpu", "3"]
+    assert "s3://a,file:///data" in second
+    assert second.rstrip().endswith("file:///data: does not exist\\x1b[2J")
+
+
+def test_json_is_a_line_for_each_worker(ledger: Ledger) -> None:
+    beat(ledger, "one:7:0", allowed_sources=("s3://a",))
+    ledger.workers.report("one:7:0", "s3://a", "no credentials")
+    (line,) = fiqa("workers", "--json").stdout.splitlines()
+    worker = json.loads(line)
+    assert (worker["host"], worker["allowed_sources"], worker["problems"]) == (
+        "one",
+        ["s3://a"],
+        {"s3://a": "no credentials"},
+    )
