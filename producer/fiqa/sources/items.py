@@ -17,9 +17,9 @@ def checked_items(source: Iterable[str | Item]) -> Iterator[Item]:
     Raises:
         SourceError: workers cannot read what an item names. The error has the number of the item, from 0.
     """
-    for number, entry in enumerate(source):
+    for number, given in enumerate(source):
         try:
-            item = entry if isinstance(entry, Item) else Item(uri=entry)
+            item = given if isinstance(given, Item) else Item(uri=given)
         except ValidationError as error:
             raise SourceError(f"item {number}: {first_problem(error)[1]}") from None
         if not is_uri(item.uri):

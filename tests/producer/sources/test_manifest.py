@@ -345,7 +345,7 @@ def test_a_bad_row_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: Pa
         ("x" * 300, "too long"),
         ("loop", "symbolic links"),
         ("notes.md", "neither a folder, nor an image, nor a list"),
-        ("photo.jpg.gz", "neither a folder, nor an image, nor a list"),
+        ("image.jpg.gz", "neither a folder, nor an image, nor a list"),
         ("none.txt.gz", "gzip"),
         ("cut.txt.gz", "end-of-stream"),
         ("damaged.txt.gz", "decompressing"),
@@ -364,7 +364,7 @@ def test_the_error_for_a_source_that_cannot_be_read_is_one_line(
 ) -> None:
     compressed = gzip.compress(os.urandom(4000).hex().encode())
     (tmp_path / "notes.md").touch()
-    (tmp_path / "photo.jpg.gz").touch()
+    (tmp_path / "image.jpg.gz").touch()
     (tmp_path / "none.txt.gz").write_bytes(b"s3://b/1\n")
     (tmp_path / "cut.txt.gz").write_bytes(compressed[:-100])
     (tmp_path / "damaged.txt.gz").write_bytes(compressed[:10] + b"\xff" * 100 + compressed[110:])
