@@ -26,7 +26,7 @@ from tests.servers import RedisServer, S3Server, start_redis, start_s3
 SERVERS = pytest.StashKey[dict[str, str]]()
 SHARED_S3 = pytest.StashKey[S3Server]()
 TESTS: Final = Path(__file__).parent
-PROCESSES_A_CORE: Final = 4
+PROCESSES_A_CORE: Final = 3
 # The files that take longest start first. Otherwise one of them would run alone at the end.
 LONGEST_FIRST: Final = (
     "test_bench.py",
@@ -57,6 +57,8 @@ class Bucket:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SERVERS] = {}
+    # The tests start hundreds of processes. Without bytecode, each of them compiles fiqa again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # A shell that runs the tests in the background lets them ignore Ctrl-C, and what they start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

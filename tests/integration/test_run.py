@@ -10,6 +10,7 @@ import sys
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import cv2
 import pytest
@@ -18,6 +19,9 @@ from fiqa import ImageResult, Status
 from fiqa.contract import ErrorCode, ImageError
 from tests.integration.conftest import BUILTIN, Fiqa, one_line
 from tests.waiting import WAIT_S, wait_until
+
+# More than three seconds of work after the first results, so that a stop comes before the end.
+IMAGES: Final = 120
 
 
 def test_the_demo_scores_its_photos_and_quality_falls_with_every_strength(fiqa: Fiqa, tmp_path: Path) -> None:
@@ -81,7 +85,7 @@ def test_a_run_that_was_stopped_leaves_nothing_behind_and_can_be_resumed(
 ) -> None:
     temporary, listed, output = tmp_path / "temporary", tmp_path / "list.txt", tmp_path / "out.jsonl"
     temporary.mkdir()
-    listed.write_text(f"{photos / 'large-0.jpg'}\n" * 200)
+    listed.write_text(f"{photos / 'large-0.jpg'}\n" * IMAGES)
     with subprocess.Popen(
         [sys.executable, "-m", "fiqa", "run", listed, "-o", output, "--concurrency", "1"],
         env={**os.environ, **BUILTIN, "TMPDIR": str(temporary)},
@@ -95,7 +99,7 @@ def test_a_run_that_was_stopped_leaves_nothing_behind_and_can_be_resumed(
     assert run.returncode == (-number if number is signal.SIGKILL else 128 + number)
     wait_until(lambda: not started_in(temporary) and not list(temporary.glob("[!.]*")))
     so_far = output.read_bytes().count(b"\n")
-    assert 0 < so_far < 200
+    assert 0 < so_far < IMAGES
     assert "Traceback" not in reported
     if number is signal.SIGTERM:
         assert reported.endswith(
@@ -113,11 +117,11 @@ def test_a_run_that_was_stopped_leaves_nothing_behind_and_can_be_resumed(
     resumed = fiqa("run", listed, "-o", output, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     results = [ImageResult.decode(line) for line in output.read_bytes().splitlines()]
-    assert len(results) == 200
+    assert len(results) == IMAGES
     assert {result.status for result in results} == {Status.SCORED}
     again = fiqa("run", listed, "-o", output, "--resume")
     assert again.returncode == 0
-    assert again.stderr == f"200 results are in {output} already\nnothing is left to score: see {output}\n"
+    assert again.stderr == f"{IMAGES} results are in {output} already\nnothing is left to score: see {output}\n"
     assert one_line(fiqa("run", listed, "--resume")).startswith("fiqa: --resume needs a .jsonl file")
 
 
