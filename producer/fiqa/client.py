@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
@@ -216,12 +216,13 @@ class Client:
         Raises:
             UnknownJobError: no such job.
         """
-        for shard in self.result_shards(job_id, follow=follow):
-            yield from selection.results(shard)
+        with closing(self.result_shards(job_id, follow=follow)) as shards:
+            for shard in shards:
+                yield from selection.results(shard)
 
     def result_shards(
         self, job_id: str, *, follow: bool = False, on_status: Callable[[JobStatus], None] | None = None
-    ) -> Iterator[list[bytes]]:
+    ) -> Generator[list[bytes], None, None]:
         """Stream the results as JSON lines, one list for each shard. Private: the commands write them as they are.
 
         Args:
@@ -240,8 +241,9 @@ class Client:
             storage = storage or open_storage(status.storage, self._ledger.connection)
             new = [chunk for chunk in self._ledger.done_chunks(job_id) if chunk not in read]
             read.update(new)
-            for _, lines in read_shards(storage, job_id, "results", new):
-                yield lines
+            with closing(read_shards(storage, job_id, "results", new)) as shards:
+                for _, lines in shards:
+                    yield lines
 
     def pause(self, job_id: str) -> JobStatus:
         """Start no more chunks of a job; chunks in flight are finished. A second call does nothing.

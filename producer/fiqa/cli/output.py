@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO
 
@@ -47,7 +47,7 @@ def status_as_json(status: JobStatus) -> str:
 
 def write_results(
     output: Path | None,
-    shards: Iterable[list[bytes]],
+    shards: Generator[list[bytes], None, None],
     form: Format = Format.JSONL,
     selection: Selection = Selection(),  # noqa: B008  it is frozen
     *,
@@ -57,7 +57,7 @@ def write_results(
 
     Args:
         output: the file's name; None for standard output.
-        shards: results as JSON lines, one list a shard.
+        shards: results as JSON lines, one list a shard. They are closed.
         form: the format to write.
         selection: the results to write.
         file: the file of that name, if it is open already.
@@ -76,6 +76,9 @@ def write_results(
             raise UsageError("Parquet is not written to standard output: name a file with -o")
     try:
         with ExitStack() as stack:
+            # On an error the traceback keeps the generator. The garbage collector could then close it in one of its own
+            # reading threads, which cannot join itself.
+            stack.enter_context(closing(shards))
             if file is None:
                 file = stack.enter_context(output.open("wb")) if output else sys.stdout.buffer
             written = write(shards, file, form, selection)
