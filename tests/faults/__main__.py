@@ -27,12 +27,18 @@ _INJURIES_A_JOB: Final = 4
 
 @click.command()
 @click.option("--injuries", type=click.IntRange(1), default=200, show_default=True)
-@click.option("--images", type=click.IntRange(100), default=20_000, show_default=True, help="At least so many in all.")
+@click.option(
+    "--images",
+    type=click.IntRange(100),
+    default=20_000,
+    show_default=True,
+    help="Minimum number of images in all jobs.",
+)
 @click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--only", type=click.Choice(list(INJURIES)), multiple=True, help="Only these.")
+@click.option("--only", type=click.Choice(list(INJURIES)), multiple=True, help="Inflict only this injury.")
 @click.option("--log", "log_file", type=click.Path(dir_okay=False, path_type=Path), default=Path("faults.jsonl"))
 def main(injuries: int, images: int, seed: int, only: tuple[str, ...], log_file: Path) -> None:
-    """Injure jobs that run on real servers, and count what comes of them."""
+    """Injure jobs that run on real servers, and audit them."""
     random = Random(seed)
     wanted = deal(random, injuries, only)
     images_a_job = max(100, -(-images * _INJURIES_A_JOB // injuries))
@@ -80,7 +86,7 @@ def main(injuries: int, images: int, seed: int, only: tuple[str, ...], log_file:
 
 
 def deal(random: Random, injuries: int, only: tuple[str, ...]) -> list[Injury]:
-    """So many injuries in a random order, each kind as often as the others."""
+    """Return this number of injuries in random order, with the same number of each kind."""
     kinds = [INJURIES[name] for name in only] or list(INJURIES.values())
     random.shuffle(kinds)
     dealt = [kinds[number % len(kinds)] for number in range(injuries)]
@@ -89,7 +95,7 @@ def deal(random: Random, injuries: int, only: tuple[str, ...]) -> list[Injury]:
 
 
 def choose(random: Random, wanted: list[Injury]) -> tuple[str, list[Injury]]:
-    """A storage that fits the first one, and the next few that fit it as well; they are taken out of `wanted`."""
+    """Take the first injury and the next few that fit the same storage out of `wanted`; return them and the storage."""
     storage = random.choice(sorted(wanted[0].storages) if wanted else ["redis", "s3", "folder"])
     chosen = [injury for injury in wanted if storage in injury.storages][:_INJURIES_A_JOB]
     for injury in chosen:
@@ -98,7 +104,7 @@ def choose(random: Random, wanted: list[Injury]) -> tuple[str, list[Injury]]:
 
 
 def table(trials: list[Trial]) -> Table:
-    """A row a kind of injury. What a job lost is put down to each kind that it suffered."""
+    """Make a table with one row for each kind of injury. What a job lost counts for each kind that it suffered."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for trial in trials:
         found = trial.audit

@@ -1,4 +1,4 @@
-"""Counts what a job came to: every image one result, the counters those of the shards, and nothing left behind."""
+"""Checks a finished job: each image has one result, the counters equal the shards, and nothing is left in Redis."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from tests.faults.system import BROKEN, WORKERS, StuckError, System, wait_until
 
 _DUE_CODES: Final = {**BROKEN, "kills": "worker_crashed", "hangs": "time_limit"}
 _REST_S: Final = 45.0
-# Connections, their buffers, and what the append-only file is written from.
+# For connections, their buffers, and the buffer of the append-only file.
 _REST_SLACK_BYTES: Final = 2 * 1024 * 1024
 
 
 @dataclass
 class Audit:
-    """What is wrong; all of it is none where nothing was lost.
+    """What is wrong with a job. All of it is empty if nothing is wrong.
 
     Attributes:
-        lost: images without a result; likewise doubled, with more than one.
-        miscounted: counters that are not what the shards hold.
-        stuck: what did not come to an end.
-        wrong: results with a code that nothing explains, by what they say.
+        lost: number of images without a result.
+        doubled: number of images with more than one.
+        miscounted: counters that differ from the shards.
+        stuck: what did not end in time.
+        wrong: number of results with a code that no injury explains, by code and message.
         left: what is left in Redis.
-        codes: how many images failed, by code, as they may have.
+        codes: number of images that failed, by code.
     """
 
     images: int
@@ -58,7 +59,7 @@ class Audit:
 def audit(
     system: System, client: Client, job_id: str, images: int, *, may_end_as: Collection[ErrorCode], timeout_s: float
 ) -> Audit:
-    """Wait until a job is finished and the system at rest, count, and delete the job.
+    """Wait until a job is finished and the system is at rest, check the job, and delete it.
 
     Args:
         system: healed.
@@ -130,7 +131,7 @@ def _check_rest(system: System, found: Audit) -> None:
                 "leases": server.zcard(LEASES),
                 "jobs without a summary": server.scard(ENDED),
                 "orphans": len(system.running_orphans()),
-                # Each that is idle waits in a blocking call for a ticket.
+                # Each idle worker waits in a blocking call for a ticket.
                 "workers that ask for no ticket": max(0, WORKERS - server.info("clients")["blocked_clients"]),
             }
             return {name: count for name, count in counts.items() if count}
@@ -164,12 +165,12 @@ def _check_memory(system: System, found: Audit) -> None:
 
 
 def _where(system: System, job_id: str) -> str:
-    """What a stuck job waits for."""
+    """Return the state of a stuck job in Redis."""
     with closing(system.server) as server:
-        keys = ("attempts", "holders", "notes", "skips")
+        keys = ("attempts", "holders", "in_flight", "quarantined")
         parts = {part: server.hgetall(job_key(job_id, part)) for part in keys}
         return (
             f"tickets {server.llen(QUEUE)}, held {server.hlen(UNACKED)}, hash {server.hgetall(job_key(job_id))},"
             f" leases {server.zrange(LEASES, 0, -1, withscores=True)}, clock {server.time()},"
-            f" returned {server.zrange(job_key(job_id, 'returned'), 0, -1)}, {parts}"
+            f" requeued {server.zrange(job_key(job_id, 'requeued'), 0, -1)}, {parts}"
         )

@@ -1,5 +1,5 @@
-// A process that this is loaded into sees the time of day shifted by the seconds that stand in CLOCK_OFFSET_FILE, as one
-// native long, at once and while it runs. libfaketime cannot be had here: redis-server's allocator hangs in it.
+// Shifts the time of day for the process that this is loaded into. CLOCK_OFFSET_FILE holds the seconds, as one native long.
+// A change takes effect at once. libfaketime does not work here: redis-server's allocator hangs in it.
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>

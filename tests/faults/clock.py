@@ -1,4 +1,4 @@
-"""Clocks that can be set for one process while it runs; clock.c is loaded into the process."""
+"""Clocks that can be set for one process while it runs. clock.c is loaded into the process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SOURCE: Final = Path(__file__).with_name("clock.c")
 
 
 def build_clock(folder: Path) -> Path:
-    """Compile the library; raises FileNotFoundError where there is no C compiler."""
+    """Compile the library. Raises FileNotFoundError if there is no C compiler."""
     library = folder / "clock.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, _SOURCE], check=True)
     return library
@@ -30,6 +30,6 @@ class Clock:
         return {"LD_PRELOAD": str(self._library), "CLOCK_OFFSET_FILE": str(self._file)}
 
     def shift(self, seconds: int) -> None:
-        """How far it is from the true time from now on."""
-        with self._file.open("r+b") as file:  # in place: the processes have this file mapped
+        """Set the difference from the true time."""
+        with self._file.open("r+b") as file:  # in place, since the processes have mapped this file
             file.write(struct.pack("l", seconds))

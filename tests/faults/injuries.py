@@ -1,4 +1,4 @@
-"""The injuries, by name. Each returns what it did, for the log; what it broke heals by itself or by System.heal."""
+"""The injuries, by name. Each returns what it did, for the log. System.heal repairs what does not heal by itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGER_THAN_A_LEASE_S: Final = LEASE_S + 2
 _HOUR_S: Final = 3600
 _PATIENCE_S: Final = 90.0
 _NOT_REDIS: Final = frozenset({"s3", "folder"})
-_ANY_HOME: Final = frozenset({"redis", "s3", "folder"})
+_ANY_STORAGE: Final = frozenset({"redis", "s3", "folder"})
 _FETCH_CODES: Final = frozenset({ErrorCode.FETCH_FAILED, ErrorCode.FETCH_TIMEOUT})
 
 
@@ -35,7 +35,7 @@ class Scene:
     """Where an injury happens.
 
     Attributes:
-        brief: whether what may take a minute is to be done in seconds.
+        brief: whether an injury that may take a minute takes seconds instead.
     """
 
     system: System
@@ -51,18 +51,18 @@ class Scene:
 
 @dataclass(frozen=True)
 class Injury:
-    """One way to break it.
+    """One way to break the system.
 
     Attributes:
-        storages: of the jobs that it can be done to.
-        may_end_as: codes that images may end with because of it.
-        kills: whether it kills a process that scores.
-        poison: the object that is planted in the job; the injury is that, then, and `inflict` does nothing.
+        storages: the storages that a job may have for this injury.
+        may_end_as: error codes that images may end with because of it.
+        kills: whether it kills a process that scores images.
+        poison: key of an object that is added to the job. It is the injury, and `inflict` does nothing.
     """
 
     name: str
     inflict: Callable[[Scene], Details]
-    storages: frozenset[str] = _ANY_HOME
+    storages: frozenset[str] = _ANY_STORAGE
     may_end_as: Collection[ErrorCode] = frozenset()
     kills: bool = False
     poison: str = ""
@@ -93,7 +93,7 @@ def _kill_main(scene: Scene) -> Details:
 
 
 def _kill_worker(scene: Scene) -> Details:
-    """As where its machine is lost."""
+    """As if its machine were lost."""
     worker = scene.worker
     worker.signal_all(signal.SIGKILL)
     worker.process.wait()
@@ -153,7 +153,7 @@ def _empty_redis(scene: Scene) -> Details:
 
 
 def _pause_redis(scene: Scene) -> Details:
-    """For longer than a socket waits."""
+    """For longer than the timeout of a socket."""
     with closing(scene.system.server) as server:
         server.client_pause(int(_LONGER_THAN_A_LEASE_S * 1000))
     time.sleep(_LONGER_THAN_A_LEASE_S)
@@ -236,7 +236,7 @@ def _hold_tickets(scene: Scene) -> Details:
 
 def _shift_redis(seconds: int) -> Callable[[Scene], Details]:
     def inflict(scene: Scene) -> Details:
-        """Onwards and then to where it was: the second is the same jump the other way."""
+        """Jump, and then jump back: the second jump has the opposite direction."""
         scene.system.redis.clock.shift(seconds)
         time.sleep(3)
         scene.system.redis.clock.shift(0)

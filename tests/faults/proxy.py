@@ -1,6 +1,6 @@
 """An HTTP proxy between workers and S3 that breaks a share of the requests.
 
-The request is handed on as it came, Host included, since its signature covers that.
+It forwards a request unchanged, including Host, since the signature covers it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _DRAIN_S: Final = 2.0
 class S3Fault(StrEnum):
     ERROR = "error"  # 500
     SLOW_DOWN = "slow_down"  # 503
-    TIMEOUT = "timeout"  # no answer, until the client gives up
-    CUT = "cut"  # the request is done; half of the answer comes, or none of it where it has no body
+    TIMEOUT = "timeout"  # no response, until the client gives up
+    CUT = "cut"  # the request is done; half of the response arrives, or nothing if it has no body
 
 
-HELD: Final = "held"  # until the proxy is healed; then as if nothing had been
+HELD: Final = "held"  # until the proxy is healed; then the request is done
 
 
 class S3Proxy:
-    """Runs in a thread; one connection a request, so that every request has its own fate."""
+    """Runs in a thread. Each request has its own connection, so that one fault affects one request."""
 
     def __init__(self, upstream_port: int, seed: int) -> None:
         self._upstream_port = upstream_port
@@ -45,7 +45,7 @@ class S3Proxy:
         self.broken = 0
         self.port = 0
         self._server: asyncio.Server | None = None
-        self._serving: set[asyncio.Task[None] | None] = set()  # asyncio itself refers to tasks weakly
+        self._serving: set[asyncio.Task[None] | None] = set()  # asyncio itself keeps only weak references to tasks
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
@@ -72,7 +72,7 @@ class S3Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def break_requests(self, fault: S3Fault | str, share: float, method: bytes = b"") -> None:
-        """From now on, that share of the requests, or of those of one method, ends in the fault."""
+        """From now on, let this share of the requests, or of the requests of one method, end in the fault."""
         self._method, self._share, self._fault = method, share, fault
 
     def heal(self) -> None:
@@ -91,7 +91,7 @@ class S3Proxy:
             elif fault is S3Fault.TIMEOUT:
                 await _drain(reader)
             else:
-                while fault == HELD == self._fault:  # noqa: ASYNC110  an event would be set from another thread
+                while fault == HELD == self._fault:  # noqa: ASYNC110  another thread sets it
                     await asyncio.sleep(0.02)
                 await self._forward(head, reader, writer, cut=fault is S3Fault.CUT)
         writer.close()
@@ -132,7 +132,7 @@ async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, st
         + body
     )
     await writer.drain()
-    with suppress(TimeoutError):  # an upload under way is read, or the client would see a reset and not the answer
+    with suppress(TimeoutError):  # read the rest of an upload, or the client would see a reset instead of the response
         await asyncio.wait_for(_drain(reader), _DRAIN_S)
 
 

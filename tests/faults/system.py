@@ -1,4 +1,4 @@
-"""The system that is injured: Redis, S3 behind a proxy, a small disk and workers, each of which can be broken alone."""
+"""The system that is injured: Redis, S3 behind a proxy, a small disk, and workers. Each can be broken alone."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from tests.servers import S3Server, free_ports
 ROOT: Final = Path(__file__).parents[2]
 WORKERS: Final = 2
 START_S: Final = 90.0
-# Less than a worker is stopped for: that is not its image's fault.
+# Shorter than the time that workers are stopped for: no image must be blamed for that.
 IMAGE_TIME_LIMIT_S: Final = 10
 CHUNK_IMAGES: Final = 10
-# The sample's photos that cannot be scored, and what they end as.
+# The sample images that cannot be scored, and the error codes that they end with.
 BROKEN: Final = {"empty-0": "decode_failed", "cut-0": "decode_failed", "text-0": "unsupported_format"}
 DISK_BYTES: Final = 4 * 1024 * 1024
-# A worker takes about 8 / 0.03 images a second, so that a job lasts long enough to be injured.
+# It limits a worker to about 8 / 0.03 images a second, so that a job lasts long enough to be injured.
 S3_DELAY_S: Final = 0.03
 
 
 class StuckError(Exception):
-    """What must happen did not happen in time."""
+    """Something that must happen did not happen in time."""
 
 
 def wait_until(what: str, happens: Callable[[], object], timeout_s: float) -> None:
@@ -55,7 +55,7 @@ def wait_until(what: str, happens: Callable[[], object], timeout_s: float) -> No
 
 
 class BreakableRedis:
-    """redis-server with an append-only file, on one port for ever."""
+    """redis-server with an append-only file, always on the same port."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
@@ -88,14 +88,14 @@ class BreakableRedis:
         self._process.wait()
 
     def empty(self) -> None:
-        """Forget everything; only while it is down."""
+        """Delete all data. Call it only while the server is down."""
         shutil.rmtree(self._folder / "appendonlydir")
 
 
 def _answers(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
-    except redis.RedisError:  # not up yet, or still loading
+    except redis.RedisError:  # it is starting or loading
         return False
 
 
@@ -115,31 +115,31 @@ class Worker:
         return self.process.poll() is None
 
     def is_ready(self) -> bool:
-        """It is connected, and its models are loaded."""
+        """Whether it is connected and has loaded its models."""
         return (self.health_dir / "ready").exists()
 
     def pool(self) -> list[int]:
-        """The processes that score."""
+        """Return the ids of the processes that score."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         with suppress(FileNotFoundError, ProcessLookupError):
             return [int(pid) for pid in path.read_text().split() if b"spawn_main" in command_line(int(pid))]
         return []
 
     def signal_all(self, number: signal.Signals) -> None:
-        """To the main process and its children."""
+        """Send a signal to the main process and its children."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
 
 def command_line(pid: int) -> bytes:
-    """Nothing for a process that is gone."""
+    """Return the command line of a process; empty if the process is gone."""
     with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
 
 
 class System:
-    """All of it, healthy until it is injured."""
+    """All parts of the system. It is healthy until it is injured."""
 
     def __init__(self, folder: Path, library: Path, s3: S3Server, seed: int) -> None:
         self._folder = folder
@@ -175,7 +175,7 @@ class System:
             client.put_object(Bucket=self._bucket, Key="poison/kills.jpg", Body=KILLS)
             client.put_object(Bucket=self._bucket, Key="poison/hangs.jpg", Body=HANGS)
         self.heal()
-        # Once all the way, so that what Redis keeps for good, such as scripts, is there when its memory is measured.
+        # Run one job first, so that Redis holds what it keeps for ever, such as scripts, when its memory is measured.
         with self.client("redis") as warm:
             job = self.submit(warm, 20, Random(0), [])
             warm.wait(job.id, START_S)
@@ -196,7 +196,7 @@ class System:
     def submit(
         self, client: Client, images: int, random: Random, poison: list[str], *, chunk_images: int = CHUNK_IMAGES
     ) -> Job:
-        """A job of photos, each with an id of its own, and these objects somewhere among them."""
+        """Submit a job of random images with the poison objects among them; the ids are "0", "1" and so on."""
         uris = [random.choice(self._photos) for _ in range(images - len(poison))]
         for key in poison:
             uris.insert(random.randrange(len(uris)), f"s3://{self._bucket}/{key}")
@@ -204,7 +204,7 @@ class System:
         return client.submit(items, chunk_size=chunk_images, max_failed=1)
 
     def start_worker(self) -> Worker:
-        """Return at once; `wait_ready` waits."""
+        """Start a worker and return at once. `heal` waits until the workers are ready."""
         self._started += 1
         log_file = self._folder / f"worker-{self._started}.log"
         health_dir = self._folder / f"worker-{self._started}.health"
@@ -222,7 +222,7 @@ class System:
                     "FIQA_QUALITY_MODEL": "builtin_quality",
                     "FIQA_ALLOWED_SOURCES": f"s3://{self._bucket}/",
                     "FIQA_HEALTH_DIR": str(health_dir),
-                    "FIQA_DRAIN_S": "60",  # it is not how long that is asked for here
+                    "FIQA_DRAIN_S": "60",  # these tests do not measure how long a drain takes
                     "FIQA_IMAGE_TIME_LIMIT_S": str(IMAGE_TIME_LIMIT_S),
                 },
                 cwd=ROOT,
@@ -236,7 +236,7 @@ class System:
         return worker
 
     def heal(self) -> None:
-        """S3, the clocks and the disk are well again, and as many workers run as should: what an operator sees to."""
+        """Do what an operator would do: repair S3 and the clocks, and start the workers that are missing."""
         self.proxy.heal()
         self.redis.clock.shift(0)
         for worker in self.workers:
@@ -248,12 +248,12 @@ class System:
             wait_until(f"{worker.log_file}: a worker is ready", worker.is_ready, START_S)
 
     def running_orphans(self) -> list[int]:
-        """Children that outlive their killed parent."""
+        """Return the children that still run although their parent was killed."""
         return [pid for pid in self.orphans if b"spawn_main" in command_line(pid)]
 
 
 def small_photos(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Photos that take a few ms each: with faces, without, and broken."""
+    """Yield images that take a few ms each: with faces, without faces, and broken ones."""
     for path in make_photos(folder):
         if path.stem in BROKEN:
             yield path.name, path.read_bytes()

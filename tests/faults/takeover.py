@@ -1,4 +1,4 @@
-"""How long the chunk of a worker that goes lies idle."""
+"""How long it takes until another worker claims the chunk of a worker that ends."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tests.faults.audit import Audit, audit
 from tests.faults.system import S3_DELAY_S, System, wait_until
 
 _IMAGES: Final = 1200
-_SLOW_S: Final = 2.0  # a request, 16 at once: the chunk lasts for longer than any worker may take to start
+_SLOW_S: Final = 2.0  # for each request, 16 at once: the chunk takes longer than a worker takes to start
 _WAIT_S: Final = 150.0
 
 
 def measure_takeover(system: System, number: signal.Signals) -> tuple[float, Audit]:
-    """Send a signal to the one worker that is busy, while another is idle.
+    """Send a signal to the only busy worker while another worker is idle.
 
     Args:
         system: healed.
-        number: SIGKILL, which hits the whole machine, or SIGTERM, to the main process.
+        number: SIGKILL, to all processes of the worker; or SIGTERM, to its main process.
 
     Returns:
-        Seconds from the signal until another has claimed the chunk, and what came of the job.
+        Seconds from the signal until another worker has claimed the chunk, and the audit of the job.
     """
     for worker in system.workers[1:]:
         worker.process.terminate()

@@ -20,7 +20,7 @@ def test_every_image_ends_as_one_result_and_nothing_is_left(names: tuple[str, ..
     injure(names, system, log)
 
 
-def test_an_image_that_kills_costs_three_deliveries_and_one_that_hangs_its_time_limit(system: System) -> None:
+def test_an_image_that_kills_costs_three_attempts_and_one_that_hangs_costs_its_time_limit(system: System) -> None:
     images = 40
     system.heal()
     with system.client("s3") as client:

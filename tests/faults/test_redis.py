@@ -1,4 +1,4 @@
-"""A Redis that is down, empty, full, slow, or tells the wrong time."""
+"""A Redis that is down, empty, full or slow, or whose clock is wrong."""
 
 from __future__ import annotations
 

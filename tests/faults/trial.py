@@ -1,4 +1,4 @@
-"""One job, injured as it runs, and counted."""
+"""One job that is injured while it runs, and then audited."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tests.faults.audit import Audit, audit
 from tests.faults.injuries import Injury, Scene
 from tests.faults.system import System
 
-# What one injury can cost after it: a lease, a rest of 10 s, a worker's start, on a busy machine.
+# The time that an injury can cost: a lease, a delay of 10 s, and the start of a worker, on a busy machine.
 _FINISH_S: Final = 150.0
-# Three deliveries of one chunk that are killed from outside make fiqa go image by image, and blame the fourth's.
+# If three attempts of a chunk are killed from outside, the chunk is isolated, and a fourth kill blames an image.
 _KILLS_THAT_BLAME: Final = 3
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of one job.
+    """The outcome of one job.
 
     Attributes:
-        injuries: those that the job was alive for; the rest of what was asked is left for another.
+        injuries: those that were inflicted while the job ran. The others are left for another job.
     """
 
     injuries: tuple[Injury, ...]
@@ -35,7 +35,7 @@ class Trial:
 
 
 class Log:
-    """One JSON line an event."""
+    """Writes one JSON line for each event."""
 
     def __init__(self, file: Path, seed: int) -> None:
         self._file = file
@@ -58,7 +58,7 @@ def injure_a_job(
     brief: bool,
     on_injury: Callable[[Injury], None] | None = None,
 ) -> Trial:
-    """Submit a job, inflict each injury when a random share of the rest of its images is done, and audit it."""
+    """Submit a job, inflict each injury when a random share of the remaining images is done, and audit the job."""
     with system.client(storage) as client:
         job = system.submit(client, images, random, [injury.poison for injury in injuries if injury.poison])
         done: list[Injury] = []
@@ -80,7 +80,7 @@ def injure_a_job(
 
 
 def _wait_for_moment(client: Client, job_id: str, random: Random, *, left: int) -> bool:
-    """Whether the job still runs when its moment has come."""
+    """Wait for a random moment. Return whether the job still runs then."""
     status = client.status(job_id)
     wanted = status.images_done + (status.images - status.images_done) * random.uniform(0, 1.2 / (left + 1))
     deadline = time.monotonic() + _FINISH_S
@@ -92,7 +92,7 @@ def _wait_for_moment(client: Client, job_id: str, random: Random, *, left: int) 
 
 def _explained(injuries: Sequence[Injury]) -> set[ErrorCode]:
     codes = {code for injury in injuries for code in injury.may_end_as}
-    # Poison takes two of the deliveries by itself.
+    # Poison alone takes two of the attempts.
     if sum(2 if injury.poison else 1 for injury in injuries if injury.kills) >= _KILLS_THAT_BLAME:
         codes.add(ErrorCode.WORKER_CRASHED)
     return codes

@@ -1,4 +1,4 @@
-"""Mutations of a ticket as it lies in Redis: each is made from a seed and its number alone."""
+"""Mutations of a ticket as it is in Redis. Each is made from a seed and a number alone, so it can be made again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTENT_TYPES: Final = (
 
 
 class _Touch:
-    """Unpickled, it makes a file."""
+    """Makes a file when it is unpickled."""
 
     def __init__(self, canary: Path) -> None:
         self.canary = canary
@@ -31,13 +31,13 @@ class _Touch:
 
 
 def pickled(canary: Path) -> str:
-    """A message body that makes a file when it is unpickled."""
+    """Return a message body that makes a file when it is unpickled."""
     return base64.b64encode(pickle.dumps(_Touch(canary))).decode()
 
 
 def message(seed: int, number: int, ticket: bytes, canary: Path) -> bytes:
-    """One hostile message, made from a good one."""
-    dice = random.Random(f"{seed} {number}")  # noqa: S311  a corpus, no secret
+    """Return a hostile message, made from a good ticket."""
+    dice = random.Random(f"{seed} {number}")  # noqa: S311  a corpus, not a secret
     fields: dict[str, Any] = json.loads(ticket)
     for _ in range(dice.choice((1, 1, 2, 4))):
         _change(fields, dice, canary)

@@ -1,4 +1,4 @@
-"""What strangers put into the queue: a real worker drops it, runs none of it, and goes on."""
+"""Strangers' messages in the queue: a real worker drops them, runs none of them, and goes on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MESSAGES = 10_000
 
 @pytest.fixture
 def ticket(redis_url: str) -> bytes:
-    """A ticket, as it lies in Redis."""
+    """A ticket as it is in Redis."""
     with make_app(redis_url) as app, closing(redis.Redis.from_url(redis_url)) as server:
         app.send_task(TASK_NAME)
         found = server.rpop(QUEUE)
@@ -36,14 +36,14 @@ def ticket(redis_url: str) -> bytes:
         return found
 
 
-def test_a_published_ticket_is_one_and_a_restored_one_still_is(ticket: bytes) -> None:
+def test_a_published_ticket_and_a_restored_ticket_are_recognized(ticket: bytes) -> None:
     fields = json.loads(ticket)
     assert is_ticket(fields)
     fields["headers"]["redelivered"] = fields["properties"]["delivery_info"]["redelivered"] = True
     assert is_ticket(fields)
 
 
-def test_a_ticket_that_is_handed_on_has_what_celery_publishes(ticket: bytes) -> None:
+def test_a_clean_ticket_has_the_fields_that_celery_publishes(ticket: bytes) -> None:
     published, clean = json.loads(ticket), clean_ticket()
     assert is_ticket(clean)
     assert base64.b64decode(clean["body"]) == base64.b64decode(published["body"])
@@ -55,7 +55,7 @@ def test_a_ticket_that_is_handed_on_has_what_celery_publishes(ticket: bytes) -> 
 
 
 @pytest.mark.timeout(300)
-def test_a_worker_goes_on_through_ten_thousand_messages_that_are_none(
+def test_a_worker_survives_ten_thousand_messages_that_are_not_tickets(
     client: Client, photos: Path, ticket: bytes, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     canary = tmp_path / "canary"
@@ -81,12 +81,12 @@ def test_a_worker_goes_on_through_ten_thousand_messages_that_are_none(
     assert not canary.exists()
 
 
-def test_the_canary_would_have_told(tmp_path: Path) -> None:
+def test_a_pickle_that_is_loaded_makes_the_canary(tmp_path: Path) -> None:
     pickle.loads(base64.b64decode(pickled(tmp_path / "canary")))  # noqa: S301  our own
     assert (tmp_path / "canary").exists()
 
 
-def test_what_strangers_put_among_the_tickets_under_way_stops_nobody(
+def test_foreign_entries_among_the_unacknowledged_tickets_stop_no_worker(
     client: Client, photos: Path, start_worker: StartWorker
 ) -> None:
     server: redis.Redis = ledger_of(client).connection.redis
@@ -99,7 +99,7 @@ def test_what_strangers_put_among_the_tickets_under_way_stops_nobody(
     assert worker.process.poll() is None
 
 
-def test_a_ticket_that_comes_a_hundred_times_is_taken_a_hundred_times(
+def test_a_ticket_that_is_delivered_a_hundred_times_does_no_harm(
     client: Client, photos: Path, ticket: bytes, start_worker: StartWorker
 ) -> None:
     server: redis.Redis = ledger_of(client).connection.redis

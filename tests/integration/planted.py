@@ -1,4 +1,4 @@
-"""`fiqa worker` with one step planted into its pipeline: bytes that begin with a mark kill, hang, or raise.
+"""`fiqa worker` with one more step in its pipeline: a file that begins with a mark kills, hangs, or raises.
 
 Run as `python -m tests.integration.planted worker`.
 """
@@ -13,7 +13,7 @@ from typing import Any, Final
 from fiqa_worker.service.drain import SIGNALS
 
 if __name__ == "__mp_main__":
-    # A pool's child: as in a worker's own, before there are threads, and what is imported below starts some.
+    # In a child of the pool: block the signals before the imports below start threads, as a real worker does.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
@@ -36,8 +36,8 @@ def decode_reduced(data: bytes, **options: Any) -> images.DecodedImage:
     return images.decode_reduced(data, **options)
 
 
-# The second name is this module's in the pool's children.
+# In the children of the pool this module has the second name.
 if __name__ in {"__main__", "__mp_main__"}:
-    setattr(pipeline, "decode_reduced", decode_reduced)  # noqa: B010  to mypy it is no attribute of that module
+    setattr(pipeline, "decode_reduced", decode_reduced)  # noqa: B010  mypy does not see this attribute of the module
 if __name__ == "__main__":
     main()

@@ -28,7 +28,7 @@ from tests.waiting import WAIT_S, wait_until
 
 
 def assert_exactly_once(client: Client, job_id: str, uris: list[str]) -> list[ImageResult]:
-    """One result an image, in order; counters equal to the shards; nothing left in the queue or under way."""
+    """Each image has one result, in order. The counters equal the shards. No lease and no record of a chunk is left."""
     status = client.wait(job_id, WAIT_S)
     results = list(client.results(job_id))
     assert [result.uri for result in results] == uris
@@ -44,12 +44,12 @@ def assert_exactly_once(client: Client, job_id: str, uris: list[str]) -> list[Im
     assert status.failed_by_code == dict(Counter(result.error.code.value for result in results if result.error))
     server: redis.Redis = ledger_of(client).connection.redis
     assert server.zcard(LEASES) == 0
-    assert server.exists(job_key(job_id, "notes"), job_key(job_id, "skips"), job_key(job_id, "returned")) == 0
+    assert server.exists(*(job_key(job_id, part) for part in ("in_flight", "quarantined", "requeued"))) == 0
     return results
 
 
 def wait_until_quiet(client: Client) -> None:
-    """No ticket waits or is held; those too many end by themselves."""
+    """Return when no ticket waits or is held. Surplus tickets end by themselves."""
     server = ledger_of(client).connection.redis
     wait_until(lambda: not (server.llen(QUEUE) or server.hlen(UNACKED)))
 
@@ -86,7 +86,7 @@ def test_photos_in_s3_become_results_in_s3(
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_what_is_wrong_with_one_image_stays_with_it(
+def test_an_image_that_fails_affects_no_other_image(
     redis_url: str, bucket: Bucket, photos: Path, start_worker: StartWorker
 ) -> None:
     portrait = (photos / "original-0.jpg").read_bytes()
@@ -118,7 +118,9 @@ def test_what_is_wrong_with_one_image_stays_with_it(
     assert qualities[0] == qualities[1]
 
 
-def test_a_killed_workers_chunk_is_done_by_another(client: Client, photos: Path, start_worker: StartWorker) -> None:
+def test_the_chunk_of_a_killed_worker_is_done_by_another(
+    client: Client, photos: Path, start_worker: StartWorker
+) -> None:
     uris = [(photos / "large-0.jpg").as_uri() for _ in range(96)]
     first = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     job = client.submit(uris, chunk_size=48)
@@ -129,7 +131,7 @@ def test_a_killed_workers_chunk_is_done_by_another(client: Client, photos: Path,
     assert second.process.poll() is None
 
 
-def test_a_worker_that_is_asked_to_end_gives_its_chunk_back_at_once(
+def test_a_worker_that_gets_sigterm_releases_its_chunk_at_once(
     client: Client, photos: Path, start_worker: StartWorker
 ) -> None:
     uris = [(photos / "large-0.jpg").as_uri() for _ in range(2000)]
@@ -145,7 +147,7 @@ def test_a_worker_that_is_asked_to_end_gives_its_chunk_back_at_once(
     assert (claim.job_id, claim.chunk, claim.attempt) == (job.id, 0, 1)
 
 
-def test_a_shard_that_an_earlier_delivery_stored_is_counted_as_it_is(
+def test_a_shard_that_an_earlier_attempt_stored_is_counted_as_it_is(
     client: Client, photos: Path, start_worker: StartWorker
 ) -> None:
     uris = [(photos / name).as_uri() for name in ("original-0.jpg", "noface-1.jpg")]
@@ -160,7 +162,7 @@ def test_a_shard_that_an_earlier_delivery_stored_is_counted_as_it_is(
     assert {result.detector for result in results} == {"early"}
 
 
-def test_an_image_that_kills_workers_costs_three_deliveries_and_the_others_are_scored(
+def test_an_image_that_kills_workers_costs_three_attempts_and_the_others_are_scored(
     client: Client, photos: Path, tmp_path: Path, start_worker: StartWorker
 ) -> None:
     deadly = tmp_path / "deadly.jpg"
@@ -174,8 +176,8 @@ def test_an_image_that_kills_workers_costs_three_deliveries_and_the_others_are_s
     codes = [result.error.code.value if result.error else None for result in results]
     assert codes == [None, "worker_crashed", None, None]
     assert worker.log.count("exited with 'signal 9 (SIGKILL)'") == ISOLATED_FROM_ATTEMPT
-    told = re.findall(rf" WARNING \d+ job {job.id} chunk 0: attempt (\d): one before was lost, since ", worker.log)
-    assert told == [str(number) for number in range(2, ISOLATED_FROM_ATTEMPT + 2)]
+    attempts = re.findall(rf" WARNING \d+ job {job.id} chunk 0: attempt (\d): one before was lost, since ", worker.log)
+    assert attempts == [str(number) for number in range(2, ISOLATED_FROM_ATTEMPT + 2)]
 
 
 def test_an_image_that_hangs_ends_as_time_limit_and_the_others_are_scored(
@@ -202,7 +204,7 @@ def test_a_slow_fetch_is_not_blamed_on_the_image_before_it(
     class Slow(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if "slow" in self.path:
-                time.sleep(8)  # within the worker's patience for S3, and four times the limit of an image
+                time.sleep(8)  # less than the worker's timeout for S3, and four times the time limit of an image
             self.send_response(200)
             for name, value in (("Content-Length", str(len(portrait))), ("ETag", '"1"'), ("Last-Modified", self.date)):
                 self.send_header(name, value)
@@ -214,7 +216,7 @@ def test_a_slow_fetch_is_not_blamed_on_the_image_before_it(
             return formatdate(usegmt=True)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
         Thread(target=server.serve_forever, daemon=True).start()

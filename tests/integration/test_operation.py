@@ -1,4 +1,4 @@
-"""Running workers day by day: ending them, probing them, losing Redis for a while, memory, and what they log."""
+"""Workers in daily operation: how they end, probes, a Redis that is away for a while, memory, and log lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HEALTHCHECK: Final = re.search(
 
 @pytest.fixture
 def silent_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """boto3's settings lead to a server that takes every connection and never says a word."""
+    """boto3's settings lead to a server that accepts every connection and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.getsockname()))
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"):
@@ -42,7 +42,7 @@ def silent_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("silent_s3")
-def test_a_fetch_that_hangs_keeps_neither_the_chunk_nor_the_worker(
+def test_a_fetch_that_hangs_holds_up_neither_the_chunk_nor_the_end_of_the_worker(
     client: Client, tmp_path: Path, start_worker: StartWorker
 ) -> None:
     health = tmp_path / "health"
@@ -67,7 +67,7 @@ def test_a_fetch_that_hangs_keeps_neither_the_chunk_nor_the_worker(
     ("send", "number"),
     [(os.killpg, signal.SIGTERM), (os.killpg, signal.SIGINT), (os.kill, signal.SIGQUIT), (os.kill, signal.SIGHUP)],
 )
-def test_a_signal_that_comes_twice_and_to_the_children_too_ends_a_worker_in_order(
+def test_a_signal_that_arrives_twice_and_at_the_children_too_ends_a_worker_well(
     client: Client, photos: Path, start_worker: StartWorker, send: Callable[[int, int], None], number: signal.Signals
 ) -> None:
     worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
@@ -80,7 +80,7 @@ def test_a_signal_that_comes_twice_and_to_the_children_too_ends_a_worker_in_orde
     assert "Traceback" not in worker.log
 
 
-def test_a_worker_that_cannot_stop_is_cut_off(client: Client, photos: Path, start_worker: StartWorker) -> None:
+def test_a_worker_that_cannot_stop_is_killed(client: Client, photos: Path, start_worker: StartWorker) -> None:
     worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), FIQA_DRAIN_S="1")
     client.submit([(photos / "large-0.jpg").as_uri()] * 400, chunk_size=200)
     wait_until(lambda: leases(client) > 0)
@@ -105,7 +105,9 @@ def test_children_end_with_a_main_process_that_is_killed(
     wait_until(lambda: not any(is_running(child) for child in children))
 
 
-def test_the_images_own_check_tells_a_worker_that_hangs(tmp_path: Path, start_worker: StartWorker) -> None:
+def test_the_health_check_of_the_container_image_finds_a_worker_that_hangs(
+    tmp_path: Path, start_worker: StartWorker
+) -> None:
     assert HEALTHCHECK
     health = tmp_path / "health"
 
@@ -137,7 +139,7 @@ def test_the_main_process_holds_neither_opencv_nor_onnxruntime(tmp_path: Path, s
         assert f"/{package}" in scoring
 
 
-def test_a_worker_goes_on_by_itself_after_redis_was_away(
+def test_a_worker_recovers_by_itself_after_redis_was_away(
     photos: Path, tmp_path: Path, start_worker: StartWorker
 ) -> None:
     port, kept = free_ports(1), {"appendonly": "yes", "appendfsync": "always"}
@@ -188,7 +190,7 @@ def test_a_child_that_holds_too_much_memory_is_replaced_between_chunks(
     assert "Traceback" not in worker.log
 
 
-def test_json_logs_are_json_line_by_line_and_those_of_a_chunk_name_it(
+def test_each_json_log_line_is_json_and_a_line_about_a_chunk_names_the_chunk(
     client: Client, photos: Path, tmp_path: Path, start_worker: StartWorker
 ) -> None:
     odd = tmp_path / "odd.jpg?X-Amz-Signature=secret"
@@ -225,7 +227,7 @@ def leases(client: Client) -> int:
 
 
 def pool_children(worker: Worker) -> list[int]:
-    """Without the process that looks after semaphores."""
+    """Return the process ids of the pool, without the process that cleans up semaphores."""
     pid = worker.process.pid
     pids = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
     return [child for child in pids if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
@@ -234,15 +236,15 @@ def pool_children(worker: Worker) -> list[int]:
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):  # the latter where it goes between open and read
+    except (FileNotFoundError, ProcessLookupError):  # the latter if the process ends between open and read
         return False
 
 
 def is_stopped(pid: int) -> bool:
-    """With all its threads."""
+    """Whether the process and all its threads are stopped."""
     try:
         stats = [(thread / "stat").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
-    except (FileNotFoundError, ProcessLookupError):  # one ended meanwhile
+    except (FileNotFoundError, ProcessLookupError):  # a thread has ended
         return False
     return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 

@@ -231,7 +231,7 @@ def test_a_signal_releases_the_chunk_at_once_with_a_ticket_for_another_worker(
     drain.join()
 
 
-def test_a_chunk_that_fails_is_released_with_a_delay_and_the_status_says_why(
+def test_a_chunk_that_fails_is_released_with_a_delay_and_the_status_shows_why(
     processor: ChunkProcessor, ledger: Ledger, job: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = next(job.folder.glob("**/manifest/*"))
@@ -269,7 +269,7 @@ def test_a_pipeline_that_does_not_load_is_the_jobs_last_error(
     assert "cannot read /nowhere/mine.onnx" in str(ledger.status(job.id).last_error)
 
 
-def test_what_is_stored_for_a_job_that_was_deleted_meanwhile_is_deleted(
+def test_results_that_are_stored_after_their_job_was_deleted_are_deleted(
     processor: ChunkProcessor, ledger: Ledger, job: Job
 ) -> None:
     def delete() -> None:
@@ -284,7 +284,7 @@ def test_what_is_stored_for_a_job_that_was_deleted_meanwhile_is_deleted(
     assert list(job.folder.glob("jobs/*")) == []
 
 
-def test_what_is_stored_for_a_job_that_redis_lost_is_kept_to_recover_from(
+def test_results_that_are_stored_after_redis_lost_the_job_are_kept_to_recover_from(
     processor: ChunkProcessor, ledger: Ledger, job: Job
 ) -> None:
     lose = ledger.connection.redis.flushall

@@ -95,7 +95,7 @@ class ChunkProcessor:
         except LeaseLost:
             _log.info("chunk abandoned: lease lost, since this worker ends, the job was stopped, or the lease ran out")
         except Exception as error:  # noqa: BLE001  logged, and shown as the job's last error
-            # What fiqa raises on purpose says in one line what to do.
+            # The message of a FiqaError is one line that says what to do, so it needs no traceback.
             _log.error(
                 "chunk failed, next attempt in %g s: %s",
                 RETRY_DELAY_S,
