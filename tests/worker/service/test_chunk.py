@@ -57,6 +57,7 @@ class Between:
     def __init__(self, pipeline: Pipeline, happens: Callable[[], object]) -> None:
         self._pipeline = pipeline
         self._happens = happens
+        self.computed = 0
 
     def run(
         self,
@@ -67,9 +68,11 @@ class Between:
         isolated: bool = False,
     ) -> Iterator[ImageResult]:
         results = self._pipeline.run(items, quarantined=quarantined, on_item_start=on_item_start, isolated=isolated)
-        yield next(results)
-        self._happens()
-        yield from results
+        for result in results:
+            self.computed += 1
+            yield result
+            if self.computed == 1:
+                self._happens()
 
 
 class StoresThen(DirectoryStorage):
@@ -224,8 +227,9 @@ def test_a_signal_releases_the_chunk_at_once_with_a_ticket_for_another_worker(
         signal.pthread_kill(thread, signal.SIGTERM)
         wait_until(lambda: leases(ledger) == 0 and ledger.waiting_tickets() == 1)
 
-    scorer: Scorer = Between(pipeline, end)
+    scorer = Between(pipeline, end)
     replace(processor, load_pipeline=lambda: scorer).process_next()
+    assert scorer.computed == 2  # the loss is noticed after the next result
     assert job.stored() is None
     assert claimed(ledger).attempt == 1
     drain.join()
