@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import redis
 
-from tests.servers import start_redis, start_s3
+from tests.servers import free_ports, start_redis, start_s3
 
+ROOT = Path(__file__).parents[1]
 NO_REDIS = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 
 
@@ -38,6 +41,25 @@ def test_a_redis_server_that_is_asked_for_and_missing_is_an_error(
 
     with pytest.raises(FileNotFoundError, match="redis-server"), start_redis(tmp_path):
         pass
+
+
+def test_a_ceph_that_is_asked_for_and_missing_is_an_error_that_names_the_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    monkeypatch.setenv("FIQA_TEST_S3", "ceph")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(RuntimeError, match="apt-get install ceph-common ceph-mon ceph-osd radosgw"), start_s3():
+        pass
+
+
+def test_a_port_belongs_to_one_process() -> None:
+    first = free_ports(3)
+    code = f"from tests.servers import _reserve; print([_reserve(port) for port in range({first}, {first} + 3)])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[False, False, False]\n"
 
 
 def test_a_misspelt_choice_is_an_error_and_no_quiet_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
