@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,9 +13,13 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import redis
 
-from fiqa import Client
+from fiqa import Client, ImageResult, JobState, Status
+from fiqa.ledger.keys import LEASES, job_key
 from fiqa_worker.demo.photos import make_photos
+from tests.ledger_of import ledger_of
+from tests.waiting import WAIT_S, wait_until
 
 BUILTIN: Final = {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
 ROOT: Final = Path(__file__).parents[2]
@@ -111,3 +116,29 @@ def fiqa(tmp_path: Path) -> Fiqa:
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
     (line,) = done.stderr.splitlines()
     return line
+
+
+def assert_exactly_once(client: Client, job_id: str, uris: list[str]) -> list[ImageResult]:
+    """Each image has one result, in order. The counters equal the shards. No lease and no record of a chunk is left."""
+    status = client.wait(job_id, WAIT_S)
+    results = list(client.results(job_id))
+    assert [result.uri for result in results] == uris
+    by_status = Counter(result.status for result in results)
+    assert status.state is JobState.SUCCEEDED
+    assert (status.images, status.images_done) == (len(uris), len(uris))
+    assert (status.scored, status.no_face, status.failed) == (
+        by_status[Status.SCORED],
+        by_status[Status.NO_FACE],
+        by_status[Status.FAILED],
+    )
+    assert status.faces == sum(len(result.faces) for result in results)
+    assert status.failed_by_code == dict(Counter(result.error.code.value for result in results if result.error))
+    server: redis.Redis = ledger_of(client).connection.redis
+    assert server.zcard(LEASES) == 0
+    parts = {key.decode().rpartition(":")[2] for key in server.keys(job_key(job_id, "*"))}
+    assert parts <= {"done", "pace", "manifest", "results"}
+    return results
+
+
+def wait_for_lease(client: Client) -> None:
+    wait_until(lambda: ledger_of(client).connection.redis.zcard(LEASES))

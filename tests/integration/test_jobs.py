@@ -5,47 +5,24 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections import Counter
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
-import redis
 
-from fiqa import Client, ImageResult, JobState, Status
+from fiqa import Client, ImageResult, Status
 from fiqa.contract import QUEUE
 from fiqa.ledger.claims import ISOLATED_FROM_ATTEMPT
-from fiqa.ledger.keys import LEASES, UNACKED, job_key
+from fiqa.ledger.keys import LEASES, UNACKED
 from fiqa.storage.shards import pack
 from fiqa.storage.storage import open_storage
 from tests.conftest import Bucket
 from tests.integration import planted
-from tests.integration.conftest import StartWorker
+from tests.integration.conftest import StartWorker, assert_exactly_once, wait_for_lease
 from tests.ledger_of import ledger_of
 from tests.waiting import WAIT_S, wait_until
-
-
-def assert_exactly_once(client: Client, job_id: str, uris: list[str]) -> list[ImageResult]:
-    """Each image has one result, in order. The counters equal the shards. No lease and no record of a chunk is left."""
-    status = client.wait(job_id, WAIT_S)
-    results = list(client.results(job_id))
-    assert [result.uri for result in results] == uris
-    by_status = Counter(result.status for result in results)
-    assert status.state is JobState.SUCCEEDED
-    assert (status.images, status.images_done) == (len(uris), len(uris))
-    assert (status.scored, status.no_face, status.failed) == (
-        by_status[Status.SCORED],
-        by_status[Status.NO_FACE],
-        by_status[Status.FAILED],
-    )
-    assert status.faces == sum(len(result.faces) for result in results)
-    assert status.failed_by_code == dict(Counter(result.error.code.value for result in results if result.error))
-    server: redis.Redis = ledger_of(client).connection.redis
-    assert server.zcard(LEASES) == 0
-    assert server.exists(*(job_key(job_id, part) for part in ("in_flight", "quarantined", "requeued"))) == 0
-    return results
 
 
 def wait_until_quiet(client: Client) -> None:
@@ -238,7 +215,3 @@ def test_tickets_that_the_broker_lost_are_topped_up(client: Client, photos: Path
     ledger_of(client).connection.redis.delete(QUEUE)
     start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     assert_exactly_once(client, job.id, uris)
-
-
-def wait_for_lease(client: Client) -> None:
-    wait_until(lambda: ledger_of(client).connection.redis.zcard(LEASES))
