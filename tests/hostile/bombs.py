@@ -215,6 +215,13 @@ def bombs() -> dict[str, bytes]:
         "tiff: tiles larger than the image": tiff_tiles(BIG),
         "tiff: 60,000 samples a pixel": tiff_image(WIDTH, HEIGHT, extra=[(276, 3, 1, 60_000)]),
         "tiff: a directory that is its own next": _tiff_in_a_circle(),
+        "tiff: four million strips": _tiff_of_many(273),
+        "tiff: four million bits per sample": _tiff_of_many(258),
+        "tiff: four million resolutions": _tiff_of_many(282),
+        "tiff: EXIF in a circle": tiff_image(WIDTH, HEIGHT, extra=[(34665, 4, 1, 8), (34853, 4, 1, 8)]),
+        "tiff: size of two values": tiff_image(WIDTH, HEIGHT, extra=[(256, 4, 2, 16), (257, 4, 2, 16)]),
+        "tiff: a second, larger size": tiff_image(WIDTH, HEIGHT, extra=[(256, 4, 1, BIG * 16), (257, 4, 1, BIG * 16)]),
+        "tiff: a strip larger than the image": tiff_image(WIDTH, HEIGHT, extra=[(278, 4, 1, 0xFFFFFFFF)]),
         "avif: stream larger than its box": avif_stream_larger_than_its_box(),
         "avif: box behind another": avif_box_behind_another(),
         "polyglot: jpeg in png": png(ihdr(), (b"IDAT", rows()), end) + jpeg,
@@ -237,6 +244,13 @@ def _jpeg_with_scans(scans: int) -> bytes:
     data = encode(".jpg", gray(512), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * scans + data[-2:]
+
+
+def _tiff_of_many(tag: int) -> bytes:
+    """A directory in which one tag has as many values as 16 MB hold."""
+    many = 4 * _MEGABYTE
+    tags = [entry for entry in tiff_tags(WIDTH, HEIGHT, 4 * many) if entry[0] != tag]
+    return tiff(sorted([*tags, (tag, 4, many, 16)]), bytes(4 * many) + struct.pack("<6H", 8, 8, 8, 1, 1, 1))
 
 
 def _tiff_in_a_circle() -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 import zlib
@@ -11,8 +12,12 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from tests.hostile.bombs import HEIGHT, WIDTH, bombs, encode
+from tests.worker.pipeline import files
+from tests.worker.pipeline.files import exif, pillow_file, png_file, tiff_file
 from tests.worker.pipeline.images import gradient
 
 _HUGE: Final = (0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0x10000, 0xFFFF, 60_000, 16_384, 0)
@@ -49,6 +54,23 @@ def originals() -> dict[str, bytes]:
         "gif": encode(".gif", image),
         "avif": encode(".avif", image, cv2.IMWRITE_AVIF_SPEED, 9),
         "avif alpha": encode(".avif", alpha, cv2.IMWRITE_AVIF_SPEED, 9),
+        "avif 10 bits alpha": encode(
+            ".avif", alpha.astype(np.uint16) * 4, cv2.IMWRITE_AVIF_SPEED, 9, cv2.IMWRITE_AVIF_DEPTH, 10
+        ),
+        "avif turned": pillow_file(image, "AVIF", exif=exif(5)),
+        "jpeg inks": pillow_jpeg_of_inks(image),
+        "png turned": png_file(alpha.astype(np.uint16), before=[(b"eXIf", exif(6))], after=[(b"eXIf", exif(6))]),
+        "png palette": png_file(image[..., :1], before=[(b"PLTE", bytes(768)), (b"tRNS", bytes(99))], color_type=3),
+        "png transparent gray": png_file(image[..., :1], before=[(b"tRNS", b"\0\x05")]),
+        "webp turned": pillow_file(alpha, "WEBP", lossless=True, exif=exif(7)),
+        "tiff turned alpha": tiff_file(alpha, files.RGB, extra=[files.ASSOCIATED], orientation=6),
+        "tiff planes": tiff_file(image.astype(np.uint16), files.RGB, planar=True, order=">"),
+        "tiff big": tiff_file(image, files.RGB, big=True),
+        "tiff big, big-endian": tiff_file(image, files.RGB, big=True, order=">", compression=1),
+        "tiff white is zero": tiff_file(image[..., :1].astype(np.uint16), files.WHITE_IS_ZERO, order=">"),
+        "tiff inks": tiff_file(alpha, files.CMYK),
+        "tiff zstd": pillow_file(image, "TIFF", compression="zstd"),
+        "tiff fax": pillow_file(np.where(image[..., 0] > 99, 255, 0) > 0, "TIFF", compression="group4"),
     }
     for suffix in (".png", ".webp", ".gif", ".avif"):
         animation = cv2.Animation()
@@ -62,15 +84,21 @@ def originals() -> dict[str, bytes]:
     return found
 
 
+def pillow_jpeg_of_inks(image: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).convert("CMYK").save(file, "JPEG")
+    return file.getvalue()
+
+
 def mutation(seed: int, number: int) -> tuple[str, bytes]:
     """One hostile file: what it is, and its bytes. The first ones are the bombs as they are."""
     if number < len(bombs()):
         return list(bombs().items())[number]
     dice = random.Random(f"{seed} {number}")  # noqa: S311  a corpus, no secret
-    files = originals()
+    good = originals()
     # A kind in turn, so that every one has its share.
-    name = list(files)[number % len(files)]
-    data = bytearray(files[name])
+    name = list(good)[number % len(good)]
+    data = bytearray(good[name])
     if dice.random() < 0.02:
         name, bomb = dice.choice(list(bombs().items()))
         data = bytearray(bomb[: 1 << 20])

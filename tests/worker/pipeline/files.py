@@ -132,8 +132,8 @@ def tiff_file(
     return head + bytes(body) + directory
 
 
-def pillow_file(pixels: NDArray[np.uint8], form: str, **options: Any) -> bytes:
-    """Write an image through Pillow: H x W for gray, H x W x 2, 3 or 4 for gray and alpha, RGB, RGBA."""
+def pillow_file(pixels: NDArray[Any], form: str, **options: Any) -> bytes:
+    """Write an image through Pillow: H x W for gray or bilevel, H x W x 2, 3 or 4 for gray and alpha, RGB, RGBA."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, form, **options)
     return file.getvalue()

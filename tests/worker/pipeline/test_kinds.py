@@ -15,10 +15,21 @@ from PIL import Image
 
 from fiqa_worker.errors import DecodeFailed, UnsupportedFormat
 from fiqa_worker.pipeline.decode import decode, decode_reduced
+from tests.hostile.bombs import ihdr, png
 from tests.worker.pipeline import files
 from tests.worker.pipeline.files import pillow_file, tiff_file
 from tests.worker.pipeline.images import jpeg, resized
-from tests.worker.pipeline.looks import COLOR, COLOR_ALPHA, GRAY, LOSSY, assert_shows, gray, over_white, sixteen
+from tests.worker.pipeline.looks import (
+    COLOR,
+    COLOR_ALPHA,
+    GRAY,
+    GRAY_ALPHA,
+    LOSSY,
+    assert_shows,
+    gray,
+    over_white,
+    sixteen,
+)
 
 JPEG = jpeg(COLOR[..., ::-1])
 
@@ -162,6 +173,7 @@ def test_inks_and_bilevel_tiffs_are_read() -> None:
         (tiff_file(COLOR, files.RGB, compression=34887), "compression LERC$"),
         (tiff_file(COLOR, files.RGB, compression=50002), "compression JPEG XL$"),
         (tiff_file(COLOR, files.RGB, compression=50001), "compression WebP$"),
+        (tiff_file(sixteen(GRAY_ALPHA), files.GRAY, extra=[files.UNASSOCIATED]), "2 unsigned samples of 16 bits, gray"),
         (tiff_file(COLOR, 8), "3 unsigned samples of 8 bits, Lab"),
     ],
 )
@@ -190,6 +202,10 @@ def test_avif_may_stand_among_the_compatible_brands(brand: bytes) -> None:
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1"])
 def test_heic_is_named(brand: bytes) -> None:
     refused(struct.pack(">I", 24) + b"ftyp" + brand + bytes(4) + b"mif1heic" + bytes(100), "^HEIC is not read")
+
+
+def test_a_png_of_an_app_for_apples_phones_is_named() -> None:
+    refused(png((b"CgBI", b"P\0 \2"), ihdr(), (b"IDAT", b""), (b"IEND", b"")), "^PNG as Xcode rewrites it is not read$")
 
 
 def test_a_video_is_not_an_avif() -> None:

@@ -1,4 +1,4 @@
-"""A face and its five landmarks -> the 112x112 crop that quality models know; pure."""
+"""A face and its five landmarks -> the 112x112 crop that quality models expect; a pure function."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 CROP_SIZE: Final = 112
 
-# Where the landmarks of an aligned face are (ArcFace's template), in YuNet's order.
+# The landmarks of an aligned face (ArcFace's template), in YuNet's order.
 _TEMPLATE: Final = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.729904, 92.2041)], np.float32
 )
@@ -25,7 +25,7 @@ def align(image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[n
         landmarks: 5 x 2 pixels, in YuNet's order.
 
     Returns:
-        112 x 112 x 3, BGR; black where the face reaches out of the image.
+        112 x 112 x 3, BGR. Parts of the face outside of the image are black.
     """
     matrix = _robust(landmarks)
     if matrix is None:  # landmarks that nearly coincide
@@ -34,19 +34,19 @@ def align(image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[n
 
 
 def _robust(landmarks: NDArray[np.float32]) -> MatLike | None:
-    """The reference's similarity, as a 2 x 3 matrix; None where there is none."""
+    """Compute the reference's similarity, a 2 x 3 matrix; None if there is none."""
     return cv2.estimateAffinePartial2D(landmarks, _TEMPLATE, method=cv2.LMEDS)[0]
 
 
 def _least_squares(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The similarity that takes the landmarks closest to the template, as a 2 x 3 matrix.
+    """Compute the similarity that brings the landmarks closest to the template, a 2 x 3 matrix.
 
     With points as complex numbers a similarity is z -> turn * z + shift, and least squares has one closed form.
     """
     source = landmarks[:, 0] + 1j * landmarks[:, 1]
     target = _TEMPLATE[:, 0].astype(np.float64) + 1j * _TEMPLATE[:, 1]
-    centerd = source - source.mean()
-    spread = np.vdot(centerd, centerd).real
-    turn = np.vdot(centerd, target) / spread if spread > 0 else 1.0 + 0.0j  # all in one point: as it stands
+    centered = source - source.mean()
+    spread = np.vdot(centered, centered).real
+    turn = np.vdot(centered, target) / spread if spread > 0 else 1.0 + 0.0j  # all in one point: no turn
     shift = target.mean() - turn * source.mean()
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from fiqa_worker.models.sessions import Session
 
 _STRIDES: Final = (8, 16, 32)
-_MULTIPLE: Final = 32  # the sides of what the network takes
+_MULTIPLE: Final = 32  # of which the sides of the network's input are multiples
 _LANDMARKS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The N faces of an image, in its pixels, sorted by box area, largest first.
+    """The N faces of an image, sorted by box area, largest first. Coordinates are in pixels of the image.
 
     Attributes:
-        boxes: N x 4 float32: x, y, width, height; may reach out of the image.
+        boxes: N x 4 float32: x, y, width, height; they may extend beyond the image.
         landmarks: N x 5 x 2 float32: right eye, left eye, nose tip, right and left mouth corner, as the subject's own.
         confidences: N float32, 0 to 1.
     """
@@ -35,7 +35,7 @@ class Detections:
         return len(self.confidences)
 
     def scaled(self, factor: int) -> Detections:
-        """The same faces in an image that is so many times as large."""
+        """Return the same faces, for an image that is `factor` times as large."""
         return Detections(self.boxes * factor, self.landmarks * factor, self.confidences)
 
 
@@ -45,14 +45,14 @@ NO_FACES: Final = Detections(
 
 
 class Detector:
-    """Finds faces. One thread at a time: it reuses the memory of its input.
+    """Finds faces. One thread at a time may use it, since it reuses the memory of its input.
 
     Args:
         session: a prepared detector.
-        threshold: least confidence of a face.
-        size: long side in pixels of the copy that detection looks at; a smaller image is taken as it is.
-        nms_iou: of two faces that overlap by more than this, the less confident one is dropped.
-        top_k: that many of the most confident candidates are looked at.
+        threshold: the least confidence of a face.
+        size: the long side in pixels of the copy that detection uses; a smaller image is used as it is.
+        nms_iou: if two faces overlap by more than this, the less confident one is dropped.
+        top_k: the number of candidates, the most confident ones, that are compared.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Detector:
             images: each H x W x 3, BGR.
         """
         copies = [_scaled_down(image, self._size) for image in images]
-        # Only images that fill the network alike go together, so that a batch finds what each image alone would.
+        # Only images of the same padded size share a batch. So a batch finds what each image alone would.
         alike: dict[tuple[int, int], list[int]] = {}
         for index, copy in enumerate(copies):
             alike.setdefault((_padded(copy.shape[0]), _padded(copy.shape[1])), []).append(index)
@@ -102,14 +102,14 @@ class Detector:
     def _detect_batch(
         self, images: Sequence[NDArray[np.uint8]], shape: tuple[int, int]
     ) -> Iterator[NDArray[np.float32]]:
-        """Each image's faces, N x 15, in its pixels."""
+        """Yield each image's faces: N x 15, in the pixels of the image."""
         blob = self._fill(images, shape)
         outputs = dict(zip(self._session.output_names, self._session.run(blob), strict=True))
         for index in range(len(images)):
             yield self._suppress(self._decode(outputs, index, shape[1]))
 
     def _fill(self, images: Sequence[NDArray[np.uint8]], shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Lay each image into the top left of its place in the network's input, N x 3 x H x W; the rest is black."""
+        """Copy each image into the top left of its part of the network's input, N x 3 x H x W; the rest is black."""
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         if self._blob.shape != (len(images), 3, *shape):
             self._blob = np.zeros((len(images), 3, *shape), np.float32)
@@ -124,11 +124,15 @@ class Detector:
         return self._blob
 
     def _decode(self, outputs: dict[str, NDArray[np.float32]], index: int, width: int) -> NDArray[np.float32]:
-        """Read one image's anchors above the threshold: N x 15: box, landmarks, confidence, in the network's pixels."""
+        """Read one image's anchors above the threshold.
+
+        Returns:
+            N x 15: box, landmarks, confidence, in pixels of the network's input.
+        """
         found = [np.empty((0, 5 + 2 * _LANDMARKS), np.float32)]
         for stride in _STRIDES:
             cls, obj = outputs[f"cls_{stride}"][index, :, 0], outputs[f"obj_{stride}"][index, :, 0]
-            # Few of them need what follows. A little below the threshold, since rounding may lift one over it.
+            # Few anchors need the work below. The limit is a little lower than the threshold: rounding may lift one over it.
             anchors = np.flatnonzero(cls * obj > self._candidate)
             if not len(anchors):
                 continue
@@ -150,7 +154,7 @@ class Detector:
     def _suppress(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
         if len(faces) < 2:  # noqa: PLR2004  one face overlaps nothing
             return faces
-        # cv2.FaceDetectorYN compares boxes of whole pixels, so that the same faces are kept here.
+        # cv2.FaceDetectorYN compares boxes of whole pixels. The same is done here, so that the same faces are kept.
         boxes = np.trunc(faces[:, :4]).astype(np.float64).tolist()
         confidences = faces[:, 14].tolist()
         kept = cv2.dnn.NMSBoxes(boxes, confidences, self._threshold, self._nms_iou, top_k=self._top_k)
@@ -173,7 +177,7 @@ def _padded(side: int) -> int:
 
 
 def _scaled_down(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The image, or a copy whose long side is `size`."""
+    """Return the image, or a copy whose long side is `size` if it is larger."""
     height, width = image.shape[:2]
     scale = size / max(height, width)
     if scale >= 1:

@@ -82,6 +82,8 @@ def _jpeg(data: FileBytes) -> Header:
 
 
 def _png(data: FileBytes) -> Header:
+    if data[12:16] == b"CgBI":
+        raise UnsupportedFormat("PNG as Xcode rewrites it is not read")
     width, height, depth, color_type = struct.unpack_from(">IIBB", data, 16)
     transparent_gray, exif = None, b""
     position = 8

@@ -1,4 +1,4 @@
-"""Aligned faces -> how good each is for recognition, with eDifFIQA or a model of its interface."""
+"""Aligned faces -> the quality of each for recognition, with eDifFIQA or a model of the same interface."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class QualityScorer:
         self._session = session
 
     def score(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Score each face on its own, whatever stands beside it, in batches that suit the device.
+        """Score the faces, in batches that suit the device. The score of a face does not depend on the others.
 
         Args:
             crops: N x 112 x 112 x 3, BGR.
 
         Returns:
-            N raw outputs of the model.
+            N float32: the raw outputs of the model.
         """
         scores = np.empty(len(crops), np.float32)
         size = self._session.batch_size
