@@ -132,7 +132,7 @@ class Detector:
         found = [np.empty((0, 5 + 2 * _LANDMARKS), np.float32)]
         for stride in _STRIDES:
             cls, obj = outputs[f"cls_{stride}"][index, :, 0], outputs[f"obj_{stride}"][index, :, 0]
-            # Few anchors need the work below. The limit is a little lower than the threshold: rounding may lift one over it.
+            # Few anchors need the work below. The limit is below the threshold, since rounding may lift one over it.
             anchors = np.flatnonzero(cls * obj > self._candidate)
             if not len(anchors):
                 continue
