@@ -27,6 +27,7 @@ SERVERS = pytest.StashKey[dict[str, str]]()
 SHARED_S3 = pytest.StashKey[S3Server]()
 TESTS: Final = Path(__file__).parent
 PROCESSES_A_CORE: Final = 3
+SHORT_FILES_A_PROCESS: Final = 8
 # The files that take longest start first. Otherwise one of them would run alone at the end.
 LONGEST_FIRST: Final = (
     "test_bench.py",
@@ -72,11 +73,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """How many processes `-n auto` means. None for single files or a choice by name: one process starts sooner."""
-    files = all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
-    if files or config.option.keyword or config.getoption("lf", default=False):
+    """How many processes `-n auto` means. None for a choice by name or a few files: one process starts sooner."""
+    if config.option.keyword or config.option.lf:
         return 0
-    return PROCESSES_A_CORE * len(os.sched_getaffinity(0))
+    files = {file for argument in config.args for file in _test_files(Path(argument.partition("::")[0]))}
+    long = sum(_rank(file) < len(LONGEST_FIRST) for file in files)
+    useful = long + (len(files) - long) // SHORT_FILES_A_PROCESS
+    return min(useful, PROCESSES_A_CORE * len(os.sched_getaffinity(0))) if useful > 1 else 0
+
+
+def _test_files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else list(path.rglob("test_*.py"))
 
 
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:
@@ -100,11 +107,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: _rank(item.path.relative_to(TESTS).as_posix()))
+        items.sort(key=lambda item: _rank(item.path))
 
 
-def _rank(file: str) -> int:
-    ranks = (rank for rank, start in enumerate(LONGEST_FIRST) if file.startswith(start))
+def _rank(file: Path) -> int:
+    name = os.path.relpath(file, TESTS)
+    ranks = (rank for rank, start in enumerate(LONGEST_FIRST) if name.startswith(start))
     return next(ranks, len(LONGEST_FIRST))
 
 
