@@ -33,6 +33,8 @@ from tests.servers import start_redis
 ROOT: Final = Path(__file__).parents[2]
 _MIB: Final = 1024 * 1024
 _SMALL_JOB: Final = 100
+# A worker checks its models at its start, even if it scores nothing.
+_CHECKED_MODELS: Final = {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
 _IMAGE_MS: Final = 4.4  # an LFW image on one core: a chunk takes as long as a real one
 
 # Runs in a separate process, so that the peak memory is that of the submit alone.
@@ -213,7 +215,7 @@ def _worker(url: str, folder: Path, environment: Mapping[str, str]) -> Iterator[
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.scoreless", "worker", "--concurrency", "2"],
-            env={**os.environ, **environment, "FIQA_REDIS_URL": url},
+            env={**os.environ, **_CHECKED_MODELS, **environment, "FIQA_REDIS_URL": url},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=file,
