@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 WIDTH: Final = 64
 HEIGHT: Final = 48
-BIG: Final = 2048  # on either side, of what hides behind a small header
+BIG: Final = 2048  # width and height of the image that hides behind a small header
 
 _MEGABYTE: Final = 1 << 20
 
 
 def encode(suffix: str, image: NDArray[np.generic], *options: int) -> bytes:
-    """One image, as OpenCV writes it."""
+    """Encode an image with OpenCV."""
     done, data = cv2.imencode(suffix, np.asarray(image), options)
     assert done
     return data.tobytes()
@@ -32,7 +32,7 @@ def gray(side: int = BIG) -> NDArray[np.uint8]:
 
 
 def png(*chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of these chunks, with the right checksums."""
+    """Write a PNG of these chunks, with valid checksums."""
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     )
@@ -52,7 +52,7 @@ Tag = tuple[int, int, int, int]
 
 
 def tiff(tags: Sequence[Tag], data: bytes = b"", *, big: bool = False) -> bytes:
-    """A little-endian TIFF of these tags (tag, type, count, value) in this order; `data` begins at byte 16."""
+    """Write a little-endian TIFF of these tags (tag, type, count, value), in this order. `data` starts at byte 16."""
     entries = b"".join(struct.pack("<HHQQ" if big else "<HHII", *tag) for tag in tags)
     body = data + b"\0" * (len(data) % 2)
     first = 16 + len(body)
@@ -65,7 +65,7 @@ def tiff(tags: Sequence[Tag], data: bytes = b"", *, big: bool = False) -> bytes:
 def tiff_tags(
     width: int, height: int, stored: int, *, samples: int = 3, bits: int = 8, sample_format: int = 1
 ) -> list[Tag]:
-    """The tags of an image in one deflated strip of `stored` bytes, whose bits per sample stand behind them."""
+    """Return the tags of an image in one deflated strip of `stored` bytes. The bits per sample follow the strip."""
     at = 16 + stored + stored % 2
     return [
         (256, 4, 1, width),
@@ -85,7 +85,7 @@ def tiff_tags(
 def tiff_image(
     width: int, height: int, *, samples: int = 3, bits: int = 8, sample_format: int = 1, extra: Sequence[Tag] = ()
 ) -> bytes:
-    """A black image; `extra` tags come after those of the same number."""
+    """Write a black image. `extra` tags come after those of the same number."""
     strip = zlib.compress(bytes(width * height * samples * max(bits // 8, 1)))
     data = (
         strip
@@ -98,7 +98,7 @@ def tiff_image(
 
 
 def tiff_tiles(tile: int) -> bytes:
-    """A small image in one tile of tile x tile pixels."""
+    """Write a small image in one tile of tile x tile pixels."""
     strip = zlib.compress(bytes(3 * tile * tile))
     tags = [tag for tag in tiff_tags(WIDTH, HEIGHT, len(strip)) if tag[0] not in {273, 278, 279}]
     tags += [(322, 4, 1, tile), (323, 4, 1, tile), (324, 4, 1, 16), (325, 4, 1, len(strip))]
@@ -106,12 +106,12 @@ def tiff_tiles(tile: int) -> bytes:
 
 
 def tiff_size_given_twice() -> bytes:
-    """The first size is the large one, which decoders take."""
+    """Give two sizes, the large one first: some decoders take the first."""
     return tiff_image(BIG, BIG, extra=[(256, 4, 1, WIDTH), (257, 4, 1, HEIGHT)])
 
 
 def tiff_size_in_eight_bytes() -> bytes:
-    """The size is a number that stands elsewhere; in its place is where, which looks like a small size."""
+    """Give the size as numbers of eight bytes: their offsets, which stand in the tags, look like a small size."""
     strip = zlib.compress(bytes(3 * BIG * BIG))
     sizes = struct.pack("<QQ", BIG, BIG)
     tags = tiff_tags(BIG, BIG, len(sizes) + len(strip))
@@ -122,7 +122,7 @@ def tiff_size_in_eight_bytes() -> bytes:
 
 
 def jpeg_frame_behind_no_marker() -> bytes:
-    """FF 00 begins no segment. Read as one it skips the large frame and leads to a small one."""
+    """Put FF 00 before a large frame. A reader that takes it for a segment skips that frame and finds a small one."""
     large = encode(".jpg", gray())
     start = large.index(b"\xff\xc0")
     rest = large[start:]
@@ -132,7 +132,7 @@ def jpeg_frame_behind_no_marker() -> bytes:
 
 
 def webp_bare_stream() -> bytes:
-    """A bare lossy stream of 1,367 rows, with the words of a small WebP file where its partitions are."""
+    """Write a bare lossy stream of 1,367 rows, which has the header of a small WebP file among its partitions."""
     stream = bytearray(encode(".webp", gray(), cv2.IMWRITE_WEBP_QUALITY, 50)[20:])
     stream[8:16] = b"WEBPVP8 "
     stream[26:30] = struct.pack("<HH", WIDTH, HEIGHT)
@@ -140,7 +140,7 @@ def webp_bare_stream() -> bytes:
 
 
 def webp_with_another_canvas() -> bytes:
-    """The canvas is small, the frame on it large."""
+    """Put a large frame on a small canvas."""
     frame = encode(".webp", gray(), cv2.IMWRITE_WEBP_QUALITY, 50)[12:]
     canvas = struct.pack("<4sIB3x", b"VP8X", 10, 0) + (WIDTH - 1).to_bytes(3, "little")
     canvas += (HEIGHT - 1).to_bytes(3, "little")
@@ -148,14 +148,14 @@ def webp_with_another_canvas() -> bytes:
 
 
 def avif_stream_larger_than_its_box() -> bytes:
-    """The box says small, the AV1 stream is large."""
+    """Give a small size in the box of a large AV1 stream."""
     data = bytearray(encode(".avif", gray(), cv2.IMWRITE_AVIF_SPEED, 10))
     struct.pack_into(">II", data, data.index(b"ispe") + 8, WIDTH, HEIGHT)
     return bytes(data)
 
 
 def avif_box_behind_another() -> bytes:
-    """A box of no meaning holds a small size and the name of the box that ends all sizes; the large one follows."""
+    """Put a box in front that is ignored, and that holds a small size and the name of the box with the pixels."""
     data = encode(".avif", gray(), cv2.IMWRITE_AVIF_SPEED, 10)
     after_first = int.from_bytes(data[:4], "big")
     decoy = b"ispe" + struct.pack(">III", 0, WIDTH, HEIGHT) + b"mdat"
@@ -167,7 +167,7 @@ def avif_box_behind_another() -> bytes:
 
 
 def apng_frame_larger_than_the_image() -> bytes:
-    """An animation whose first frame says that it is large."""
+    """Write an animation with a first frame that is larger than the image."""
     control = struct.pack(">IIIIIHHBB", 0, BIG, BIG, 0, 0, 1, 10, 0, 0)
     return png(
         ihdr(), (b"acTL", struct.pack(">II", 1, 0)), (b"fcTL", control), (b"IDAT", rows(BIG, BIG)), (b"IEND", b"")
@@ -175,7 +175,7 @@ def apng_frame_larger_than_the_image() -> bytes:
 
 
 def gif_frame_larger_than_the_image() -> bytes:
-    """A frame of 60,000 x 60,000 on a small canvas."""
+    """Put a frame of 60,000 x 60,000 on a small canvas."""
     data = bytearray(encode(".gif", gray(HEIGHT)))
     at = data.index(b",", 13 + 3 * (2 << (data[10] & 7)))
     struct.pack_into("<HH", data, at + 5, 60_000, 60_000)
@@ -184,7 +184,7 @@ def gif_frame_larger_than_the_image() -> bytes:
 
 @cache
 def bombs() -> dict[str, bytes]:
-    """All of them, by what they are."""
+    """Return all of them, by name."""
     much = zlib.compress(bytes(200 * _MEGABYTE), 1)
     end = (b"IEND", b"")
     jpeg = encode(".jpg", gray(HEIGHT))
@@ -240,14 +240,14 @@ def bombs() -> dict[str, bytes]:
 
 
 def _jpeg_with_scans(scans: int) -> bytes:
-    """A progressive image whose last scan comes again and again."""
+    """Repeat the last scan of a progressive image."""
     data = encode(".jpg", gray(512), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * scans + data[-2:]
 
 
 def _tiff_of_many(tag: int) -> bytes:
-    """A directory in which one tag has as many values as 16 MB hold."""
+    """Write a directory in which one tag has as many values as 16 MB hold."""
     many = 4 * _MEGABYTE
     tags = [entry for entry in tiff_tags(WIDTH, HEIGHT, 4 * many) if entry[0] != tag]
     return tiff(sorted([*tags, (tag, 4, many, 16)]), bytes(4 * many) + struct.pack("<6H", 8, 8, 8, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""Mutations of image files: each is made from a seed and its number alone, so none is stored."""
+"""Mutations of image files. Each is made from a seed and a number alone, so none is stored."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.worker.pipeline.files import exif, pillow_file, png_file, tiff_file
 from tests.worker.pipeline.images import gradient
 
 _HUGE: Final = (0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0x10000, 0xFFFF, 60_000, 16_384, 0)
-_HEADER_BYTES: Final = 400  # where the lengths and sizes are
+_HEADER_BYTES: Final = 400  # in which the lengths and sizes are
 
 
 @cache
 def originals() -> dict[str, bytes]:
-    """Good files of every format and of their kinds, by name."""
+    """Return valid files of every format and kind, by name."""
     image = gradient(HEIGHT, WIDTH)
     alpha = np.dstack([image, image[..., 0]])
     frames = [image, np.ascontiguousarray(image[::-1]), np.ascontiguousarray(image[:, ::-1])]
@@ -85,18 +85,19 @@ def originals() -> dict[str, bytes]:
 
 
 def pillow_jpeg_of_inks(image: NDArray[np.uint8]) -> bytes:
+    """Write a JPEG in CMYK."""
     file = io.BytesIO()
     Image.fromarray(image).convert("CMYK").save(file, "JPEG")
     return file.getvalue()
 
 
 def mutation(seed: int, number: int) -> tuple[str, bytes]:
-    """One hostile file: what it is, and its bytes. The first ones are the bombs as they are."""
+    """Make one hostile file; returns its name and its bytes. The first numbers are the bombs, unchanged."""
     if number < len(bombs()):
         return list(bombs().items())[number]
     dice = random.Random(f"{seed} {number}")  # noqa: S311  a corpus, no secret
     good = originals()
-    # A kind in turn, so that every one has its share.
+    # Each kind in turn, so that all have the same share.
     name = list(good)[number % len(good)]
     data = bytearray(good[name])
     if dice.random() < 0.02:
@@ -137,7 +138,7 @@ def _repeat(data: bytearray, dice: random.Random) -> None:
 
 
 def _grow_a_number(data: bytearray, dice: random.Random) -> None:
-    """Where a length, an offset or a size may be."""
+    """Write a large number over what may be a length, an offset or a size."""
     width, letter = dice.choice(((1, "B"), (2, "H"), (4, "I")))
     limit = min(len(data), _HEADER_BYTES) - width
     if limit > 0:
@@ -146,7 +147,7 @@ def _grow_a_number(data: bytearray, dice: random.Random) -> None:
 
 
 def _declare_a_size(data: bytearray, dice: random.Random) -> None:
-    """Where this format has its width and height."""
+    """Write another width and height into the header."""
     width, height = dice.choice(_HUGE), dice.choice((*_HUGE, 1, HEIGHT))
     small = struct.pack("<HH", width & 0xFFFF, height & 0xFFFF)
     if data[:3] == b"\xff\xd8\xff":
@@ -170,14 +171,14 @@ def _declare_a_size(data: bytearray, dice: random.Random) -> None:
 
 
 def _splice(data: bytearray, dice: random.Random) -> None:
-    """The head of one file and the body of another."""
+    """Join the head of one file and the body of another."""
     other = dice.choice(list(originals().values()))
     cut = dice.randrange(len(data))
     data[cut:] = other[dice.randrange(len(other)) :]
 
 
 def _wrap(data: bytearray, dice: random.Random) -> None:
-    """Two files in one, one behind the other."""
+    """Join two files."""
     other = dice.choice(list(originals().values()))
     if dice.random() < 0.5:
         data += other
@@ -207,7 +208,7 @@ _TRICKS: Final[tuple[Callable[[bytearray, random.Random], None], ...]] = (
 
 
 def _repair_checksums(data: bytearray) -> None:
-    """So that a decoder looks at a PNG's chunks and not only at their checksums."""
+    """Make a PNG's checksums valid again. Otherwise a decoder stops at them and never reads the chunks."""
     position = 8
     while position + 12 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")

@@ -1,6 +1,6 @@
-"""Feeds mutations to the worker's decoder in a process of its own, and notes of each how it ended.
+"""Feeds mutations to the worker's decoder in a separate process, and records how each ended.
 
-The process is watched: what crashes it or takes too long ends it, is a finding, and the next process goes on behind it.
+A file that crashes the process or takes too long is a finding. The next process continues with the file after it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 MAX_PIXELS: Final = 1_000_000
-MEMORY_LIMIT_MB: Final = 128  # above what the process holds at rest
+MEMORY_LIMIT_MB: Final = 128  # above what the process holds before it decodes
 TIME_LIMIT_S: Final = 20
-MANY: Final = 1000  # mutations a process
+MANY: Final = 1000  # mutations for each process
 
 _STATUS: Final = Path("/proc/self/status")
 
 
 @dataclass
 class Findings:
-    """What came of a corpus.
+    """How the files of a corpus ended.
 
     Attributes:
-        outcomes: how many ended how: `decoded`, or an error code.
-        bad: what must not be, one line each.
-        peak_mb: the most that one file took above the rest, and which it was; likewise slowest_ms.
+        outcomes: the number of files by outcome: `decoded`, or an error code.
+        bad: the findings, one line each.
+        peak_mb: the most memory that one file took, and the name of that file.
+        slowest_ms: the longest time, and the name of that file.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -58,7 +59,7 @@ class Findings:
 
 
 def feed(seed: int, numbers: range, *, progress: Callable[[int], None] = lambda _: None) -> Findings:
-    """Decode these mutations in processes of their own."""
+    """Decode these mutations in separate processes."""
     found = Findings()
     started = time.monotonic()
     position = numbers.start
@@ -96,7 +97,7 @@ def _note(found: Findings, name: str, facts: list[str]) -> None:
 
 
 def _run(seed: int, numbers: range) -> Iterator[str]:
-    # Here, so that the parent needs neither OpenCV nor the corpus.
+    # Imported here: the parent process needs neither OpenCV nor the corpus.
     from tests.hostile.corpus import mutation  # noqa: PLC0415
 
     for number in numbers:
@@ -112,7 +113,7 @@ def _run(seed: int, numbers: range) -> Iterator[str]:
 
 
 def decode_outcome(data: bytes) -> str:
-    """How one file ends; what begins with `!` must not be."""
+    """Decode one file; returns its outcome. One that starts with `!` is a finding."""
     from fiqa_worker.errors import ImageFailure  # noqa: PLC0415  see _run
     from fiqa_worker.pipeline.decode import decode  # noqa: PLC0415
 
@@ -120,7 +121,7 @@ def decode_outcome(data: bytes) -> str:
         image = decode(data, max_pixels=MAX_PIXELS)
     except ImageFailure as failure:
         return "! more than one line" if "\n" in str(failure) else str(failure.code)
-    except Exception as error:  # noqa: BLE001  that is what is looked for
+    except Exception as error:  # noqa: BLE001  a finding
         return f"! {type(error).__name__}: {str(error).splitlines()[0][:200]}"
     height, width = image.shape[:2]
     if height * width > MAX_PIXELS:
@@ -131,13 +132,13 @@ def decode_outcome(data: bytes) -> str:
 
 
 def peak_mb() -> float:
-    """The most memory that this process held since `reset_peak_mb`."""
+    """Return the most memory that this process held since `reset_peak_mb`."""
     (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
 
 def reset_peak_mb() -> float:
-    """Forget the peak; returns what is held now."""
+    """Reset the peak; returns the memory that is held now."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak_mb()
 

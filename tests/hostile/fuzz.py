@@ -1,6 +1,6 @@
-"""Atheris over what reads strangers' bytes: python -m tests.hostile.fuzz --seconds 600 (pip install -e '.[dev,fuzz]').
+"""Fuzzes all readers of untrusted bytes with Atheris: python -m tests.hostile.fuzz --seconds 600.
 
-It is told by the coverage of fiqa's own modules where to look on. Exit status 1 if it finds anything.
+It needs `pip install -e '.[dev,fuzz]'`. The coverage of fiqa's modules guides it. Exit status 1 if it finds anything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LARGEST: Final = 1 << 16
 
 
 def run(limit: str, corpus: Path) -> tuple[int, str]:
-    """Fuzz up to a limit of libFuzzer's; returns the number of executions, and what was found or nothing."""
+    """Fuzz up to a limit of libFuzzer; returns the number of executions, and the finding if there is one."""
     write_seeds(corpus)
     command = [
         *(sys.executable, "-m", "tests.hostile.fuzz", "--inside", str(corpus)),
@@ -29,14 +29,14 @@ def run(limit: str, corpus: Path) -> tuple[int, str]:
         *(f"-max_len={_LARGEST}", "-print_final_stats=1", f"-artifact_prefix={corpus.parent}/"),
     ]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    told = done.stdout.decode(errors="replace")
-    found = re.search(r"stat::number_of_executed_units: +(\d+)", told)
-    return int(found[1]) if found else 0, told[-4000:] if done.returncode else ""
+    output = done.stdout.decode(errors="replace")
+    found = re.search(r"stat::number_of_executed_units: +(\d+)", output)
+    return int(found[1]) if found else 0, output[-4000:] if done.returncode else ""
 
 
 def write_seeds(corpus: Path) -> None:
-    """Good input of every kind, each behind the letter of the one that reads it."""
-    from tests.hostile.corpus import originals  # noqa: PLC0415  the fuzzed process needs none of it
+    """Write valid input of every kind, each after the letter of its reader."""
+    from tests.hostile.corpus import originals  # noqa: PLC0415  not needed in the fuzzed process
     from tests.hostile.lines import FAILED, GOOD, shard  # noqa: PLC0415
 
     corpus.mkdir(exist_ok=True)
@@ -48,7 +48,7 @@ def write_seeds(corpus: Path) -> None:
 
 
 def fuzz_one(data: bytes) -> None:
-    """Give bytes to the reader that their first letter names; anything but its own errors is a finding."""
+    """Pass bytes to the reader that their first letter names. Any error but the reader's own is a finding."""
     from fiqa.contract import ImageResult, Item, JobSpec  # noqa: PLC0415  instrumented by now
     from fiqa.errors import FiqaError  # noqa: PLC0415
     from fiqa.sources.manifest import read_source  # noqa: PLC0415
@@ -80,7 +80,7 @@ def fuzz_one(data: bytes) -> None:
 
 
 def _inside(arguments: list[str]) -> None:
-    import atheris  # noqa: PLC0415  not a part of `dev`
+    import atheris  # noqa: PLC0415  not in the extra `dev`
 
     with atheris.instrument_imports(include=["fiqa", "fiqa_worker"]):
         fuzz_one(b"p")

@@ -1,4 +1,4 @@
-"""A few seconds of the fuzzer, so that it is known to run; the ten minutes are `python -m tests.hostile.fuzz`."""
+"""A few seconds of the fuzzer, to see that it runs. `python -m tests.hostile.fuzz` runs it for ten minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A part of the corpus in every run of the tests, and a sample of it through a real worker.
+"""A part of the corpus, and a sample of it through a real worker.
 
 FIQA_TEST_MUTATIONS sets how many; the whole of it is `python -m tests.hostile`.
 """
@@ -32,18 +32,18 @@ def test_mutations_are_the_same_each_time() -> None:
     assert len({mutation(seed, len(bombs()))[1] for seed in range(10)}) > 5
 
 
-def test_what_mutations_are_made_of_is_good() -> None:
+def test_the_originals_of_the_mutations_are_valid() -> None:
     outcomes = {name: decode_outcome(data) for name, data in originals().items()}
     assert outcomes == dict.fromkeys(originals(), "decoded") | {"tiff float": "unsupported_format"}
 
 
 @pytest.mark.timeout(600)
-def test_no_mutation_crashes_the_decoder_or_hangs_it_or_takes_more_than_its_memory() -> None:
+def test_no_mutation_crashes_or_hangs_the_decoder_or_exceeds_its_memory() -> None:
     count = int(os.environ.get("FIQA_TEST_MUTATIONS", "3000"))
     found = feed(SEED, range(count))
     assert found.bad == []
     assert found.fed == count
-    # So that it is known to reach the decoders, and not only their doors.
+    # The mutations have to reach the decoders, and not only the checks before them.
     assert found.outcomes["decoded"] > count / 10
     assert found.outcomes["decode_failed"] > count / 10
     assert found.outcomes["too_many_pixels"] > count / 100
@@ -76,7 +76,7 @@ def test_hostile_images_in_s3_end_as_one_result_each_in_a_worker_that_lives_on(
     assert "Traceback" not in worker.log
 
 
-def test_what_decoders_print_comes_out_as_log_lines_that_name_the_image(
+def test_lines_that_decoders_print_become_log_lines_that_name_the_image(
     redis_url: str, tmp_path: Path, start_worker: StartWorker
 ) -> None:
     frame = jpeg(portrait())
@@ -111,6 +111,6 @@ def test_what_decoders_print_comes_out_as_log_lines_that_name_the_image(
 
 
 def children_of(process: int) -> list[int]:
-    """The processes that this one started: of a worker those of its pool and what keeps their semaphores."""
+    """Return the child processes: for a worker, its pool and the tracker of its semaphores."""
     listed = subprocess.run(["ps", "--ppid", str(process), "-o", "pid="], capture_output=True, text=True, check=True)
     return sorted(int(word) for word in listed.stdout.split())

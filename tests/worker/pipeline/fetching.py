@@ -1,11 +1,11 @@
-"""A fetcher in few words, and what there is to fetch, for its tests."""
+"""A short way to make a fetcher, and objects for it, for tests."""
 
 from __future__ import annotations
 
 from fiqa_worker.pipeline.fetch import Fetcher
 
 BODY = b"\xff\xd8 the bytes of a photo"
-LARGE_BODY = b"\xff\xd8" + bytes(range(251)) * 13_001  # of no whole number of pages or parts
+LARGE_BODY = b"\xff\xd8" + bytes(range(251)) * 13_001  # not a multiple of a page or a part
 PLAIN_KEY = "photo.jpg"
 ODD_KEY = "a//photo.jpg"  # one that obstore refuses, so that boto3 reads it
 

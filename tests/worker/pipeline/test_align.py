@@ -29,7 +29,7 @@ def test_a_turned_scaled_and_shifted_face_comes_back_upright(degrees: float, sca
     assert np.abs(crop[inner].astype(int) - upright[inner].astype(int)).mean() < 2
 
 
-def test_the_crop_is_the_same_whatever_the_random_state() -> None:
+def test_the_crop_does_not_depend_on_the_random_state() -> None:
     image, crops = gradient(300, 300), []
     for seed in range(5):
         cv2.setRNGSeed(seed)
@@ -37,7 +37,7 @@ def test_the_crop_is_the_same_whatever_the_random_state() -> None:
     assert len(set(crops)) == 1
 
 
-def test_a_face_that_reaches_out_of_the_image_is_black_there() -> None:
+def test_parts_of_a_face_outside_of_the_image_are_black() -> None:
     crop = align(np.full((60, 60, 3), 200, np.uint8), TEMPLATE)
     assert crop[30, 30].tolist() == [200, 200, 200]
     assert crop[100, 100].tolist() == [0, 0, 0]

@@ -1,4 +1,4 @@
-"""S3 servers that answer badly: each handler gets a request and writes to the connection, which is closed after it."""
+"""S3 servers that answer badly. Each handler gets a request and writes to the connection, which is then closed."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Connection(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         self.request_line = self.rfile.readline().decode()
         if not self.request_line:
-            return  # the client gave up before it asked
-        headers = takewhile(b"\r\n".__ne__, self.rfile)  # ends where the connection does, too
+            return  # the client closed the connection without a request
+        headers = takewhile(b"\r\n".__ne__, self.rfile)  # ends with the connection, too
         ranges = [line for line in headers if line.lower().startswith(b"range: bytes=")]
         self.first = int(re.findall(rb"\d+", ranges[0])[0]) if ranges else 0
         self.server.requests.append(self.request_line)
@@ -52,7 +52,7 @@ class Connection(socketserver.StreamRequestHandler):
         self.wfile.write(f"{head}\r\n".encode() + body)
 
     def answer_with(self, body: bytes, length: int) -> None:
-        """The object, of so many bytes, from where the client wants it; the body may be shorter than that."""
+        """Answer with an object of `length` bytes from the requested byte on. The body may be shorter."""
         self.answer("206 Partial Content" if self.first else "200 OK", body, length - self.first)
 
     def stall(self) -> None:
@@ -61,7 +61,7 @@ class Connection(socketserver.StreamRequestHandler):
 
 class BadServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
-    daemon_threads = True  # not waited for: a client may keep a connection on which it asks nothing
+    daemon_threads = True  # a client may keep a connection open without a request
 
     def __init__(self, handler: Handler, tls: ssl.SSLContext | None) -> None:
         super().__init__(("127.0.0.1", 0), Connection)
@@ -141,7 +141,7 @@ def another_region(connection: Connection) -> None:
         (no_http, FetchFailed, "no whole answer"),
     ],
 )
-def test_a_server_that_answers_badly_is_one_sentence_without_secrets(
+def test_the_error_of_a_bad_answer_is_one_sentence_without_secrets(
     key: str, handler: Handler, failure: type[ImageFailure], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timeout_s = 0.3 if failure is FetchTimeout else 10.0
@@ -155,7 +155,7 @@ def test_a_server_that_answers_badly_is_one_sentence_without_secrets(
 
 
 @pytest.mark.parametrize("body", [BODY, LARGE_BODY], ids=["small", "large"])
-def test_a_server_that_errs_once_or_cuts_once_costs_nothing(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_error_or_one_cut_connection_is_retried(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer_at_the_third_try(connection: Connection) -> None:
         match len(connection.server.requests):
             case 1:
@@ -170,7 +170,7 @@ def test_a_server_that_errs_once_or_cuts_once_costs_nothing(body: bytes, monkeyp
 
 
 @pytest.mark.parametrize("key", [PLAIN_KEY, ODD_KEY])
-def test_the_body_of_an_object_over_the_limit_is_not_waited_for(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_body_of_an_object_over_the_limit_is_not_read(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def announce_much(connection: Connection) -> None:
         connection.answer_with(b"", length=50_000_000_000)
         connection.stall()
@@ -182,7 +182,7 @@ def test_the_body_of_an_object_over_the_limit_is_not_waited_for(key: str, monkey
 
 
 @pytest.mark.parametrize("key", [PLAIN_KEY, ODD_KEY])
-def test_a_server_that_is_not_there_is_named(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_is_named(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(slow_down, monkeypatch):
         pass
 
@@ -190,7 +190,7 @@ def test_a_server_that_is_not_there_is_named(key: str, monkeypatch: pytest.Monke
         fetcher().fetch(f"s3://photos/{key}")
 
 
-def test_a_bucket_in_another_region_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_bucket_in_another_region_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(another_region, monkeypatch), pytest.raises(FetchFailed, match="set AWS_DEFAULT_REGION"):
         fetcher().fetch(f"s3://photos/{PLAIN_KEY}")
 
@@ -233,7 +233,7 @@ def test_a_private_certificate_authority_is_trusted_when_it_is_in_the_aws_ca_bun
 
 
 def own_certificate(folder: Path) -> Path:
-    """A self-signed certificate for 127.0.0.1 and its private key, in one PEM file."""
+    """Make a self-signed certificate for 127.0.0.1 with its private key, in one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

@@ -46,12 +46,12 @@ def test_every_format_is_read_as_bgr(suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_header_tells_the_size(suffix: str) -> None:
+def test_the_header_gives_the_size(suffix: str) -> None:
     header = read_header(encode(suffix, four_colors(48, 64)))
     assert (header.width, header.height) == (64, 48)
 
 
-def test_webps_other_forms_tell_their_size() -> None:
+def test_the_other_forms_of_webp_give_their_size() -> None:
     lossless = encode(".webp", four_colors(), cv2.IMWRITE_WEBP_QUALITY, 101)
     assert lossless[12:16] == b"VP8L"
     assert (read_header(lossless).width, read_header(lossless).height) == (64, 48)
@@ -85,7 +85,7 @@ def test_a_file_cut_off_anywhere_is_decode_failed(suffix: str) -> None:
             decode(data[: max(length, signature)], max_pixels=MAX_PIXELS)
 
 
-def test_an_empty_file_says_so() -> None:
+def test_an_empty_file_is_called_empty() -> None:
     with pytest.raises(DecodeFailed, match="empty"):
         decode(b"", max_pixels=MAX_PIXELS)
 
@@ -159,7 +159,7 @@ def test_half_transparency_is_half_white() -> None:
     assert abs(int(decode(data, max_pixels=MAX_PIXELS)[4, 4, 0]) - 127) <= 1
 
 
-def test_what_follows_a_jpegs_end_does_not_matter() -> None:
+def test_bytes_after_the_end_of_a_jpeg_are_ignored() -> None:
     assert_alike(decode(encode(".jpg", four_colors()) + b"motion photo" * 100, max_pixels=MAX_PIXELS), four_colors())
 
 
@@ -176,7 +176,7 @@ def test_the_copy_is_the_smallest_that_is_large_enough(width: int, height: int, 
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_copy_that_does_not_show_which_way_it_was_turned_is_not_made(orientation: int) -> None:
+def test_a_copy_is_not_used_if_its_shape_does_not_show_its_orientation(orientation: int) -> None:
     copy = decode_reduced(jpeg(gradient(510, 512), orientation), max_pixels=MAX_PIXELS, long_side=64)
     assert (copy.width, copy.height, copy.reduction) == ((512, 510, 1) if orientation == 1 else (510, 512, 1))
 
@@ -192,13 +192,13 @@ def test_only_jpegs_are_reduced(suffix: str) -> None:
     assert (copy.width, copy.height, copy.reduction, copy.pixels.shape) == (64, 48, 1, (48, 64, 3))
 
 
-def test_a_jpeg_that_is_cut_off_is_not_reduced_either() -> None:
+def test_a_jpeg_that_is_cut_off_is_decode_failed_at_any_size() -> None:
     data = jpeg(gradient(480, 640))
     for length in (len(data) // 4, len(data) // 2, len(data) - 1):
         with pytest.raises(DecodeFailed):
             decode_reduced(data[:length], max_pixels=MAX_PIXELS, long_side=64)
 
 
-def test_the_pixel_limit_is_that_of_the_whole_image() -> None:
+def test_the_pixel_limit_is_for_the_whole_image_and_not_for_its_copy() -> None:
     with pytest.raises(TooManyPixels, match="640 x 480 is more than the 307199 pixels"):
         decode_reduced(jpeg(gradient(480, 640)), max_pixels=640 * 480 - 1, long_side=64)

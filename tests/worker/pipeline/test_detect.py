@@ -33,7 +33,7 @@ def overlap(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float(shared / (a[2] * a[3] + b[2] * b[3] - shared))
 
 
-def test_the_portraits_face_is_found_where_it_is(detector: Detector) -> None:
+def test_the_portraits_face_is_found_in_its_place(detector: Detector) -> None:
     found = detector.detect(portrait())
     assert len(found) == 1
     assert overlap(found.boxes[0], np.array(FACE, np.float32)) > 0.6
@@ -78,7 +78,7 @@ def test_faces_are_sorted_by_area_and_none_is_reported_twice(detector: Detector)
     assert areas[0] > areas[1]
 
 
-def test_nothing_of_the_image_before_is_left_in_the_network(detector: Detector) -> None:
+def test_the_last_image_leaves_nothing_in_the_networks_input(detector: Detector) -> None:
     wide, narrow = portrait()[:300], gradient(290, 500)
     detector.detect(wide)
     assert len(detector.detect(narrow)) == 0
@@ -86,5 +86,5 @@ def test_nothing_of_the_image_before_is_left_in_the_network(detector: Detector) 
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 700), (3000, 2), (31, 33)])
-def test_an_image_of_any_shape_is_looked_at(detector: Detector, height: int, width: int) -> None:
+def test_an_image_of_any_shape_is_accepted(detector: Detector, height: int, width: int) -> None:
     assert len(detector.detect(np.zeros((height, width, 3), np.uint8))) == 0

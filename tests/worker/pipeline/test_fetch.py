@@ -1,4 +1,4 @@
-"""What a worker may read, from S3 and from files, and what it says of what it cannot."""
+"""What a worker may read, from S3 and from files, and the errors for all else."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_denied_object_is_access_denied_and_its_neighbor_is_read(bucket: Bucke
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_a_wrong_secret_is_access_denied_and_says_why(
+def test_a_wrong_secret_is_access_denied_with_its_reason(
     bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if s3.name != "Ceph":
@@ -102,7 +102,7 @@ def test_a_wrong_secret_is_access_denied_and_says_why(
         fetcher().fetch(bucket.put(PLAIN_KEY, BODY))
 
 
-def test_without_credentials_the_message_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_credentials_the_message_names_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -114,7 +114,7 @@ def test_without_credentials_the_message_says_what_to_set(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_an_unknown_profile_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_an_unknown_profile_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
 
     with pytest.raises(FetchFailed, match=r"the S3 settings do not work: .*profile \(nobody\)"):
@@ -133,7 +133,7 @@ def test_an_object_at_the_limit_is_read_and_one_byte_more_is_too_large(bucket: B
 
 @pytest.mark.usefixtures("s3_env")
 @pytest.mark.parametrize("key", [PLAIN_KEY, ODD_KEY])
-def test_a_large_image_is_read_as_it_is(bucket: Bucket, key: str, tmp_path: Path) -> None:
+def test_a_large_image_is_read_unchanged(bucket: Bucket, key: str, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(LARGE_BODY)
 
     assert fetcher().fetch(bucket.put(key, LARGE_BODY))[:] == LARGE_BODY
@@ -209,7 +209,7 @@ def test_what_is_below_an_allowed_prefix_is_read(bucket: Bucket, below: str) -> 
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_dots_in_a_key_lead_nowhere_else(bucket: Bucket) -> None:
+def test_dots_in_a_key_do_not_leave_the_prefix(bucket: Bucket) -> None:
     bucket.put("private/a.jpg", BODY)
 
     with pytest.raises(NotFound):
@@ -250,7 +250,7 @@ def test_a_link_is_followed_inside_the_allowed_folder_and_not_out_of_it(tmp_path
             fetcher(inside.as_uri()).fetch((inside / path).as_uri())
 
 
-def test_what_is_no_regular_file_is_not_found_and_a_pipe_does_not_hang(tmp_path: Path) -> None:
+def test_other_than_regular_files_are_not_found_and_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "file.txt").touch()
@@ -285,7 +285,7 @@ def test_a_file_over_the_limit_is_too_large(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-def test_a_file_that_is_longer_than_it_says_is_too_large() -> None:
+def test_a_file_that_is_longer_than_its_reported_size_is_too_large() -> None:
     assert Path("/proc/self/status").stat().st_size == 0
 
     with pytest.raises(TooLarge):

@@ -1,4 +1,4 @@
-"""What a header says is what a decoder makes room for: files that are built to make the two differ."""
+"""Files whose header gives a small size, while a decoder makes room for a large one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_message_names_tiles_that_are_larger_than_the_image() -> None:
 
 @pytest.mark.parametrize("length", [0x7FFFFFFF, 0xFFFFFFFF, 1_000_000])
 @pytest.mark.parametrize("kind", [b"IDAT", b"tEXt", b"fdAT", b"IEND"])
-def test_a_png_chunk_that_is_longer_than_its_file_is_refused_before_room_is_made_for_it(
+def test_a_png_chunk_that_is_longer_than_its_file_is_refused_before_a_decoder_makes_room(
     kind: bytes, length: int
 ) -> None:
     start = bombs.png(bombs.ihdr(), (b"IDAT", bombs.rows()))
@@ -64,7 +64,7 @@ def test_bigtiff_may_have_its_size_in_eight_bytes() -> None:
 
 
 @pytest.mark.parametrize("offset", [1 << 62, 1 << 63, (1 << 64) - 1])
-def test_bigtiff_may_lead_nowhere(offset: int) -> None:
+def test_an_offset_beyond_the_end_of_a_bigtiff_is_cut_off(offset: int) -> None:
     with pytest.raises(DecodeFailed, match="cut off"):
         read_header(b"II+\0\x08\0\0\0" + struct.pack("<Q", offset) + bytes(100))
 
@@ -122,7 +122,7 @@ def test_the_streams_of_an_avif_have_its_size() -> None:
     assert (size.width, size.height, size.coded, size.largest_coded) == (64, 48, 3072, 3072)
 
 
-def test_an_avifs_alpha_is_a_stream_of_its_own() -> None:
+def test_the_alpha_of_an_avif_is_a_second_stream() -> None:
     image = gradient(HEIGHT, WIDTH)
     size = avif_size(encode(".avif", np.dstack([image, image[..., 0]])))
     assert (size.width, size.height, size.coded, size.largest_coded) == (64, 48, 6144, 3072)

@@ -53,12 +53,12 @@ def run(
     paths: Sequence[Path],
     *,
     quarantined: dict[int, ErrorCode] | None = None,
-    touched: list[int] | None = None,
+    started: list[int] | None = None,
     isolated: bool = False,
 ) -> list[ImageResult]:
     items = [Item(uri=path.as_uri(), id=path.name) for path in paths]
-    touch = (lambda _: None) if touched is None else touched.append
-    return list(pipeline.run(items, quarantined=quarantined or {}, on_item_start=touch, isolated=isolated))
+    on_item_start = (lambda _: None) if started is None else started.append
+    return list(pipeline.run(items, quarantined=quarantined or {}, on_item_start=on_item_start, isolated=isolated))
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -67,7 +67,7 @@ def write(path: Path, data: bytes) -> Path:
 
 
 def in_a_scene(side: int, width: int, height: int) -> NDArray[np.uint8]:
-    """The portrait, of this side, in the middle of a scene."""
+    """Put the portrait, with sides of `side` pixels, into the middle of a scene."""
     scene = resized(gradient(64, 64), width, height)
     left, top = (width - side) // 2, (height - side) // 2
     scene[top : top + side, left : left + side] = resized(portrait(), side, side)
@@ -75,7 +75,7 @@ def in_a_scene(side: int, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def assert_same_faces(found: ImageResult, expected: ImageResult, *, share: float, quality: float) -> None:
-    """Landmarks as close as this share of the face's width, scores as close as `quality`."""
+    """Assert that landmarks differ by at most `share` of the face's width, and scores by at most `quality`."""
     assert (found.status, found.image, len(found.faces)) == (expected.status, expected.image, len(expected.faces))
     for one, other in zip(found.faces, expected.faces, strict=True):
         np.testing.assert_allclose(one.landmarks, other.landmarks, atol=share * other.box[2])
@@ -85,7 +85,7 @@ def assert_same_faces(found: ImageResult, expected: ImageResult, *, share: float
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[DecodedImage]:
-    """What was decoded, as it goes on."""
+    """The decoded images, in the order in which they are decoded."""
     images: list[DecodedImage] = []
 
     def decode(data: bytes, **options: Any) -> DecodedImage:
@@ -139,7 +139,7 @@ def test_an_image_without_a_face_is_decoded_once(fast: Pipeline, decoded: list[D
     assert [image.reduction for image in decoded] == [4]
 
 
-def test_an_image_of_which_a_quarter_is_too_small_is_decoded_in_full(
+def test_an_image_whose_quarter_is_too_small_is_decoded_in_full(
     fast: Pipeline, decoded: list[DecodedImage], tmp_path: Path
 ) -> None:
     run(fast, [write(tmp_path / "a.jpg", jpeg(in_a_scene(512, 2400, 1800)))])
@@ -148,7 +148,7 @@ def test_an_image_of_which_a_quarter_is_too_small_is_decoded_in_full(
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The demo's photos, others of other sizes, and files that are broken or not there."""
+    """The demo's photos, images of other sizes, and files that are damaged or missing."""
     folder = tmp_path_factory.mktemp("mixed")
     make_photos(folder)
     write(folder / "large.jpg", jpeg(in_a_scene(1500, 2600, 1700)))
@@ -158,43 +158,43 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [*sorted(folder.iterdir()), folder / "missing.jpg"]
 
 
-def test_a_gpus_batches_give_the_results_of_one_image_after_the_other(
+def test_batches_give_the_same_results_as_one_image_after_another(
     fast: Pipeline, batching: Pipeline, mixed: list[Path]
 ) -> None:
     assert len(mixed) > GPU_BATCH / 2
     paths = mixed * (1 + 2 * GPU_BATCH // len(mixed))
     quarantined = {0: ErrorCode.TIME_LIMIT, 5: ErrorCode.WORKER_CRASHED, len(paths) - 1: ErrorCode.TIME_LIMIT}
-    touched: list[int] = []
+    started: list[int] = []
     alone, together = (
         run(fast, paths, quarantined=quarantined),
-        run(batching, paths, quarantined=quarantined, touched=touched),
+        run(batching, paths, quarantined=quarantined, started=started),
     )
     assert [result.id for result in together] == [path.name for path in paths]
     assert {result.status for result in alone} == set(Status)
-    assert set(touched) == set(range(len(paths))) - set(quarantined)
+    assert set(started) == set(range(len(paths))) - set(quarantined)
     for one, other in zip(together, alone, strict=True):
         assert one.error == other.error
         assert_same_faces(one, other, share=1e-4, quality=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [1, GPU_BATCH])
-def test_isolated_each_image_is_touched_before_anything_is_done_with_it(
+def test_isolated_an_image_is_reported_before_any_work_on_it(
     batch_size: int, mixed: list[Path], fast: Pipeline
 ) -> None:
     pipeline = fast if batch_size == 1 else load(batch_size=batch_size)
-    touched: list[int] = []
+    started: list[int] = []
     items = [Item(uri=path.as_uri(), id=path.name) for path in mixed]
     quarantined = {2: ErrorCode.WORKER_CRASHED}
     results = []
-    for result in pipeline.run(items, quarantined=quarantined, on_item_start=touched.append, isolated=True):
+    for result in pipeline.run(items, quarantined=quarantined, on_item_start=started.append, isolated=True):
         results.append(result)
-        assert touched == [index for index in range(len(results)) if index not in quarantined]
+        assert started == [index for index in range(len(results)) if index not in quarantined]
     for one, other in zip(results, run(fast, mixed, quarantined=quarantined), strict=True):
         assert_same_faces(one, other, share=1e-4, quality=1e-4)
 
 
 class _OneAtATime(QualityScorer):
-    """A model for which a batch is too much, as for a GPU that is out of memory."""
+    """A model that fails on batches, like a GPU that is out of memory."""
 
     def score(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         if len(crops) > 1:
@@ -202,7 +202,7 @@ class _OneAtATime(QualityScorer):
         return super().score(crops)
 
 
-def test_no_image_suffers_for_the_batch_it_is_in(
+def test_an_error_in_a_batch_fails_only_its_image(
     fast: Pipeline, batching: Pipeline, mixed: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     weak = replace(batching, scorer=_OneAtATime(batching.scorer._session))  # noqa: SLF001  the same model

@@ -223,4 +223,4 @@ class _Bits:
         zeros = 0
         while not self.take(1):
             zeros += 1
-        self.skip(zeros if zeros < 32 else 0)  # noqa: PLR2004  a value of its own
+        self.skip(zeros if zeros < 32 else 0)  # noqa: PLR2004  then the value has no bits

@@ -27,7 +27,7 @@ _REDUCED: Final = (
     (2, cv2.IMREAD_REDUCED_COLOR_2),
 )
 
-# The result of a damaged file says so once.
+# The result of a damaged file reports it. OpenCV need not log it as well.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 

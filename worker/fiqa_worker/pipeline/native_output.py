@@ -11,8 +11,8 @@ from typing import Final
 _STDERR: Final = 2
 _MOST_BYTES: Final = 4096
 
-# They print to descriptor 2, and OpenCV and Pillow offer no way to turn that off. In memory; where that does not exist
-# what they print is lost.
+# They print to descriptor 2, and OpenCV and Pillow offer no way to turn that off. This file is in memory. On systems
+# without such files the lines are dropped.
 _captured: Final = os.memfd_create("fiqa") if hasattr(os, "memfd_create") else os.open(os.devnull, os.O_RDWR)
 _lock: Final = Lock()
 
