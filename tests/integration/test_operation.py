@@ -266,9 +266,13 @@ def test_a_worker_outlives_a_full_redis(client: Client, photos: Path, start_work
     assert "Traceback" not in worker.log
 
 
-def test_a_worker_that_runs_is_listed_and_one_that_drains_is_not(client: Client, start_worker: StartWorker) -> None:
-    worker = start_worker(FIQA_ALLOWED_SOURCES="s3://photos/,file:///data", concurrency=2)
+def test_a_worker_that_runs_is_listed_and_one_that_drains_is_not(
+    client: Client, tmp_path: Path, start_worker: StartWorker
+) -> None:
+    health = tmp_path / "health"
+    worker = start_worker(FIQA_ALLOWED_SOURCES="s3://photos/,file:///data", FIQA_HEALTH_DIR=str(health), concurrency=2)
     wait_until(client.workers, lambda: worker.log)
+    wait_until((health / "ready").exists, lambda: worker.log)  # a signal would end a pool that starts with status 1
     (found,) = client.workers()
     assert (found.host, found.pid, found.processes) == (socket.gethostname(), worker.process.pid, 2)
     assert (found.detector.partition("@")[0], found.device) == ("builtin_detector", "cpu")
