@@ -60,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SERVERS] = {}
     # The tests start hundreds of processes. Without bytecode, each of them compiles fiqa again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    # A shell that runs the tests in the background lets them ignore Ctrl-C, and what they start inherits that.
+    # A shell that runs the tests in the background makes them ignore Ctrl-C, and their processes inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -133,7 +133,7 @@ def redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture
 def ledger(redis_url: str) -> Iterator[Ledger]:
-    """What Redis knows of jobs, as workers and clients see it; empty."""
+    """A ledger without jobs."""
     with closing(Ledger(redis_url)) as ledger:
         yield ledger
 

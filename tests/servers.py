@@ -46,7 +46,7 @@ class S3Server:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment in which boto3 talks to this server, whatever the developer's own settings are."""
+        """The environment variables that make boto3 use this server, whatever the developer's settings are."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -146,9 +146,9 @@ def _moto() -> Iterator[S3Server]:
 
 @contextmanager
 def _process(command: Sequence[str], port: int) -> Iterator[None]:
-    """A server process that is up once it listens on the port."""
+    """Run a server. It has started when it listens on the port."""
     with tempfile.TemporaryFile("w+") as log:
-        # In a session of its own, so that Ctrl-C ends the tests first and then the servers they talk to.
+        # In its own session: Ctrl-C must end the tests first, and then the servers that they use.
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         try:
             deadline = time.monotonic() + START_TIMEOUT_S
@@ -158,7 +158,7 @@ def _process(command: Sequence[str], port: int) -> Iterator[None]:
                     raise RuntimeError(f"{command[0]} did not start:\n{log.read()}")
                 time.sleep(0.02)
             time.sleep(0.1)
-            if process.poll() is not None:  # what listens there is another's
+            if process.poll() is not None:  # another process listens there
                 log.seek(0)
                 raise RuntimeError(f"{command[0]} did not start:\n{log.read()}")
             yield
