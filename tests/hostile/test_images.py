@@ -105,7 +105,7 @@ def test_lines_that_decoders_print_become_log_lines_that_name_the_image(
     worker.process.terminate()
     worker.process.wait(WAIT_S)
     lines = [json.loads(line) for line in worker.log.splitlines()]
-    warnings = {line["message"] for line in lines if line["logger"] == "fiqa_worker.pipeline.pipeline"}
+    warnings = {line["message"] for line in lines if line["logger"] == "fiqa_worker.pipeline.in_progress"}
     assert f"{uris[0]}: Corrupt JPEG data: 3 extraneous bytes before marker 0xdb" in warnings
     assert all(warning.startswith(tuple(uris)) for warning in warnings)
 

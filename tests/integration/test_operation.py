@@ -209,7 +209,7 @@ def test_each_json_log_line_is_json_and_a_line_about_a_chunk_names_the_chunk(
     lines: list[dict[str, Any]] = [json.loads(line) for line in worker.log.splitlines()]
     assert all({"time", "level", "logger", "process", "message"} <= set(line) for line in lines)
     of_chunks = [
-        line for line in lines if line["logger"] in {"fiqa_worker.service.chunk", "fiqa_worker.pipeline.pipeline"}
+        line for line in lines if line["logger"] in {"fiqa_worker.service.chunk", "fiqa_worker.pipeline.in_progress"}
     ]
     assert len(of_chunks) == 3
     assert {(line["job"], line["chunk"]) for line in of_chunks} == {(job.id, 0)}

@@ -6,33 +6,28 @@ they hold are bounded. An item always ends as exactly one result.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Self
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, Status
-from fiqa_worker.errors import ImageFailure
+from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, Item
 from fiqa_worker.models.locate import ModelFile, find
 from fiqa_worker.models.prepare import prepare, prepared_dirs
 from fiqa_worker.models.sessions import Session, open_session
 from fiqa_worker.pipeline.align import CROP_SIZE, align
-from fiqa_worker.pipeline.decode import DecodedImage, decode_reduced
-from fiqa_worker.pipeline.detect import NO_FACES, Detections, Detector
+from fiqa_worker.pipeline.decode import decode_reduced
+from fiqa_worker.pipeline.detect import Detector
 from fiqa_worker.pipeline.fetch import Fetcher
-from fiqa_worker.pipeline.file_bytes import FileBytes
 from fiqa_worker.pipeline.identity import Identity, identify
+from fiqa_worker.pipeline.in_progress import InProgress
 from fiqa_worker.pipeline.prefetch import prefetch
 from fiqa_worker.pipeline.quality import QualityScorer
 from fiqa_worker.settings import Decode, WorkerSettings
-
-_log = logging.getLogger(__name__)
 
 FETCH_THREADS: Final = 16
 _MAX_BYTES_FETCHED: Final = 24 * 1024 * 1024
@@ -50,41 +45,6 @@ _SKIPPED: Final = {
     ErrorCode.WORKER_CRASHED: "the worker died while it worked on this image",
     ErrorCode.TIME_LIMIT: "the image took longer than FIQA_IMAGE_TIME_LIMIT_S",
 }
-
-
-def _no_crops() -> NDArray[np.uint8]:
-    return np.empty((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
-
-
-@dataclass(slots=True)
-class _Image:
-    """An item on its way to a result: its file, then its pixels, then its faces; or the reason for its failure."""
-
-    index: int
-    item: Item
-    data: FileBytes = b""
-    decoded: DecodedImage | None = None
-    found: Detections = NO_FACES
-    crops: NDArray[np.uint8] = field(default_factory=_no_crops)
-    faces: tuple[Face, ...] = ()
-    failure: ImageError | None = None
-    ms: float = 0.0
-
-    @property
-    def name_in_log(self) -> str:
-        # The query may hold a signature, and people who read the log may not be allowed to read the image.
-        return self.item.uri.partition("?")[0]
-
-    @property
-    def bytes_held(self) -> int:
-        return len(self.data) + (self.decoded.pixels.nbytes if self.decoded else 0)
-
-    def fail(self, error: Exception) -> None:
-        if isinstance(error, ImageFailure):
-            self.failure = ImageError(code=error.code, message=str(error))
-            return
-        _log.error("%s: internal error", self.name_in_log, exc_info=error)
-        self.failure = ImageError(code=ErrorCode.INTERNAL_ERROR, message=f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,24 +115,24 @@ class Pipeline:
                 before the fetch.
             isolated: work on one image at a time: no prefetch, no batches.
         """
-        todo = (_Image(index, item) for index, item in enumerate(items) if index not in quarantined)
+        todo = (InProgress(index, item) for index, item in enumerate(items) if index not in quarantined)
         opened = self._opened_each(todo, on_item_start) if isolated else self._opened(todo, on_item_start)
         images = (
-            _Image(index, item, failure=ImageError(code=quarantined[index], message=_SKIPPED[quarantined[index]]))
+            InProgress(index, item, failure=ImageError(code=quarantined[index], message=_SKIPPED[quarantined[index]]))
             if index in quarantined
             else next(opened)
             for index, item in enumerate(items)
         )
         for batch in _batches(images, 1 if isolated else self.batch_size):
             self._score([image for image in batch if image.decoded], on_item_start)
-            yield from map(self._result, batch)
+            yield from (image.result(self.detector_name, self.quality_model_name) for image in batch)
 
-    def _opened_each(self, todo: Iterable[_Image], on_item_start: Callable[[int], None]) -> Iterator[_Image]:
+    def _opened_each(self, todo: Iterable[InProgress], on_item_start: Callable[[int], None]) -> Iterator[InProgress]:
         for image in todo:
             on_item_start(image.index)
             yield self._open(self._fetch(image))
 
-    def _opened(self, todo: Iterable[_Image], on_item_start: Callable[[int], None]) -> Iterator[_Image]:
+    def _opened(self, todo: Iterable[InProgress], on_item_start: Callable[[int], None]) -> Iterator[InProgress]:
         fetched = prefetch(
             self._fetch,
             todo,
@@ -189,8 +149,11 @@ class Pipeline:
             yield self._open(image)
 
     def _in_threads(
-        self, work: Callable[[_Image], _Image], todo: Iterable[_Image], on_item_start: Callable[[int], None]
-    ) -> Iterator[_Image]:
+        self,
+        work: Callable[[InProgress], InProgress],
+        todo: Iterable[InProgress],
+        on_item_start: Callable[[int], None],
+    ) -> Iterator[InProgress]:
         return prefetch(
             work,
             todo,
@@ -201,14 +164,14 @@ class Pipeline:
             on_wait=lambda image: on_item_start(image.index),
         )
 
-    def _fetch(self, image: _Image) -> _Image:
+    def _fetch(self, image: InProgress) -> InProgress:
         try:
             image.data = self.fetcher.fetch(image.item.uri, image.item.version)
         except Exception as error:  # noqa: BLE001  recorded as this image's result
             image.fail(error)
         return image
 
-    def _open(self, image: _Image) -> _Image:
+    def _open(self, image: InProgress) -> InProgress:
         if image.failure:
             return image
         started = time.perf_counter()
@@ -216,14 +179,13 @@ class Pipeline:
             image.decoded = decode_reduced(
                 image.data, max_pixels=self.max_pixels, long_side=self.long_side, least_reduction=_LEAST_REDUCTION
             )
-            for warning in image.decoded.warnings:
-                _log.warning("%s: %s", image.name_in_log, warning)
+            image.log_warnings()
         except Exception as error:  # noqa: BLE001  recorded as this image's result
             image.fail(error)
         image.ms += _ms_since(started)
         return image
 
-    def _score(self, images: Sequence[_Image], on_item_start: Callable[[int], None]) -> None:
+    def _score(self, images: Sequence[InProgress], on_item_start: Callable[[int], None]) -> None:
         """Fill in the faces of decoded images, or the reason for their failure."""
         if not images:
             return
@@ -239,7 +201,7 @@ class Pipeline:
         for image in images:
             image.ms += _ms_since(started) / len(images)
 
-    def _find_and_score(self, images: Sequence[_Image], on_item_start: Callable[[int], None]) -> None:
+    def _find_and_score(self, images: Sequence[InProgress], on_item_start: Callable[[int], None]) -> None:
         decoded = [image.decoded for image in images if image.decoded]
         for image, copy, found in zip(
             images, decoded, self.detector.detect_all([copy.pixels for copy in decoded]), strict=True
@@ -258,7 +220,7 @@ class Pipeline:
                 )
             )
 
-    def _align(self, image: _Image) -> _Image:
+    def _align(self, image: InProgress) -> InProgress:
         """Cut out the faces; from a larger copy if they are too small in the one that detection used."""
         if image.decoded is None or not len(image.found):
             return image
@@ -275,26 +237,10 @@ class Pipeline:
         image.crops = np.stack([align(pixels, landmarks) for landmarks in scaled])
         return image
 
-    def _result(self, image: _Image) -> ImageResult:
-        status = Status.FAILED if image.failure else Status.SCORED if image.faces else Status.NO_FACE
-        decoded = image.decoded
-        return ImageResult(
-            uri=image.item.uri,
-            id=image.item.id,
-            version=image.item.version,
-            status=status,
-            image=ImageSize(width=decoded.width, height=decoded.height) if decoded else None,
-            faces=() if image.failure else image.faces,
-            error=image.failure,
-            detector=self.detector_name,
-            quality_model=self.quality_model_name,
-            ms=round(image.ms, 3),
-        )
 
-
-def _batches(images: Iterable[_Image], size: int) -> Iterator[list[_Image]]:
+def _batches(images: Iterable[InProgress], size: int) -> Iterator[list[InProgress]]:
     """Yield up to `size` images at a time, fewer if they are large."""
-    batch: list[_Image] = []
+    batch: list[InProgress] = []
     for image in images:
         batch.append(image)
         if len(batch) >= size or sum(one.bytes_held for one in batch) >= _MAX_BYTES_DECODED:
