@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fiqa.client import Client
     from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobState, Priority, Status
     from fiqa.job import Job
+    from fiqa.jobs.repair import Repair
     from fiqa.ledger.status import JobStatus
     from fiqa.ledger.workers import WorkerStatus
     from fiqa.results.selection import Selection
@@ -49,6 +50,7 @@ __all__ = [
     "OutputError",
     "Priority",
     "RedisUnavailableError",
+    "Repair",
     "Selection",
     "SettingsError",
     "SourceError",
@@ -66,6 +68,7 @@ __all__ = [
 _MODULES: Final = {
     "fiqa.client": ("Client",),
     "fiqa.job": ("Job",),
+    "fiqa.jobs.repair": ("Repair",),
     "fiqa.contract": (
         *("ErrorCode", "Face", "ImageError", "ImageResult", "ImageSize", "Item", "JobState", "Priority", "Status"),
     ),

@@ -21,10 +21,19 @@ from fiqa.contract import (
     JobState,
     Priority,
 )
-from fiqa.errors import JobStateError, RedisUnavailableError, UnknownJobError, UsageError, first_problem
+from fiqa.errors import (
+    JobStateError,
+    LostShardError,
+    RedisUnavailableError,
+    StorageError,
+    UnknownJobError,
+    UsageError,
+    first_problem,
+)
 from fiqa.job import ALL_RESULTS, Job
 from fiqa.jobs.delete import delete
 from fiqa.jobs.recover import recover, recoverable
+from fiqa.jobs.repair import Repair, repair
 from fiqa.jobs.retry import retry
 from fiqa.jobs.submit import submit
 from fiqa.ledger.control import Control
@@ -204,7 +213,12 @@ class Client:
         return status
 
     def results(
-        self, job_id: str, selection: Selection = ALL_RESULTS, *, follow: bool = False
+        self,
+        job_id: str,
+        selection: Selection = ALL_RESULTS,
+        *,
+        follow: bool = False,
+        on_lost: Callable[[StorageError], None] | None = None,
     ) -> Iterator[ImageResult]:
         """Stream the results that are stored, shard by shard, in constant memory.
 
@@ -212,16 +226,23 @@ class Client:
             job_id: the job.
             selection: which results, and which of their faces.
             follow: wait for the other results too, until the job is finished.
+            on_lost: called with the error of each shard that is gone or damaged; its results are left out. None raises
+                it. `repair` makes such shards again.
 
         Raises:
             UnknownJobError: no such job.
         """
-        with closing(self.result_shards(job_id, follow=follow)) as shards:
+        with closing(self.result_shards(job_id, follow=follow, on_lost=on_lost)) as shards:
             for shard in shards:
                 yield from selection.results(shard)
 
     def result_shards(
-        self, job_id: str, *, follow: bool = False, on_status: Callable[[JobStatus], None] | None = None
+        self,
+        job_id: str,
+        *,
+        follow: bool = False,
+        on_status: Callable[[JobStatus], None] | None = None,
+        on_lost: Callable[[StorageError], None] | None = None,
     ) -> Generator[list[bytes], None, None]:
         """Stream the results as JSON lines, one list for each shard. Private: the commands write them as they are.
 
@@ -229,11 +250,19 @@ class Client:
             job_id: the job.
             follow: wait for the other results too, until the job is finished.
             on_status: called with the job's status before its new shards are read.
+            on_lost: as in `results`.
 
         Raises:
             UnknownJobError: no such job.
         """
         read: set[int] = set()
+
+        def lost(_: int, error: LostShardError) -> None:
+            if on_lost is None:
+                raise error
+            on_lost(error)
+
+        sizes = self._ledger.chunk_sizes(job_id)
         storage = None
         for status in self.watch(job_id) if follow else (self.status(job_id),):
             if on_status:
@@ -241,7 +270,7 @@ class Client:
             storage = storage or open_storage(status.storage, self._ledger.connection)
             new = [chunk for chunk in self._ledger.done_chunks(job_id) if chunk not in read]
             read.update(new)
-            with closing(read_shards(storage, job_id, "results", new)) as shards:
+            with closing(read_shards(storage, job_id, "results", new, sizes=sizes, on_lost=lost)) as shards:
                 for _, lines in shards:
                     yield lines
 
@@ -283,37 +312,61 @@ class Client:
         """
         delete(job_id, ledger=self._ledger)
 
-    def retry(self, job_id: str, *, all_failed: bool = False) -> Job:
+    def retry(
+        self, job_id: str, *, all_failed: bool = False, on_lost: Callable[[StorageError], None] | None = None
+    ) -> Job:
         """Submit the failed images of a finished job as a new job, which names the first as its parent.
 
         Args:
             job_id: the finished job.
             all_failed: retry also images that will probably fail again, such as not_found and decode_failed.
+            on_lost: called with the error of each result shard that is gone or damaged. None raises it.
 
         Raises:
             UnknownJobError: no such job.
             JobStateError: it is not finished.
             SourceError: it has no such images.
         """
-        return self._opened(retry(job_id, ledger=self._ledger, all_failed=all_failed))
+        return self._opened(retry(job_id, ledger=self._ledger, all_failed=all_failed, on_lost=on_lost))
+
+    def repair(self, job_id: str, progress: Callable[[int, int], None] | None = None) -> Repair:
+        """Let workers make those result shards of a finished job again that are gone or damaged.
+
+        Args:
+            job_id: the finished job. If it had succeeded, it runs again.
+            progress: called after each shard with the number of shards that were read, and of all.
+
+        Raises:
+            UnknownJobError: no such job.
+            JobStateError: it is not finished.
+        """
+        found = repair(job_id, ledger=self._ledger, progress=progress)
+        self._publish_tickets()
+        return found
 
     def recoverable(self) -> list[str]:
         """Return the jobs in this client's storage that Redis does not know, oldest first."""
         return recoverable(ledger=self._ledger, storage=self._storage)
 
-    def recover(self, job_id: str, progress: Callable[[int, int], None] | None = None) -> JobStatus:
+    def recover(
+        self,
+        job_id: str,
+        progress: Callable[[int, int], None] | None = None,
+        on_lost: Callable[[StorageError], None] | None = None,
+    ) -> JobStatus:
         """Rebuild a job in Redis from this client's storage, after Redis was lost. The job goes on.
 
         Args:
             job_id: the job.
             progress: called after each shard with the number of shards that are counted, and of all.
+            on_lost: called with the error of each result shard that is damaged. Workers make it again.
 
         Raises:
             UnknownJobError: the storage does not hold such a job, or its submit was interrupted.
             JobStateError: Redis knows the job.
             ContractError: a file of the job is damaged.
         """
-        recover(job_id, ledger=self._ledger, storage=self._storage, progress=progress)
+        recover(job_id, ledger=self._ledger, storage=self._storage, progress=progress, on_lost=on_lost)
         self._publish_tickets()
         return self.status(job_id)
 

@@ -46,6 +46,7 @@ class ErrorCode(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels"
     TIME_LIMIT = "time_limit"
     WORKER_CRASHED = "worker_crashed"
+    MANIFEST_LOST = "manifest_lost"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -125,6 +126,7 @@ class JobSpec(_Wire):
         keep_s: seconds until a finished job is deleted, if its storage is Redis.
         images: number of images in the manifest, once the manifest is complete.
         chunks: number of chunks in the manifest, once the manifest is complete.
+        chunk_sizes: images in each chunk, as "8x16 8x32 1x7"; empty if it is not known.
     """
 
     v: Literal[1] = WIRE_VERSION
@@ -137,6 +139,7 @@ class JobSpec(_Wire):
     keep_s: Annotated[float, Field(ge=1)] = DEFAULT_KEEP_S
     images: int = 0
     chunks: int = 0
+    chunk_sizes: str = ""
 
 
 class ImageSize(_Wire):

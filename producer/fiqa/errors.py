@@ -8,6 +8,7 @@ FiqaError
 ├── SourceError             a manifest source cannot be read
 ├── RedisUnavailableError   Redis does not answer, or refuses
 ├── StorageError            a job's storage cannot be read or written
+│   └── LostShardError      it answers, but a shard is gone or damaged
 ├── UnknownJobError         no such job
 ├── JobStateError           the job's state does not allow it
 └── ContractError           a message or line does not follow version 1 of the wire format
@@ -51,6 +52,10 @@ class RedisUnavailableError(FiqaError):
 
 class StorageError(FiqaError):
     """A job's storage cannot be read or written."""
+
+
+class LostShardError(StorageError):
+    """The storage answers, but a shard is gone, damaged, or not the one of its chunk."""
 
 
 class UnknownJobError(FiqaError):

@@ -12,6 +12,7 @@ from fiqa.results.selection import Selection
 
 if TYPE_CHECKING:
     from fiqa.client import Client
+    from fiqa.jobs.repair import Repair
 
 ALL_RESULTS: Final = Selection()
 
@@ -64,6 +65,10 @@ class Job:
     def retry(self, *, all_failed: bool = False) -> Job:
         """Submit the failed images as a new job: `Client.retry`."""
         return self._client.retry(self.id, all_failed=all_failed)
+
+    def repair(self) -> Repair:
+        """Make result shards again that are gone or damaged: `Client.repair`."""
+        return self._client.repair(self.id)
 
     def delete(self) -> None:
         """Delete the job with its manifest and its results: `Client.delete`."""

@@ -8,7 +8,7 @@ from itertools import islice
 from fiqa.contract import ErrorCode, ImageError, ImageResult, Item, Status
 from fiqa.ledger.claims import Counts
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.shards import pack, read_shard
+from fiqa.storage.shards import read_shard, store_results
 from fiqa.storage.storage import open_storage
 
 
@@ -28,6 +28,5 @@ def work(ledger: Ledger, chunks: int | None = None, end: Callable[[Item], ImageR
     for claim in islice(iter(ledger.claim, None), chunks):
         storage = open_storage(claim.storage, ledger.connection)
         items = map(Item.decode, read_shard(storage, claim.job_id, "manifest", claim.chunk))
-        results = [end(item) for item in items]
-        storage.write_once(claim.job_id, "results", claim.chunk, pack(result.encode() for result in results))
+        results = store_results(storage, claim.job_id, claim.chunk, [end(item) for item in items])
         ledger.complete(claim.job_id, claim.chunk, Counts.of(results))

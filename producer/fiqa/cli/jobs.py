@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fiqa.cli.messages import LostShards
 from fiqa.cli.output import as_json_option, exit_status, print_job, status_as_json
 from fiqa.cli.progress import follow, summary
 from fiqa.client import Client
@@ -113,14 +114,17 @@ def delete(job: str) -> None:
 @click.argument("job")
 @click.option("--all", "all_failed", is_flag=True, help="Include failures that will probably recur, such as not_found.")
 @as_json_option
-def retry(job: str, *, all_failed: bool, as_json: bool) -> None:
+def retry(job: str, *, all_failed: bool, as_json: bool) -> int:
     """Submit the failed images of a finished job as a new job.
 
     It prints the new job's id. Without --all, it takes the images that failed with fetch_failed, fetch_timeout or
     internal_error.
     """
+    lost = LostShards()
     with Client() as client:
-        print_job(client.retry(job, all_failed=all_failed), as_json=as_json)
+        print_job(client.retry(job, all_failed=all_failed, on_lost=lost), as_json=as_json)
+    lost.report_rest(job)
+    return 1 if lost.found else 0
 
 
 def _follow_as_json(client: Client, job_id: str) -> int:

@@ -38,6 +38,25 @@ def report_failures(status: JobStatus, where: str) -> None:
         click.echo(f"failed: {codes}: {where}", err=True)
 
 
+class LostShards:
+    """Reports the result shards of a job that are gone or damaged: the first 20 one by one."""
+
+    def __init__(self) -> None:
+        self.found = 0
+
+    def __call__(self, error: Exception) -> None:
+        self.found += 1
+        if self.found <= _BAD_LINES_SHOWN:
+            report_error(error)
+
+    def report_rest(self, job_id: str) -> None:
+        """Print how many there were, and what to do, if there were any."""
+        if self.found:
+            shards = "1 shard is" if self.found == 1 else f"{self.found:,} shards are"
+            again = f"`fiqa repair {job_id}` makes lost ones again"
+            click.echo(f"fiqa: {shards} lost, the results of the others are complete: {again}", err=True)
+
+
 class BadLines:
     """Reports the bad lines of a source: the first 20 one by one, and at the end how many there were.
 

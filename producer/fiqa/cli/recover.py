@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-from fiqa.cli.messages import report_error
+from fiqa.cli.messages import LostShards, report_error
 from fiqa.cli.progress import summary, transient_progress
 from fiqa.client import Client
 from fiqa.errors import ContractError, JobStateError, StorageError, UnknownJobError
@@ -28,17 +28,21 @@ def recover(job: tuple[str, ...], *, all_jobs: bool) -> int:
         exit_status = 0
         for job_id in client.recoverable() if all_jobs else job:
             try:
-                found = _recover_one(client, job_id)
+                lost = LostShards()
+                found = _recover_one(client, job_id, lost)
             except (ContractError, StorageError, JobStateError, UnknownJobError) as error:
                 report_error(error)
                 exit_status = 1
                 continue
             click.echo(f"job {job_id} is {found.state}: {summary(found)}", err=True)
+            if lost.found:
+                click.echo(f"{lost.found:,} damaged shards of it are not counted: workers make them again", err=True)
+                exit_status = 1
     return exit_status
 
 
-def _recover_one(client: Client, job_id: str) -> JobStatus:
+def _recover_one(client: Client, job_id: str, lost: LostShards) -> JobStatus:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn())
     with transient_progress(*columns) as progress:
         task = progress.add_task(f"counting the shards of {job_id}", total=None)
-        return client.recover(job_id, lambda done, shards: progress.update(task, completed=done, total=shards))
+        return client.recover(job_id, lambda done, shards: progress.update(task, completed=done, total=shards), lost)

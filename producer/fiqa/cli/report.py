@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from fiqa.cli.messages import report_error
+from fiqa.cli.messages import LostShards, report_error
 from fiqa.client import Client
 from fiqa.errors import OutputError, UsageError
 from fiqa.results.charts import import_drawing
@@ -26,7 +26,7 @@ MAX_INPUTS: Final = 6  # a chart has no more colors that people can distinguish
     required=True,
     help="Write the page to this .html file.",
 )
-def report(source: tuple[str, ...], output: Path) -> None:
+def report(source: tuple[str, ...], output: Path) -> int:
     """Write an HTML page about a job or a file of results.
 
     The page shows counts, failures and what to do about them, quality, faces, and the best and the worst images. Up to
@@ -40,19 +40,23 @@ def report(source: tuple[str, ...], output: Path) -> None:
     if len(source) > MAX_INPUTS:
         raise UsageError(f"a report sets at most {MAX_INPUTS} side by side: join files that belong together")
     import_drawing()  # before all the results are read
-    tallies = [_tally(name) for name in source]
+    lost = {name: LostShards() for name in source}
+    tallies = [_tally(name, lost[name]) for name in source]
     page = render(tallies)
     try:
         output.write_text(page, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write {output}: {error.strerror}") from error
     click.echo(f"{sum(tally.images for tally in tallies):,} results in {output}", err=True)
+    for name, shards in lost.items():
+        shards.report_rest(name)
+    return 1 if any(shards.found for shards in lost.values()) else 0
 
 
-def _tally(source: str) -> Tally:
+def _tally(source: str, lost: LostShards) -> Tally:
     # A job id has neither a slash nor a dot. So a missing file is reported as a file, and not as an unknown job.
     if "/" in source or "." in source or Path(source).exists():
         return tally_file(Path(source), on_bad_line=report_error)
     with Client() as client:
         job = client.status(source)
-        return tally(client.results(source), f"{job.name} ({job.id})" if job.name else job.id, job)
+        return tally(client.results(source, on_lost=lost), f"{job.name} ({job.id})" if job.name else job.id, job)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fiqa.cli.messages import LostShards
 from fiqa.cli.output import results_option, write_results
 from fiqa.client import Client
 from fiqa.contract import Status
@@ -37,7 +38,7 @@ def results(
     max_quality: float | None,
     best: bool,
     follow: bool,
-) -> None:
+) -> int:
     """Write the results of a job as JSONL, CSV or Parquet.
 
     JSONL has a line for each image. CSV and Parquet have a row for each face, and a row for each image without a face.
@@ -52,10 +53,13 @@ def results(
     """  # noqa: D301  click's \b keeps the lines below it as they are
     chosen = Format(form) if form else Format.of(output)
     selection = Selection(Status(status) if status else None, best, min_quality, max_quality)
+    lost = LostShards()
     with Client() as client:
         found = client.status(job)  # before the output is opened: a wrong id must not empty a file that exists
-        written = write_results(output, client.result_shards(job, follow=follow), chosen, selection)
+        written = write_results(output, client.result_shards(job, follow=follow, on_lost=lost), chosen, selection)
     if output is not None:
         click.echo(f"{written:,} results in {output}", err=True)
     if not found.is_finished and not follow:
         click.echo(f"the job is {found.state}, {found.images_done:,} of {found.images:,} images are done", err=True)
+    lost.report_rest(job)
+    return 1 if lost.found else 0

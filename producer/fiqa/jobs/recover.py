@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from fiqa.contract import JobSpec, JobState
-from fiqa.errors import JobStateError, StorageError, UnknownJobError
+from fiqa.errors import JobStateError, LostShardError, StorageError, UnknownJobError
 from fiqa.ledger.claims import Counts
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import check_job_id
@@ -24,7 +24,12 @@ def recoverable(*, ledger: Ledger, storage: Storage) -> list[str]:
 
 
 def recover(
-    job_id: str, *, ledger: Ledger, storage: Storage, progress: Callable[[int, int], None] | None = None
+    job_id: str,
+    *,
+    ledger: Ledger,
+    storage: Storage,
+    progress: Callable[[int, int], None] | None = None,
+    on_lost: Callable[[StorageError], None] | None = None,
 ) -> None:
     """Create the job again, count the result shards that are there, and let workers claim the other chunks.
 
@@ -36,12 +41,13 @@ def recover(
         ledger: where the job is rebuilt.
         storage: where its shards are.
         progress: called after each shard with the number of shards that are counted, and of all.
+        on_lost: called with the error of each shard that is damaged. Workers make it again.
 
     Raises:
         UnknownJobError: the storage does not hold such a job, or its submit was interrupted.
         JobStateError: Redis knows the job.
-        StorageError: the storage cannot be read, or a shard is damaged.
-        ContractError: job.json or a line of a shard is damaged.
+        StorageError: the storage cannot be read.
+        ContractError: job.json is damaged.
     """
     check_job_id(job_id)
     document = storage.read_document(job_id, "job")
@@ -51,14 +57,29 @@ def recover(
         )
     spec = JobSpec.decode(document)
     submission = _create(spec, ledger=ledger, storage=storage)
+
+    def lost(_: int, error: LostShardError) -> None:
+        if on_lost:
+            on_lost(error)
+
     try:
         chunks = [chunk for chunk in storage.chunks(job_id, "results") if chunk < spec.chunks]
-        for number, (chunk, results) in enumerate(read_results(storage, job_id, chunks), 1):
+        for number, (chunk, results) in enumerate(
+            read_results(storage, job_id, chunks, sizes=spec.chunk_sizes, on_lost=lost), 1
+        ):
             ledger.complete(job_id, chunk, Counts.of(results))
             if progress:
                 progress(number, len(chunks))
         ended, reason = _ending(job_id, storage)
-        ledger.open(job_id, submission, chunks=spec.chunks, images=spec.images, ended=ended, reason=reason)
+        ledger.open(
+            job_id,
+            submission,
+            chunks=spec.chunks,
+            images=spec.images,
+            chunk_sizes=spec.chunk_sizes,
+            ended=ended,
+            reason=reason,
+        )
     except BaseException:
         with suppress(UnknownJobError, JobStateError):
             ledger.control(job_id, Control.DELETE, submission=submission)  # in Redis only: its files stay

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from fiqa.contract import RETRYABLE, ErrorCode, Item, JobSpec
-from fiqa.errors import JobStateError, SourceError
+from fiqa.errors import JobStateError, LostShardError, SourceError, StorageError
 from fiqa.jobs.submit import submit
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
@@ -13,13 +13,16 @@ from fiqa.storage.shards import read_results
 from fiqa.storage.storage import Storage, open_storage
 
 
-def retry(job_id: str, *, ledger: Ledger, all_failed: bool = False) -> JobSpec:
+def retry(
+    job_id: str, *, ledger: Ledger, all_failed: bool = False, on_lost: Callable[[StorageError], None] | None = None
+) -> JobSpec:
     """Submit the failed images of a finished job as a new job in the same storage.
 
     Args:
         job_id: the finished job.
         ledger: where it is, and where the new job is opened.
         all_failed: retry also images that will probably fail again, such as not_found and decode_failed.
+        on_lost: called with the error of each result shard that is gone or damaged. None raises it.
 
     Returns:
         The new job. Its tickets are not published yet.
@@ -28,11 +31,12 @@ def retry(job_id: str, *, ledger: Ledger, all_failed: bool = False) -> JobSpec:
         UnknownJobError: no such job.
         JobStateError: it is not finished.
         SourceError: it has no such images.
+        StorageError: the storage does not answer; or a shard is lost, and `on_lost` is None.
     """
     parent = ledger.status(job_id)
     if not parent.is_finished:
         raise JobStateError(f"job {job_id} is {parent.state}: only a finished one can be retried")
-    codes = frozenset(ErrorCode) if all_failed else RETRYABLE
+    codes = frozenset(ErrorCode) - {ErrorCode.MANIFEST_LOST} if all_failed else RETRYABLE
     if not any(code in parent.failed_by_code for code in codes):
         failed = ", ".join(f"{count:,} {code}" for code, count in parent.failed_by_code.items()) or "none failed"
         hint = ": these will probably fail again; --all retries them too" if parent.failed else ""
@@ -47,12 +51,24 @@ def retry(job_id: str, *, ledger: Ledger, all_failed: bool = False) -> JobSpec:
         max_failed=parent.max_failed,
         keep_s=parent.keep_s,
     )
-    items = _failed_items(job_id, storage, ledger.done_chunks(job_id), codes)
+    items = _failed_items(job_id, storage, ledger, codes, on_lost)
     return submit(items, spec, ledger=ledger, storage=storage)
 
 
-def _failed_items(job_id: str, storage: Storage, chunks: Sequence[int], codes: frozenset[ErrorCode]) -> Iterator[Item]:
-    for _, results in read_results(storage, job_id, chunks):
+def _failed_items(
+    job_id: str,
+    storage: Storage,
+    ledger: Ledger,
+    codes: frozenset[ErrorCode],
+    on_lost: Callable[[StorageError], None] | None,
+) -> Iterator[Item]:
+    def lost(_: int, error: LostShardError) -> None:
+        if on_lost is None:
+            raise error
+        on_lost(error)
+
+    chunks, sizes = ledger.done_chunks(job_id), ledger.chunk_sizes(job_id)
+    for _, results in read_results(storage, job_id, chunks, sizes=sizes, on_lost=lost):
         for result in results:
             if result.error and result.error.code in codes:
                 yield Item(uri=result.uri, id=result.id, version=result.version)

@@ -10,6 +10,7 @@ from typing import Final
 from fiqa.contract import Item, JobSpec, JobState
 from fiqa.errors import JobStateError, SourceError
 from fiqa.jobs.delete import check_no_results, roll_back
+from fiqa.ledger.chunk_sizes import ChunkSizes
 from fiqa.ledger.ledger import Ledger
 from fiqa.sources.lines import IMAGE_SUFFIXES
 from fiqa.storage.shards import pack
@@ -86,6 +87,7 @@ def submit(
         _check_can_be_replaced(spec.id, ledger=ledger, storage=storage)
     submission = ledger.create(spec, storage=storage.url, replace=resume)
     images = written = 0
+    chunk_sizes = ChunkSizes()
     try:
         if resume:
             storage.delete(spec.id)
@@ -94,10 +96,11 @@ def submit(
         with closing(in_order(write, lines, threads=_WRITERS, name="write")) as sizes:
             for _, size in sizes:
                 written += 1
+                chunk_sizes.add(size)
                 images += size
                 if progress:
                     progress(images)
-        whole = spec.model_copy(update={"images": images, "chunks": written})
+        whole = spec.model_copy(update={"images": images, "chunks": written, "chunk_sizes": str(chunk_sizes)})
         ledger.check_submission(spec.id, submission)
         storage.write_document(spec.id, "job", whole.encode() + b"\n")
         _open(whole, submission, ledger=ledger)
@@ -134,7 +137,7 @@ def _writer(
 
 def _open(spec: JobSpec, submission: int, *, ledger: Ledger) -> None:
     try:
-        ledger.open(spec.id, submission, chunks=spec.chunks, images=spec.images)
+        ledger.open(spec.id, submission, chunks=spec.chunks, images=spec.images, chunk_sizes=spec.chunk_sizes)
     except JobStateError:
         # The job is open if the answer to a first call was lost and the call was repeated.
         status = ledger.status(spec.id)

@@ -2,8 +2,8 @@
 --
 -- Keys: due; leases; the hash of the job, and its parts done, attempts, holders, requeued, in_flight and quarantined.
 -- ARGV: 1 length of the lease in seconds.
--- Reply: an empty list if no chunk is due; else job id, chunk, attempt, fencing token, storage URL, and the quarantined
---   items as 'index:code index:code'.
+-- Reply: an empty list if no chunk is due; else job id, chunk, attempt, fencing token, storage URL, the quarantined
+--   items as 'index:code index:code', and the sizes of the job's chunks.
 local lease_s = ARGV[1]
 local now = fiqa.clock()
 fiqa.sweep(now)
@@ -46,7 +46,8 @@ while true do
         redis.call('HSET', fiqa.key(job, 'quarantined'), chunk, quarantined)
         redis.call('HDEL', fiqa.key(job, 'in_flight'), chunk)
       end
-      return {job, chunk, attempt, token, redis.call('HGET', hash, 'storage'), quarantined}
+      local stored = redis.call('HMGET', hash, 'storage', 'sizes')
+      return {job, chunk, attempt, token, stored[1], quarantined, stored[2] or ''}
     end
   end
 end

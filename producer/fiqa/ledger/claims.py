@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from fiqa.contract import ErrorCode, ImageResult, Status
+from fiqa.ledger.chunk_sizes import size_of
 
 ISOLATED_FROM_ATTEMPT: Final = 3
 
@@ -22,6 +23,7 @@ class Claim:
         token: the fencing token, of this claim alone. With an earlier token a worker can change nothing.
         storage: the URL of the job's storage.
         quarantined: items that must not be computed, by index: they killed a worker, or hung in it.
+        size: the number of its images; 0 if the ledger does not know it.
     """
 
     job_id: str
@@ -30,14 +32,16 @@ class Claim:
     token: int
     storage: str
     quarantined: Mapping[int, ErrorCode]
+    size: int = 0
 
     @classmethod
     def read(cls, reply: Sequence[Any]) -> Self:
         """Read the reply of claim.lua."""
-        job, chunk, attempt, token, storage, quarantined = reply
+        job, chunk, attempt, token, storage, quarantined, sizes = reply
         pairs = (pair.split(":") for pair in quarantined.decode().split())
         codes = {int(index): ErrorCode(code) for index, code in pairs}
-        return cls(job.decode(), int(chunk), int(attempt), int(token), storage.decode(), codes)
+        size = size_of(int(chunk), sizes.decode())
+        return cls(job.decode(), int(chunk), int(attempt), int(token), storage.decode(), codes, size)
 
     @property
     def isolated(self) -> bool:
@@ -77,6 +81,15 @@ class Counts:
             faces=sum(len(result.faces) for result in results),
             failed=Counter(result.error.code for result in results if result.error),
             models=Counter(f"{result.detector}/{result.quality_model}" for result in results),
+        )
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            scored=self.scored + other.scored,
+            no_face=self.no_face + other.no_face,
+            faces=self.faces + other.faces,
+            failed=Counter(self.failed) + Counter(other.failed),
+            models=Counter(self.models) + Counter(other.models),
         )
 
     def increments(self) -> list[str | int]:

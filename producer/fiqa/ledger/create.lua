@@ -17,7 +17,9 @@ if state then
   end
 end
 -- If Redis lost only the job's hash, the other keys would count as progress of the job that is recovered now.
-for _, part in ipairs({'done', 'attempts', 'holders', 'requeued', 'in_flight', 'quarantined', 'pace'}) do
+for _, part in ipairs({
+  'done', 'attempts', 'holders', 'requeued', 'in_flight', 'quarantined', 'wrong_answers', 'pace'
+}) do
   redis.call('DEL', fiqa.key(job, part))
 end
 redis.call('ZADD', fiqa.JOBS, redis.call('HGET', hash, 'created'), job)

@@ -40,6 +40,7 @@ def job_key(job_id: str, part: str = "") -> str:
         last_error: why a chunk was released; only while the job runs.
         reason: why the job was stopped; only once it has ended.
         next: the first chunk that was never claimed.
+        sizes: images in each chunk, as "8x16 1x7".
         vt: the virtual time, in images.
         done, scored, no_face, failed, faces: counters; `done` counts chunks.
         failed:CODE, models:DETECTOR/QUALITY_MODEL: counters of images.
@@ -51,6 +52,7 @@ def job_key(job_id: str, part: str = "") -> str:
         requeued: zset of chunks that were claimed, and can be claimed again.
         in_flight: hash, chunk -> index of the item that its worker computes.
         quarantined: hash, chunk -> items that are not computed again, as "index:code index:code".
+        wrong_answers: hash, chunk -> how often its storage answered wrongly, and to which machines.
         pace: hash, time in units of PACE_BUCKET_S -> images done.
         manifest, results: hashes, chunk -> gzipped JSONL; only if the job's storage is Redis.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from itertools import chain
 
 from fiqa.contract import ErrorCode, JobSpec, JobState
@@ -41,6 +42,8 @@ class Ledger:
         self._renew = self.connection.script("renew")
         self._release = self.connection.script("release")
         self._complete = self.connection.script("complete")
+        self._repair = self.connection.script("repair")
+        self._wrong_answer = self.connection.script("wrong_answer")
         self._missing_tickets = self.connection.script("missing_tickets")
         self._try_reconciler_lock = self.connection.script("try_reconciler_lock")
 
@@ -109,6 +112,7 @@ class Ledger:
         *,
         chunks: int,
         images: int,
+        chunk_sizes: str = "",
         ended: JobState | None = None,
         reason: str | None = None,
     ) -> None:
@@ -119,6 +123,7 @@ class Ledger:
             submission: the token that `create` returned.
             chunks: number of chunks in the manifest.
             images: number of images in all chunks.
+            chunk_sizes: images in each chunk, as a JobSpec has them.
             ended: the state in which the job had ended before Redis was lost; None if it goes on.
             reason: why it had ended.
 
@@ -127,7 +132,7 @@ class Ledger:
             JobStateError: the job is not `preparing`, or was replaced.
         """
         with self.connection.errors():
-            state = self._open(args=[job_id, submission, chunks, images, ended or "", reason or ""])
+            state = self._open(args=[job_id, submission, chunks, images, ended or "", reason or "", chunk_sizes])
         check_preparing(job_id, read_state(job_id, state))
 
     def control(self, job_id: str, control: Control, *, submission: int | None = None) -> None:
@@ -174,6 +179,30 @@ class Ledger:
             bitmap = self.connection.redis.get(job_key(job_id, "done")) or b""
         return [8 * i + bit for i, byte in enumerate(bitmap) if byte for bit in range(8) if byte & (0x80 >> bit)]
 
+    def chunk_sizes(self, job_id: str) -> str:
+        """Return how many images each chunk has, as a JobSpec has it; empty if that is not known."""
+        with self.connection.errors():
+            return (self.connection.redis.hget(job_key(job_id), "sizes") or b"").decode()
+
+    def repair(self, job_id: str, chunks: Sequence[int], *, done: int, counts: Counts) -> JobState | None:
+        """Let a finished job make these chunks again.
+
+        Args:
+            job_id: the job.
+            chunks: those that are not done after all.
+            done: how many were done when the others were counted.
+            counts: those of the others.
+
+        Returns:
+            The state before: if that is not a finished one, nothing changed. None if another number of chunks is done.
+
+        Raises:
+            UnknownJobError: no such job.
+        """
+        with self.connection.errors():
+            reply = self._repair(args=[check_job_id(job_id), done, len(chunks), *chunks, *counts.increments()])
+        return None if reply == b"changed" else read_state(job_id, reply)
+
     # What workers call
 
     def claim(self) -> Claim | None:
@@ -208,6 +237,17 @@ class Ledger:
         item = "" if hung is None else f"{hung}:{ErrorCode.TIME_LIMIT}"
         with self.connection.errors():
             self._release(args=[claim.job_id, claim.chunk, claim.token, delay_s, last_error, item])
+
+    def wrong_answer(self, claim: Claim, machine: str) -> tuple[int, frozenset[str]]:
+        """Count that the storage answered wrongly for a chunk.
+
+        Returns:
+            How often it did, and to which machines; 0 if the lease is lost.
+        """
+        with self.connection.errors():
+            reply = self._wrong_answer(args=[claim.job_id, claim.chunk, claim.token, "_".join(machine.split()) or "?"])
+        number, *machines = (reply or b"0").decode().split()
+        return int(number), frozenset(machines)
 
     def complete(self, job_id: str, chunk: int, counts: Counts) -> Completion:
         """Count a chunk whose results are stored. It counts once, however often and by whomever this is called.

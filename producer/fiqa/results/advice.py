@@ -27,6 +27,10 @@ ADVICE: Final[Mapping[ErrorCode, str]] = {
         " out."
     ),
     ErrorCode.WORKER_CRASHED: "Workers died while they processed this image: leave it out, and report it.",
+    ErrorCode.MANIFEST_LOST: (
+        "The list of these images is gone from the job's storage, or damaged: put the files of its manifest back and"
+        " run fiqa repair JOB, or submit the images again."
+    ),
     ErrorCode.INTERNAL_ERROR: (
         "A defect of fiqa, the worker's log has the traceback: report it; fiqa retry JOB may succeed."
     ),

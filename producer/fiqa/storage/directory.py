@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from fiqa.atomic import write_atomically
-from fiqa.errors import StorageError
+from fiqa.errors import LostShardError, StorageError
 from fiqa.storage.layout import JOBS, Document, Part, chunks_of, document_path, job_path, part_path, shard_path
 
 # A submit may still write to a job while it is deleted. It soon finds that the job is gone, and stops.
@@ -28,6 +28,9 @@ class DirectoryStorage:
         # Results count as done once they are stored, even if the machine loses power afterwards.
         return self._write(shard_path(job_id, part, chunk), data, once=True, durable=part == "results")
 
+    def replace(self, job_id: str, part: Part, chunk: int, data: bytes) -> None:
+        self._write(shard_path(job_id, part, chunk), data, once=False, durable=True)
+
     def write_document(self, job_id: str, name: Document, data: bytes) -> None:
         self._write(document_path(job_id, name), data, once=False, durable=False)
 
@@ -41,7 +44,15 @@ class DirectoryStorage:
             ) from error
 
     def read(self, job_id: str, part: Part, chunk: int) -> bytes:
-        return self._read(self._folder / shard_path(job_id, part, chunk))
+        path = self._folder / shard_path(job_id, part, chunk)
+        try:
+            return self._read(path)
+        except StorageError as error:
+            # Without the folder of all jobs, this is not the storage: its file system is probably not mounted.
+            is_gone = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+            if is_gone and (self._folder / JOBS).is_dir():
+                raise LostShardError(str(error)) from error.__cause__
+            raise
 
     def read_document(self, job_id: str, name: Document) -> bytes | None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fiqa.contract import REDIS_STORAGE
-from fiqa.errors import StorageError
+from fiqa.errors import LostShardError
 from fiqa.ledger.connection import Connection
 from fiqa.ledger.keys import job_key
 from fiqa.storage.layout import Document, Part
@@ -22,11 +22,16 @@ class RedisStorage:
         with self._connection.errors():
             return bool(self._store_once(args=[job_id, part, chunk, data]))
 
+    def replace(self, job_id: str, part: Part, chunk: int, data: bytes) -> None:
+        with self._connection.errors():
+            self._connection.redis.hdel(job_key(job_id, part), chunk)
+            self._store_once(args=[job_id, part, chunk, data])
+
     def read(self, job_id: str, part: Part, chunk: int) -> bytes:
         with self._connection.errors():
             data = self._connection.redis.hget(job_key(job_id, part), chunk)
         if data is None:
-            raise StorageError(f"{part} {chunk} of job {job_id} is not in Redis: was the job deleted?")
+            raise LostShardError(f"{part} {chunk} of job {job_id} is not in Redis: was the job deleted?")
         return bytes(data)
 
     def chunks(self, job_id: str, part: Part) -> list[int]:

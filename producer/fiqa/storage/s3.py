@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from fiqa.errors import SettingsError, StorageError
+from fiqa.errors import LostShardError, SettingsError, StorageError
 from fiqa.s3 import describe, in_words, s3_client, s3_errors
 from fiqa.storage.layout import JOBS, Document, Part, chunks_of, document_path, job_path, part_path, shard_path
 
@@ -35,6 +35,9 @@ class S3Storage:
     def write_once(self, job_id: str, part: Part, chunk: int, data: bytes) -> bool:
         return self._put(shard_path(job_id, part, chunk), data, content_type="application/gzip", IfNoneMatch="*")
 
+    def replace(self, job_id: str, part: Part, chunk: int, data: bytes) -> None:
+        self._put(shard_path(job_id, part, chunk), data, content_type="application/gzip")
+
     def write_document(self, job_id: str, name: Document, data: bytes) -> None:
         self._put(document_path(job_id, name), data, content_type="application/json")
 
@@ -56,7 +59,12 @@ class S3Storage:
         return True
 
     def read(self, job_id: str, part: Part, chunk: int) -> bytes:
-        return self._get(shard_path(job_id, part, chunk))
+        try:
+            return self._get(shard_path(job_id, part, chunk))
+        except StorageError as error:
+            if describe(error.__cause__).code == "NoSuchKey":
+                raise LostShardError(str(error)) from error.__cause__
+            raise
 
     def read_document(self, job_id: str, name: Document) -> bytes | None:
         try:

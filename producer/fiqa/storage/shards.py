@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from typing import Final
 
-from fiqa.contract import ImageResult
-from fiqa.errors import ContractError, StorageError
+from fiqa.contract import ImageResult, Item
+from fiqa.errors import ContractError, LostShardError
+from fiqa.ledger.chunk_sizes import size_of
 from fiqa.storage.layout import Part
 from fiqa.storage.storage import Storage
 from fiqa.window import in_order
+
+_log = logging.getLogger(__name__)
 
 _MAX_SHARD_BYTES: Final = 256 * 1024 * 1024
 _MAX_SHARD_LINES: Final = 1_000_000
@@ -32,17 +36,17 @@ def unpack(data: bytes, name: str = "a shard") -> list[bytes]:
         name: what the error calls it.
 
     Raises:
-        StorageError: it is not gzip, it is cut off, or it is larger than any shard that fiqa writes.
+        LostShardError: it is not gzip, it is cut off, or it is larger than any shard that fiqa writes.
     """
     inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         text = inflate.decompress(data, _MAX_SHARD_BYTES)
     except zlib.error as error:
-        raise StorageError(f"{name} is damaged: {error}") from None
+        raise LostShardError(f"{name} is damaged: {error}") from None
     if not inflate.eof:
-        raise StorageError(f"{name} is damaged: it is cut off, or larger than fiqa writes")
+        raise LostShardError(f"{name} is damaged: it is cut off, or larger than fiqa writes")
     if text.count(b"\n") > _MAX_SHARD_LINES:  # a list of empty lines takes far more memory than their bytes
-        raise StorageError(f"{name} is damaged: it has more lines than fiqa writes")
+        raise LostShardError(f"{name} is damaged: it has more lines than fiqa writes")
     return text.splitlines()
 
 
@@ -50,45 +54,142 @@ def read_shard(storage: Storage, job_id: str, part: Part, chunk: int) -> list[by
     """Return the JSON lines of a chunk.
 
     Raises:
-        StorageError: the shard cannot be read, or it is damaged.
+        StorageError: the storage does not answer or refuses.
+        LostShardError: the shard is gone or damaged.
     """
     return unpack(storage.read(job_id, part, chunk), _name(job_id, part, chunk))
 
 
+def read_items(storage: Storage, job_id: str, chunk: int, size: int) -> list[Item]:
+    """Return the items of a chunk.
+
+    Args:
+        storage: the job's.
+        job_id: the job.
+        chunk: the chunk.
+        size: how many items it must have; 0 if that is not known.
+
+    Raises:
+        StorageError: the storage does not answer or refuses.
+        LostShardError: the shard is gone, damaged, or has another number of items.
+    """
+    name = _name(job_id, "manifest", chunk)
+    lines = _checked(storage.read(job_id, "manifest", chunk), "manifest", name, size)
+    try:
+        return [Item.decode(line) for line in lines]
+    except ContractError as error:
+        raise LostShardError(f"{name} is damaged: {error}") from None
+
+
+def store_results(storage: Storage, job_id: str, chunk: int, results: list[ImageResult]) -> list[ImageResult]:
+    """Store the results of a chunk once.
+
+    Returns:
+        Those that are stored. An earlier attempt may have stored its results, and died or lost its lease before it
+        could count them. What is stored counts.
+
+    Raises:
+        StorageError: the storage does not answer or refuses.
+    """
+    shard = pack(result.encode() for result in results)
+    if storage.write_once(job_id, "results", chunk, shard):
+        return results
+    name = _name(job_id, "results", chunk)
+    try:
+        return _results(name, _checked(storage.read(job_id, "results", chunk), "results", name, len(results)))
+    except LostShardError as error:
+        # Nobody has counted it, and with it this chunk could never be counted.
+        _log.warning("the shard of an earlier attempt is replaced: %s", error)
+        storage.replace(job_id, "results", chunk, shard)
+        return results
+
+
 def read_shards(
-    storage: Storage, job_id: str, part: Part, chunks: Iterable[int]
+    storage: Storage,
+    job_id: str,
+    part: Part,
+    chunks: Iterable[int],
+    *,
+    sizes: str = "",
+    on_lost: Callable[[int, LostShardError], None] | None = None,
 ) -> Generator[tuple[int, list[bytes]], None, None]:
     """Yield each chunk with its JSON lines, in the order of `chunks`. Threads read up to eight shards in advance.
 
+    Args:
+        storage: the job's.
+        job_id: the job.
+        part: of the manifest, or of the results.
+        chunks: which.
+        sizes: the sizes of the job's chunks; empty if they are not known.
+        on_lost: called with a chunk whose shard is gone or damaged; it is left out. None raises the error.
+
     Raises:
-        StorageError: a shard cannot be read, or it is damaged.
+        StorageError: the storage does not answer or refuses.
+        LostShardError: a shard is gone or damaged, and `on_lost` is None.
     """
 
-    def read(chunk: int) -> bytes:
-        return storage.read(job_id, part, chunk)
+    def read(chunk: int) -> bytes | LostShardError:
+        try:
+            return storage.read(job_id, part, chunk)
+        except LostShardError as error:
+            return error
 
     # Shards are unpacked here and not in the threads: packed, eight of them take far less memory.
     with closing(in_order(read, chunks, threads=_READERS, name="read")) as shards:
         for chunk, data in shards:
-            yield chunk, unpack(data, _name(job_id, part, chunk))
+            try:
+                lines = _checked(data, part, _name(job_id, part, chunk), size_of(chunk, sizes))
+            except LostShardError as error:
+                if on_lost is None:
+                    raise
+                on_lost(chunk, error)
+            else:
+                yield chunk, lines
+
+
+def _checked(data: bytes | LostShardError, part: Part, name: str, size: int) -> list[bytes]:
+    if isinstance(data, LostShardError):
+        raise data
+    lines = unpack(data, name)
+    if size and len(lines) != size:
+        raise LostShardError(f"{name} is damaged: it has {len(lines):,} lines, its chunk has {size:,} images")
+    # Cheap, since commands write most results as they are: to decode a line takes a hundred times as long.
+    if part == "results" and not all(line[:1] == b"{" and line[-1:] == b"}" and b'"uri"' in line for line in lines):
+        raise LostShardError(f"{name} is damaged: a line is not a result")
+    return lines
 
 
 def read_results(
-    storage: Storage, job_id: str, chunks: Iterable[int]
+    storage: Storage,
+    job_id: str,
+    chunks: Iterable[int],
+    *,
+    sizes: str = "",
+    on_lost: Callable[[int, LostShardError], None] | None = None,
 ) -> Generator[tuple[int, list[ImageResult]], None, None]:
-    """Yield each chunk with its results, in the order of `chunks`.
+    """Yield each chunk with its results, in the order of `chunks`. The arguments are those of `read_shards`.
 
     Raises:
-        StorageError: a shard cannot be read, or it is damaged.
-        ContractError: a line is not a result.
+        StorageError: the storage does not answer or refuses.
+        LostShardError: a shard is gone or damaged, and `on_lost` is None.
     """
-    with closing(read_shards(storage, job_id, "results", chunks)) as shards:
+    with closing(read_shards(storage, job_id, "results", chunks, sizes=sizes, on_lost=on_lost)) as shards:
         for chunk, lines in shards:
             try:
-                results = [ImageResult.decode(line) for line in lines]
-            except ContractError as error:
-                raise ContractError(f"{_name(job_id, 'results', chunk)}: {error}") from None
-            yield chunk, results
+                results = _results(_name(job_id, "results", chunk), lines)
+            except LostShardError as error:
+                if on_lost is None:
+                    raise
+                on_lost(chunk, error)
+            else:
+                yield chunk, results
+
+
+def _results(name: str, lines: Iterable[bytes]) -> list[ImageResult]:
+    try:
+        return [ImageResult.decode(line) for line in lines]
+    except ContractError as error:
+        raise LostShardError(f"{name} is damaged: {error}") from None
 
 
 def _name(job_id: str, part: Part, chunk: int) -> str:

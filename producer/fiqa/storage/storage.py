@@ -39,8 +39,11 @@ class Storage(Protocol):
     def write_once(self, job_id: str, part: Part, chunk: int, data: bytes) -> bool:
         """Store a shard unless it is there. Return False if it was."""
 
+    def replace(self, job_id: str, part: Part, chunk: int, data: bytes) -> None:
+        """Store a shard in place of one that is damaged."""
+
     def read(self, job_id: str, part: Part, chunk: int) -> bytes:
-        """Return a shard as it was stored."""
+        """Return a shard as it was stored. Raises LostShardError if it is gone."""
 
     def chunks(self, job_id: str, part: Part) -> list[int]:
         """Return the numbers of the chunks that have a shard, in order."""

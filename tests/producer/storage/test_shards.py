@@ -51,16 +51,20 @@ def test_a_shard_that_would_fill_the_memory_is_refused(monkeypatch: pytest.Monke
         unpack(pack([b"x" * 1_000_000]))
 
 
+def two_lines(number: int) -> list[bytes]:
+    return [b'{"uri":"%d"}' % number, b'{"uri":"end"}']
+
+
 def test_chunks_are_listed_in_order_and_read_in_the_order_asked_for(storage: Storage) -> None:
     assert storage.chunks(JOB, "results") == []
     numbers = [*range(25), 1000, 99_999_999]
     for number in reversed(numbers):
-        storage.write_once(JOB, "results", number, pack([b"%d" % number, b"end"]))
+        storage.write_once(JOB, "results", number, pack(two_lines(number)))
     storage.write_once(JOB, "manifest", 77, b"")
     storage.write_once(OTHER_JOB, "results", 78, b"")
     assert storage.chunks(JOB, "results") == numbers
     asked = [1000, *range(24, -1, -1)]
-    assert list(read_shards(storage, JOB, "results", asked)) == [(number, [b"%d" % number, b"end"]) for number in asked]
+    assert list(read_shards(storage, JOB, "results", asked)) == [(number, two_lines(number)) for number in asked]
 
 
 def test_reading_stops_at_a_shard_that_is_missing(storage: Storage) -> None:

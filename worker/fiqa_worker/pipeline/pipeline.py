@@ -43,6 +43,8 @@ _LEAST_REDUCTION: Final = 4
 
 _SKIPPED: Final = {
     ErrorCode.WORKER_CRASHED: "the worker died while it worked on this image",
+    ErrorCode.MANIFEST_LOST: "the list of this chunk's images is gone from the job's storage, or damaged",
+    ErrorCode.INTERNAL_ERROR: "the worker failed with this chunk again and again: its log says why",
     ErrorCode.TIME_LIMIT: "the image took longer than FIQA_IMAGE_TIME_LIMIT_S",
 }
 

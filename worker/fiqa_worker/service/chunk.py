@@ -18,9 +18,10 @@ from fiqa.errors import FiqaError, RedisUnavailableError
 from fiqa.jobs.summary import write_summaries
 from fiqa.ledger.claims import Claim, Completion, Counts
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.shards import pack, read_shard
+from fiqa.storage.shards import read_items, store_results
 from fiqa.storage.storage import Storage
 from fiqa_worker.service.drain import ChildDrain
+from fiqa_worker.service.lasting import GivenUp, given_up, lost_items
 from fiqa_worker.service.lease import Lease, LeaseLost
 from fiqa_worker.service.logs import about
 
@@ -91,7 +92,7 @@ class ChunkProcessor:
         if claim.attempt > 1:
             _log.warning("attempt %d: one before was lost, since its worker died or its lease ran out", claim.attempt)
         try:
-            self._score_and_count(claim)
+            self._score_or_give_up(claim)
         except LeaseLost:
             _log.info("chunk abandoned: lease lost, since this worker ends, the job was stopped, or the lease ran out")
         except Exception as error:  # noqa: BLE001  logged, and shown as the job's last error
@@ -104,14 +105,27 @@ class ChunkProcessor:
             )
             self.ledger.release(claim, delay_s=RETRY_DELAY_S, last_error=f"chunk {claim.chunk}: {error}")
 
-    def _score_and_count(self, claim: Claim) -> None:
+    def _score_or_give_up(self, claim: Claim) -> None:
+        """Score and count the chunk. If it failed too often for a reason that stays, its images end as failed."""
+        try:
+            self._score_and_count(claim)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            found = given_up(claim, error, ledger=self.ledger, storage=self.open_storage(claim.storage))
+            if found is None:
+                raise
+            _log.error("chunk given up, its images end as %s: %s", found.code, found.why)
+            self._score_and_count(claim, found)
+
+    def _score_and_count(self, claim: Claim, given_up: GivenUp | None = None) -> None:
         started = time.monotonic()
         lease = Lease(
             self.ledger, claim, image_time_limit_s=self.image_time_limit_s, publish_tickets=self.publish_tickets
         )
         with lease, self.drain.holding(lease):
             storage = self.open_storage(claim.storage)
-            results = self._store(claim, storage, self._score(claim, storage, lease), lease)
+            results = self._store(claim, storage, self._score(claim, storage, lease, given_up), lease)
             counts = Counts.of(results)
             completion = self._complete(claim, counts)
         # A job that was deleted before its shard was stored leaves the shard behind. If job.json is still there, it was
@@ -131,11 +145,17 @@ class ChunkProcessor:
             with suppress(FiqaError):  # every worker's reconciler tries again, and logs the error
                 write_summaries(self.ledger)
 
-    def _score(self, claim: Claim, storage: Storage, lease: Lease) -> list[ImageResult]:
-        items = [Item.decode(line) for line in read_shard(storage, claim.job_id, "manifest", claim.chunk)]
+    def _score(self, claim: Claim, storage: Storage, lease: Lease, given_up: GivenUp | None) -> list[ImageResult]:
+        quarantined = claim.quarantined
+        if given_up and given_up.code is ErrorCode.MANIFEST_LOST:
+            items = lost_items(claim)
+        else:
+            items = read_items(storage, claim.job_id, claim.chunk, claim.size)
+        if given_up:
+            quarantined = dict.fromkeys(range(len(items)), given_up.code)
         results = []
         for result in self.load_pipeline().run(
-            items, quarantined=claim.quarantined, on_item_start=lease.on_item_start, isolated=claim.isolated
+            items, quarantined=quarantined, on_item_start=lease.on_item_start, isolated=claim.isolated
         ):
             results.append(result)
             lease.check()
@@ -144,11 +164,7 @@ class ChunkProcessor:
     def _store(self, claim: Claim, storage: Storage, results: list[ImageResult], lease: Lease) -> list[ImageResult]:
         """Store the results once; returns those that are stored."""
         lease.confirm()
-        if storage.write_once(claim.job_id, "results", claim.chunk, pack(result.encode() for result in results)):
-            return results
-        # An earlier attempt stored its results, and died or lost its lease before it could count them. What is stored
-        # counts.
-        return [ImageResult.decode(line) for line in read_shard(storage, claim.job_id, "results", claim.chunk)]
+        return store_results(storage, claim.job_id, claim.chunk, results)
 
     def _complete(self, claim: Claim, counts: Counts) -> Completion:
         """Count the chunk, through a short loss of Redis. After a long one, another attempt counts the stored shard."""

@@ -1,0 +1,62 @@
+"""Commands about a job whose result shards are gone or damaged: they name them, go on, and end with status 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fiqa.contract import ErrorCode
+from fiqa.ledger.ledger import Ledger
+from tests.producer.cli.running import fiqa, refused
+from tests.producer.faceless import failed, work
+
+
+@pytest.fixture
+def job(ledger: Ledger, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a job of 20 images whose second shard, of four, is gone."""
+    monkeypatch.setenv("FIQA_STORAGE", str(tmp_path / "storage"))
+    job_id = fiqa("submit", images).stdout.strip()
+    work(ledger, end=lambda item: failed(item, ErrorCode.FETCH_FAILED))
+    (tmp_path / "storage" / "jobs" / job_id / "results" / "00000001.jsonl.gz").unlink()
+    return job_id
+
+
+def test_results_report_and_retry_name_a_lost_shard_and_go_on(job: str, tmp_path: Path) -> None:
+    advice = f"1 shard is lost, the results of the others are complete: `fiqa repair {job}` makes lost ones again"
+    for form in ("jsonl", "csv"):
+        done = fiqa("results", job, "--format", form)
+        assert done.returncode == 1
+        assert len(done.stdout.splitlines()) == 16 + (form == "csv")
+        assert "00000001.jsonl.gz" in done.stderr
+        assert advice in done.stderr
+    page = tmp_path / "page.html"
+    done = fiqa("report", job, "-o", page)
+    assert (done.returncode, page.exists(), advice in done.stderr) == (1, True, True)
+    done = fiqa("retry", job)
+    assert (done.returncode, "16 images" in done.stderr, advice in done.stderr) == (1, True, True)
+
+
+def test_repair_makes_it_again_and_says_so(job: str, ledger: Ledger) -> None:
+    done = fiqa("repair", job)
+    assert (done.returncode, done.stdout) == (0, "")
+    named, said = done.stderr.splitlines()
+    assert "00000001.jsonl.gz" in named
+    assert said == f"job {job} is running: 1 shards are made again"
+    assert refused(fiqa("repair", job), 1) == f"job {job} is running: only a finished one can be repaired"
+    work(ledger)
+    assert fiqa("repair", job).stderr == f"job {job} has all its shards\n"
+    assert len(fiqa("results", job).stdout.splitlines()) == 20
+
+
+def test_recover_counts_the_shards_that_are_whole_and_names_the_others(
+    job: str, ledger: Ledger, tmp_path: Path
+) -> None:
+    ledger.connection.redis.flushall()
+    (tmp_path / "storage" / "jobs" / job / "results" / "00000000.jsonl.gz").write_bytes(b"garbage")
+    done = fiqa("recover", job)
+    assert done.returncode == 1
+    assert f"fiqa: results 0 of job {job} is damaged" in done.stderr
+    assert "1 damaged shards of it are not counted: workers make them again" in done.stderr
+    work(ledger)
+    assert ledger.status(job).no_face == 20
