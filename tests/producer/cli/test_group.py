@@ -61,7 +61,7 @@ def test_the_long_help_has_examples_whose_options_exist(name: str) -> None:
 
 def test_the_shell_completes_commands_and_their_options() -> None:
     assert complete("") == list(COMMANDS)
-    assert complete("re") == ["recover", "report", "results", "resume", "retry"]
+    assert complete("re") == ["recover", "repair", "report", "results", "resume", "retry"]
     assert complete("submit", "--pri") == ["--priority"]
     assert complete("models", "") == ["list", "prepare", "pull", "quantize", "verify"]
 
