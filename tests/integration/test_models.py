@@ -62,10 +62,18 @@ def test_an_int8_model_is_calibrated_on_images_and_scores_under_its_own_name(
     assert not (tmp_path / "cwd" / "other.onnx").exists()
 
 
-def test_an_int8_model_of_too_few_faces_or_without_a_writable_path_is_one_line(fiqa: Fiqa, photos: Path) -> None:
+def test_an_int8_model_of_too_few_faces_or_without_a_writable_path_is_one_line(
+    fiqa: Fiqa, photos: Path, tmp_path: Path
+) -> None:
     few = fiqa("models", "quantize", photos)
     assert few.returncode == 1
     assert few.stderr.splitlines()[-1].endswith("100 of each are needed: give a folder with more images")
     nowhere = fiqa("models", "quantize", photos, "-o", "nowhere/mine.onnx")
     assert nowhere.returncode == 2
     assert "cannot write nowhere/mine.onnx" in one_line(nowhere)
+    (tmp_path / "mine.onnx").write_bytes(b"precious")
+    for name, why in {"mine.onnx": "exists already", "mine.pb": "a name that ends in .onnx"}.items():
+        refused = fiqa("models", "quantize", photos, "-o", tmp_path / name)
+        assert refused.returncode == 2
+        assert why in one_line(refused)
+    assert (tmp_path / "mine.onnx").read_bytes() == b"precious"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import signal
@@ -108,7 +109,8 @@ def test_a_run_that_was_stopped_leaves_nothing_behind_and_can_be_resumed(
 
     refused = fiqa("run", listed, "-o", output)
     assert refused.returncode == 2
-    assert one_line(refused) == f"fiqa: {output} exists already: add to it with --resume, or choose another file"
+    exists = f"fiqa: {output} exists already: add to it with --resume, replace it with --force, or choose another file"
+    assert one_line(refused) == exists
     failed = ImageResult.decode(output.read_bytes().splitlines()[0]).model_copy(
         update={"status": Status.FAILED, "faces": (), "error": ImageError(code=ErrorCode.FETCH_FAILED, message="")}
     )
@@ -146,8 +148,43 @@ def test_a_run_that_waited_for_its_source_keeps_the_results_that_another_run_wro
         written = output.read_bytes()
         _, reported = late.communicate(f"{photos / 'blur-1.jpg'}\n", timeout=WAIT_S)
     assert late.returncode == 2
-    assert reported == f"fiqa: {output} exists already: add to it with --resume, or choose another file\n"
+    exists = (
+        f"fiqa: {output} exists already: add to it with --resume, replace it with --force, or choose another file\n"
+    )
+    assert reported == exists
     assert output.read_bytes() == written
+
+
+def test_a_run_replaces_results_with_force_but_never_its_own_source(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
+    for name in ("out.jsonl", "out.csv.gz"):
+        output = tmp_path / name
+        output.write_bytes(b"precious\n")
+        assert fiqa("run", photos / "original-0.jpg", "-o", output).returncode == 2
+        assert output.read_bytes() == b"precious\n"
+        assert fiqa("run", photos / "original-0.jpg", "-o", output, "--force").returncode == 0
+        read = gzip.decompress(output.read_bytes()) if name.endswith(".gz") else output.read_bytes()
+        assert (photos / "original-0.jpg").as_uri().encode() in read
+        assert b"precious" not in read
+    listed = tmp_path / "list.jsonl"
+    listed.write_text('{"uri": "s3://b/a.jpg"}\n')
+    for option in ("--force", "--resume"):
+        line = one_line(fiqa("run", listed, "-o", listed, option))
+        assert line == f"fiqa: cannot write {listed}: it is the input: choose another file"
+    assert listed.read_text() == '{"uri": "s3://b/a.jpg"}\n'
+
+
+def test_a_demo_touches_no_file_that_is_not_its_own(fiqa: Fiqa, tmp_path: Path) -> None:
+    mine = tmp_path / "cwd" / "photos" / "mine.jpg"
+    mine.parent.mkdir()
+    mine.write_bytes(b"precious")
+    refused = fiqa("demo", "-o", ".")
+    assert refused.returncode == 2
+    assert one_line(refused).startswith("fiqa: photos exists already: ")
+    assert [path.name for path in mine.parent.iterdir()] == ["mine.jpg"]
+    done = fiqa("demo", "-o", ".", "--force")
+    assert done.returncode == 0, done.stderr
+    assert mine.read_bytes() == b"precious"
+    assert "mine.jpg" not in (tmp_path / "cwd" / "results.jsonl").read_text()
 
 
 def started_in(temporary: Path) -> list[str]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Self, cast
 
 import click
 
+from fiqa.cli.files import cannot_write, check_ending, is_stream, new_file
 from fiqa.contract import JobState
-from fiqa.errors import OutputError, UsageError
+from fiqa.errors import UsageError
 from fiqa.job import Job
 from fiqa.ledger.status import JobStatus
-from fiqa.results.export import Format, import_pyarrow, write
+from fiqa.results.export import ENDINGS, Format, form_of, import_pyarrow, write
 from fiqa.results.selection import Selection
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -26,7 +29,7 @@ results_option = click.option(
     "--output",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     callback=lambda _context, _option, path: None if path == Path("-") else path,
-    help="Write to this .jsonl, .csv or .parquet file [default: -, standard output].",
+    help="Write to this .jsonl, .jsonl.gz, .csv, .csv.gz or .parquet file [default: -, standard output].",
 )
 
 
@@ -45,10 +48,53 @@ def status_as_json(status: JobStatus) -> str:
     return json.dumps(dataclasses.asdict(status))
 
 
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where results go, and in which form.
+
+    Attributes:
+        path: the file; None for standard output.
+        form: the format.
+        gzipped: whether the file is compressed.
+        force: whether an existing file is replaced.
+    """
+
+    path: Path | None = None
+    form: Format = Format.JSONL
+    gzipped: bool = False
+    force: bool = False
+
+    @classmethod
+    def of(cls, path: Path | None, form: Format | None = None, *, force: bool = False) -> Self:
+        """Return the destination that options name. The ending of a file names its form.
+
+        Args:
+            path: the file; None for standard output.
+            form: the format that was asked for; None: that of the ending, else JSONL.
+            force: whether an existing file is replaced.
+
+        Raises:
+            OutputError: the ending names no format.
+            UsageError: the ending names another format than the one that was asked for, or Parquet would go to standard
+                output.
+            MissingDependencyError: the format is Parquet, and pyarrow is not installed.
+        """
+        named = form_of(path) if path else None
+        if path and not named:
+            check_ending(path, tuple(ENDINGS))
+        if named and form and named[0] is not form:
+            raise UsageError(f"{path} with --format {form}: leave --format out, the ending of a file names its format")
+        chosen, gzipped = named or (form or Format.JSONL, False)
+        if chosen is Format.PARQUET:
+            import_pyarrow()
+            if path is None or is_stream(path):
+                raise UsageError("Parquet is not written to standard output: name a file with -o")
+        return cls(path, chosen, gzipped, force)
+
+
 def write_results(
-    output: Path | None,
+    destination: Destination,
     shards: Generator[list[bytes], None, None],
-    form: Format = Format.JSONL,
     selection: Selection = Selection(),  # noqa: B008  it is frozen
     *,
     file: IO[bytes] | None = None,
@@ -56,38 +102,37 @@ def write_results(
     """Write results to a file or to standard output, as they come.
 
     Args:
-        output: the file's name; None for standard output.
+        destination: where they go. A file appears when all of them are written.
         shards: results as JSON lines, one list a shard. They are closed.
-        form: the format to write.
         selection: the results to write.
-        file: the file of that name, if it is open already.
+        file: the file of the destination, if it is open already.
 
     Returns:
         The number of images written.
 
     Raises:
-        OutputError: the file cannot be written.
-        UsageError: the format is Parquet, and the output is standard output.
-        MissingDependencyError: the format is Parquet, and pyarrow is not installed.
+        OutputError: the file cannot be written, or exists already.
     """
-    if form is Format.PARQUET:
-        import_pyarrow()
-        if output is None:
-            raise UsageError("Parquet is not written to standard output: name a file with -o")
-    try:
-        with ExitStack() as stack:
-            # On an error the traceback keeps the generator. The garbage collector could then close it in one of its own
-            # reading threads, which cannot join itself.
-            stack.enter_context(closing(shards))
-            if file is None:
-                file = stack.enter_context(output.open("wb")) if output else sys.stdout.buffer
-            written = write(shards, file, form, selection)
+    path = destination.path
+    with ExitStack() as stack:
+        # On an error the traceback keeps the generator. The garbage collector could then close it in one of its own
+        # reading threads, which cannot join itself.
+        stack.enter_context(closing(shards))
+        if file is None:
+            file = stack.enter_context(new_file(path, force=destination.force)) if path else sys.stdout.buffer
+        try:
+            if destination.gzipped:
+                # Without a name and a time, so that the same results are the same bytes.
+                with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:
+                    written = write(shards, cast("IO[bytes]", zipped), destination.form, selection)
+            else:
+                written = write(shards, file, destination.form, selection)
             file.flush()
-            return written
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"cannot write {output or 'standard output'}: {error.strerror}") from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        return written
 
 
 def exit_status(status: JobStatus, *, images: int = 0, failed: int = 0) -> int:

@@ -7,9 +7,10 @@ from typing import Final
 
 import click
 
+from fiqa.cli.files import check_ending, check_free, force_option, write_whole
 from fiqa.cli.messages import LostShards, report_error
 from fiqa.client import Client
-from fiqa.errors import OutputError, UsageError
+from fiqa.errors import UsageError
 from fiqa.results.charts import import_drawing
 from fiqa.results.page import render
 from fiqa.results.tally import Tally, tally, tally_file
@@ -26,7 +27,8 @@ MAX_INPUTS: Final = 6  # a chart has no more colors that people can distinguish
     required=True,
     help="Write the page to this .html file.",
 )
-def report(source: tuple[str, ...], output: Path) -> int:
+@force_option
+def report(source: tuple[str, ...], output: Path, *, force: bool) -> int:
     """Write an HTML page about a job or a file of results.
 
     The page shows counts, failures and what to do about them, quality, faces, and the best and the worst images. Up to
@@ -39,14 +41,13 @@ def report(source: tuple[str, ...], output: Path) -> int:
     """  # noqa: D301  click's \b keeps the lines below it as they are
     if len(source) > MAX_INPUTS:
         raise UsageError(f"a report sets at most {MAX_INPUTS} side by side: join files that belong together")
+    check_ending(output, (".html", ".htm"))
+    check_free(output, force=force, inputs=map(Path, source))
     import_drawing()  # before all the results are read
     lost = {name: LostShards() for name in source}
     tallies = [_tally(name, lost[name]) for name in source]
     page = render(tallies)
-    try:
-        output.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror}") from error
+    write_whole(output, page.encode(), force=force)
     click.echo(f"{sum(tally.images for tally in tallies):,} results in {output}", err=True)
     for name, shards in lost.items():
         shards.report_rest(name)

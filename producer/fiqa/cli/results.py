@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from fiqa.cli.files import check_free, force_option
 from fiqa.cli.messages import LostShards
-from fiqa.cli.output import results_option, write_results
+from fiqa.cli.output import Destination, results_option, write_results
 from fiqa.client import Client
 from fiqa.contract import Status
 from fiqa.results.export import Format
@@ -17,11 +18,12 @@ from fiqa.results.selection import Selection
 @click.command()
 @click.argument("job")
 @results_option
+@force_option
 @click.option(
     "--format",
     "form",
     type=click.Choice([*map(str, Format)]),
-    help="Format [default: by the file's suffix, else jsonl].",
+    help="Format on standard output [default: jsonl]. The ending of a file names its format.",
 )
 @click.option("--status", type=click.Choice([*map(str, Status)]), help="Only results with this status.")
 @click.option("--best", is_flag=True, help="Only the face of the highest quality in each image.")
@@ -32,6 +34,7 @@ def results(
     *,
     job: str,
     output: Path | None,
+    force: bool,
     form: str | None,
     status: str | None,
     min_quality: float | None,
@@ -42,7 +45,8 @@ def results(
     """Write the results of a job as JSONL, CSV or Parquet.
 
     JSONL has a line for each image. CSV and Parquet have a row for each face, and a row for each image without a face.
-    While the job runs, the results so far are written.
+    While the job runs, the results so far are written. A file is never written over another one without --force, and
+    it appears when it is complete.
 
     \b
     Examples:
@@ -51,12 +55,15 @@ def results(
       fiqa results JOB --best --min-quality 0.6 -o good.jsonl
       fiqa results JOB --status failed | jq -r .error.code | sort | uniq -c
     """  # noqa: D301  click's \b keeps the lines below it as they are
-    chosen = Format(form) if form else Format.of(output)
+    destination = Destination.of(output, Format(form) if form else None, force=force)
     selection = Selection(Status(status) if status else None, best, min_quality, max_quality)
     lost = LostShards()
     with Client() as client:
-        found = client.status(job)  # before the output is opened: a wrong id must not empty a file that exists
-        written = write_results(output, client.result_shards(job, follow=follow, on_lost=lost), chosen, selection)
+        if output is not None:
+            check_free(output, force=force)
+        found = client.status(job)
+        shards = client.result_shards(job, follow=follow, on_lost=lost)
+        written = write_results(destination, shards, selection)
     if output is not None:
         click.echo(f"{written:,} results in {output}", err=True)
     if not found.is_finished and not follow:

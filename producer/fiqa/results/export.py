@@ -47,11 +47,21 @@ class Format(StrEnum):
     CSV = "csv"
     PARQUET = "parquet"
 
-    @classmethod
-    def of(cls, file: Path | None) -> Format:
-        """Return the format that a file's suffix names; JSONL if it names none."""
-        suffix = "" if file is None else file.suffix.lower().removeprefix(".")
-        return cls(suffix) if suffix in set(cls) else cls.JSONL
+
+# What the ending of a file says. Parquet is compressed inside.
+ENDINGS: Final = {
+    ".jsonl": (Format.JSONL, False),
+    ".jsonl.gz": (Format.JSONL, True),
+    ".csv": (Format.CSV, False),
+    ".csv.gz": (Format.CSV, True),
+    ".parquet": (Format.PARQUET, False),
+}
+
+
+def form_of(file: Path) -> tuple[Format, bool] | None:
+    """Return the format that a file's ending names, and whether the file is gzipped; None for another ending."""
+    suffixes = "".join(file.suffixes[-2:]).lower()
+    return ENDINGS.get(suffixes) or ENDINGS.get(file.suffix.lower())
 
 
 def write(shards: Iterable[list[bytes]], file: IO[bytes], form: Format, selection: Selection) -> int:

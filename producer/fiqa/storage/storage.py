@@ -11,8 +11,9 @@ submits never mix their images.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import unquote
 
 from fiqa.contract import REDIS_STORAGE
@@ -22,6 +23,8 @@ from fiqa.storage.directory import DirectoryStorage
 from fiqa.storage.layout import Document, Part
 from fiqa.storage.redis import RedisStorage
 from fiqa.storage.s3 import S3Storage
+
+_PATH: Final = re.compile(r"/|\.{1,2}(/|$)|~")
 
 
 class Storage(Protocol):
@@ -65,7 +68,8 @@ def open_storage(url: str, connection: Connection) -> Storage:
     """Open the storage that a URL names.
 
     Args:
-        url: `redis`, s3://bucket/prefix, or a folder (a path, or file://).
+        url: `redis`, s3://bucket/prefix, or a folder: file:///path, or a path that begins with /, ./, ../ or ~. A bare
+            word is refused, since a typo such as `rediss` or `s3:/bucket` would become a folder of that name.
         connection: to Redis; used only if the storage is Redis.
 
     Raises:
@@ -73,11 +77,13 @@ def open_storage(url: str, connection: Connection) -> Storage:
     """
     if url == REDIS_STORAGE:
         return RedisStorage(connection)
-    scheme, separator, rest = url.partition("://")
-    if not separator or (scheme == "file" and rest.startswith("/")):
-        folder = Path(unquote(rest) if separator else url)
-        return DirectoryStorage(folder.expanduser().resolve())
-    if scheme == "s3":
+    if url.startswith("s3://"):
         return S3Storage(url)
+    path = unquote(url.removeprefix("file://")) if url.startswith("file:///") else url
+    if _PATH.match(path):
+        with suppress(OSError, RuntimeError, ValueError):  # no such user, a circle of links, a NUL byte
+            return DirectoryStorage(Path(path).expanduser().resolve())
     shown = re.sub(r"(?<=://)[^/?#]*@|\?.*", "", url)  # without a password or a signature
-    raise SettingsError(f"FIQA_STORAGE: {shown!r} is neither `redis` nor s3://bucket/prefix nor a folder, /path")
+    raise SettingsError(
+        f"FIQA_STORAGE: {shown!r} is neither `redis` nor s3://bucket/prefix nor a folder, /path or ./path"
+    )

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fiqa.cli.output import write_results
-from fiqa.errors import OutputError
+from fiqa.cli.output import Destination, write_results
+from fiqa.errors import FiqaError, OutputError
+from fiqa.results.export import Format
 
 
 def test_results_that_cannot_be_written_are_read_no_further() -> None:
@@ -15,6 +16,59 @@ def test_results_that_cannot_be_written_are_read_no_further() -> None:
         yield [b"2"]
 
     shards = read()
-    with pytest.raises(OutputError, match=r"^cannot write /dev/full: No space left on device$"):
-        write_results(Path("/dev/full"), shards)
+    with pytest.raises(OutputError, match=r"^cannot write /dev/full: No space left on device: choose another file$"):
+        write_results(Destination(Path("/dev/full")), shards)
     assert next(shards, None) is None  # it is closed
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "gzipped"),
+    [
+        ("a.jsonl", Format.JSONL, False),
+        ("A.JSONL", Format.JSONL, False),
+        ("a.jsonl.gz", Format.JSONL, True),
+        ("a.csv", Format.CSV, False),
+        ("a.b.CSV.GZ", Format.CSV, True),
+        ("a.PARQUET", Format.PARQUET, False),
+    ],
+)
+def test_the_ending_of_a_file_decides_its_form(name: str, form: Format, *, gzipped: bool) -> None:
+    assert Destination.of(Path(name)) == Destination(Path(name), form, gzipped)
+    assert Destination.of(Path(name), form) == Destination(Path(name), form, gzipped)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a",
+        "a.xlsx",
+        "a.json",
+        "a.gz",
+        "a.parquet.gz",
+        "a.csv.zip",
+        "a.csv.gz.gz",
+        "a.jsonl.",
+        ".jsonl",
+        ".csv.gz",
+        "a.tsv",
+    ],
+)
+def test_an_unknown_ending_is_refused_with_the_list_of_those_there_are(name: str) -> None:
+    for form in (None, Format.CSV):
+        with pytest.raises(OutputError) as caught:
+            Destination.of(Path(name), form)
+        assert str(caught.value) == (
+            f"cannot write {name}: the ending says what to write: choose a name that ends in .jsonl, .jsonl.gz, .csv,"
+            " .csv.gz or .parquet"
+        )
+
+
+def test_a_format_that_the_ending_contradicts_is_refused() -> None:
+    with pytest.raises(FiqaError, match=r"^a.csv with --format jsonl: leave --format out, "):
+        Destination.of(Path("a.csv"), Format.JSONL)
+
+
+def test_standard_output_and_devices_have_no_ending() -> None:
+    assert Destination.of(None) == Destination()
+    assert Destination.of(None, Format.CSV).form is Format.CSV
+    assert Destination.of(Path("/dev/stdout"), Format.CSV) == Destination(Path("/dev/stdout"), Format.CSV)

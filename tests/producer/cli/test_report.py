@@ -77,17 +77,46 @@ def test_the_command_reads_a_job_also_while_it_runs(
     [
         (["nowhere.jsonl"], "nowhere.jsonl: No such file or directory"),
         (["good.jsonl"] * 7, "a report sets at most 6 side by side: join files that belong together"),
-        (["good.jsonl", "-o", "no/where.html"], "cannot write no/where.html: No such file or directory"),
+        (
+            ["good.jsonl", "-o", "no/where.html"],
+            "cannot write no/where.html: No such file or directory: choose another file",
+        ),
         (["no-job"], "'no-job' is not a job id: `fiqa jobs` lists them"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_loses_no_page(arguments: list[str], message: str, tmp_path: Path) -> None:
     write(tmp_path / "good.jsonl", [result("s3://b/1", 0.5)])
     (tmp_path / "report.html").write_text("yesterday's")
-    done = report("-o", "report.html", *arguments, cwd=tmp_path)
+    done = report("-o", "report.html", *arguments, "--force", cwd=tmp_path)
     assert done.returncode in {1, 2}
     assert done.stderr == f"fiqa: {message}\n"
     assert (tmp_path / "report.html").read_text() == "yesterday's"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("old.html", "old.html exists already: replace it with --force, or choose another file"),
+        ("page.pdf", "cannot write page.pdf: the ending says what to write: choose a name that ends in .html or .htm"),
+        ("-", "cannot write -: the ending says what to write: choose a name that ends in .html or .htm"),
+    ],
+)
+def test_a_page_is_written_over_no_file_and_under_no_other_ending(name: str, message: str, tmp_path: Path) -> None:
+    write(tmp_path / "good.jsonl", [result("s3://b/1", 0.5)])
+    (tmp_path / "old.html").write_text("yesterday's")
+    done = report("good.jsonl", "-o", name, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"fiqa: {message}\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good.jsonl", "old.html"]
+    assert (tmp_path / "old.html").read_text() == "yesterday's"
+    assert report("good.jsonl", "-o", "old.html", "--force", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "old.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_page_is_never_written_over_its_input(tmp_path: Path) -> None:
+    path = write(tmp_path / "good.jsonl", [result("s3://b/1", 0.5)])
+    (tmp_path / "link.html").symlink_to(path)
+    done = report("good.jsonl", "-o", "link.html", "--force", cwd=tmp_path)
+    assert done.stderr == "fiqa: cannot write link.html: it is the input: choose another file\n"
 
 
 def test_the_command_loads_what_draws_only_when_it_draws() -> None:

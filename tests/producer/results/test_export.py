@@ -138,15 +138,6 @@ def test_a_selection_filters_images_and_their_faces(
     assert selected(**options) == found
 
 
-@pytest.mark.parametrize(
-    ("name", "form"),
-    [("a.csv", Format.CSV), ("a.PARQUET", Format.PARQUET), ("a.jsonl", Format.JSONL), ("a", Format.JSONL)],
-)
-def test_a_files_suffix_names_its_format(name: str, form: Format) -> None:
-    assert Format.of(Path(name)) is form
-    assert Format.of(None) is Format.JSONL
-
-
 def test_parquet_without_pyarrow_is_one_line_that_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"

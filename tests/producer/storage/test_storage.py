@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -88,7 +90,33 @@ def test_the_url_of_a_storage_opens_the_same_storage(
     assert open_storage(storage.url, connection).read(JOB, "manifest", 0) == b"x"
 
 
-@pytest.mark.parametrize("url", ["http://store/x", "redis://localhost", "s3://", "s3:///prefix", "file://host/data"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://store/x", "redis://localhost", "s3://", "s3:///prefix", "file://host/data", "~nobody-of-this-name/x"),
+        # Typos: each of them was taken for a folder of that name.
+        *(
+            "rediss",
+            "Redis",
+            "redis:",
+            "redis:6379/0",
+            "redis ",
+            " redis",
+            '"redis"',
+            "localhost:6379",
+            "data",
+            "data/x",
+        ),
+        *("s3:/bucket/prefix", "s3:bucket", "S3://bucket", "s3a://bucket", "s3//bucket", " s3://bucket", "file:/data"),
+        *("file:data", "file:", "FILE:///data", " /data", "C:\\\\data", ".hidden", "..data", ""),
+    ],
+)
 def test_a_url_that_names_no_storage_is_a_settings_error(nowhere: Connection, url: str) -> None:
-    with pytest.raises(SettingsError, match=rf"^FIQA_STORAGE: '{url}' [^\n]+$"):
+    with pytest.raises(SettingsError, match=rf"^FIQA_STORAGE: {re.escape(repr(url))} [^\n]+$"):
         open_storage(url, nowhere)
+
+
+@pytest.mark.parametrize("url", ["/data/x", "./data", "../data", ".", "..", "~", "~/data", "file:///data%20x", "/a:b"])
+def test_a_folder_is_a_path_that_begins_like_one(nowhere: Connection, url: str) -> None:
+    path = Path(url.removeprefix("file://").replace("%20", " ")).expanduser()
+    assert open_storage(url, nowhere).url == str(path.resolve())

@@ -37,4 +37,28 @@ def test_an_annotated_image_that_cannot_be_written_is_one_line(tmp_path: Path) -
     shutil.copy(PORTRAIT, tmp_path / "a.jpg")
     done = CliRunner().invoke(score, [str(tmp_path / "a.jpg"), "-o", str(tmp_path / "results.words")])
     assert isinstance(done.exception, OutputError)
-    assert "choose a writable folder and a name like results.jpg" in str(done.exception)
+    assert "choose a name that ends in .jpg, .jpeg, .png, .webp, .tif, .tiff or .bmp" in str(done.exception)
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_the_input_is_never_written_over(tmp_path: Path, options: list[str]) -> None:
+    image = tmp_path / "a.jpg"
+    shutil.copy(PORTRAIT, image)
+    (tmp_path / "hard.jpg").hardlink_to(image)
+    (tmp_path / "soft.jpg").symlink_to(image)
+    for output in (image, tmp_path / "hard.jpg", tmp_path / "soft.jpg", tmp_path / "x" / ".." / "a.jpg"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        done = CliRunner().invoke(score, [str(image), "-o", str(output), *options])
+        assert str(done.exception) == f"cannot write {output}: it is the input: choose another file"
+    assert image.read_bytes() == PORTRAIT.read_bytes()
+
+
+def test_an_annotated_image_is_written_over_a_file_only_with_force(tmp_path: Path) -> None:
+    output = tmp_path / "b.png"
+    output.write_text("precious")
+    done = CliRunner().invoke(score, [str(PORTRAIT), "-o", str(output)])
+    assert str(done.exception) == f"{output} exists already: replace it with --force, or choose another file"
+    assert (done.stdout, output.read_text()) == ("", "precious")
+    assert CliRunner().invoke(score, [str(PORTRAIT), "-o", str(output), "--force"]).exception is None
+    assert output.read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.glob(".*")) == []

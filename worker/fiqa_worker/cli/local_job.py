@@ -5,22 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import IO
 
 from fiqa.cli.messages import BadLines
-from fiqa.cli.output import write_results
+from fiqa.cli.output import Destination, write_results
 from fiqa.cli.progress import JobProgress
 from fiqa.contract import Item
 from fiqa.ledger.status import JobStatus
-from fiqa.results.export import Format
 from fiqa_worker.cli.extras import needs
 from fiqa_worker.settings import WorkerSettings
 
 
 def score_locally(
     items: Iterable[Item],
-    output: Path | None,
+    destination: Destination,
     *,
     settings: WorkerSettings,
     processes: int | None,
@@ -32,7 +30,7 @@ def score_locally(
 
     Args:
         items: the images.
-        output: the results file; its suffix names the format. None for standard output.
+        destination: where the results go.
         settings: the worker's.
         processes: in the worker's pool; None: as many as the processors can run.
         bad_lines: the source's, to report the rest of them when it is read.
@@ -57,5 +55,5 @@ def score_locally(
             job = system.client.submit(items, name=name)
             bad_lines.report_rest()
             shards = system.client.result_shards(job.id, follow=True, on_status=show)
-            write_results(output, shards, Format.of(output), file=file)
+            write_results(destination, shards, file=file)
         return system.client.status(job.id)

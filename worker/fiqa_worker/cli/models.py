@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from fiqa.errors import OutputError
+from fiqa.cli.files import check_ending, check_free, force_option
 from fiqa.sources.lines import IMAGE_SUFFIXES
 from fiqa_worker.cli.extras import models_or_builtin, needs
 from fiqa_worker.settings import Device, WorkerSettings
@@ -114,7 +114,10 @@ def prepare_models() -> None:
     "--max-p99", type=float, default=0.05, show_default=True, help="Highest 99th percentile of the difference."
 )
 @click.option("--min-rank", type=float, default=0.98, show_default=True, help="Lowest rank correlation of the scores.")
-def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99: float, min_rank: float) -> int:
+@force_option
+def quantize(
+    folder: Path, output: Path, *, faces: int, max_mean: float, max_p99: float, min_rank: float, force: bool
+) -> int:
     """Quantize the quality model to int8, calibrated on the images in FOLDER.
 
     Then it compares the scores of both models. If they differ by more than the limits, no file is written and the exit
@@ -133,10 +136,11 @@ def quantize(folder: Path, output: Path, *, faces: int, max_mean: float, max_p99
         from fiqa_worker.quantize.faces import collect_faces
         from fiqa_worker.quantize.int8 import quantize as write_int8
 
-    if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
-        raise OutputError(f"cannot write {output}: choose a folder that exists and a name like quality-int8.onnx")
+    check_ending(output, (".onnx",))
+    check_free(output, force=force)
     settings = WorkerSettings.load()
     detector, quality_model = models_or_builtin(settings)
+    check_free(output, force=force, inputs=[detector.path, quality_model.path])
     limits = Limits(max_mean, max_p99, min_rank)
     images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     with Progress(

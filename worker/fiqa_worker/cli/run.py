@@ -6,12 +6,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import click
 
+from fiqa.cli.files import check_free, force_option, is_stream, new_file
 from fiqa.cli.messages import BadLines, report_failures
-from fiqa.cli.output import exit_status, results_option
+from fiqa.cli.output import Destination, exit_status, results_option
 from fiqa.cli.progress import CountProgress
 from fiqa.contract import JobState
 from fiqa.errors import OutputError, UsageError
@@ -22,17 +23,23 @@ from fiqa_worker.cli.local_job import score_locally
 from fiqa_worker.local.resume import Earlier, held
 from fiqa_worker.settings import WorkerSettings
 
+_OR_RESUME: Final = "add to it with --resume, "
+
 
 @click.command()
 @click.argument("source", nargs=-1, required=True)
 @results_option
+@force_option
 @concurrency_option
 @click.option("--resume", is_flag=True, help="Score only what has no result in the file yet, and add it to the file.")
-def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *, resume: bool) -> int:
+def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *, force: bool, resume: bool) -> int:
     """Score images on this machine, without a Redis of your own.
 
     It starts an embedded Redis server and a worker, and stops both at the end. For SOURCE see `fiqa submit --help`.
     The exit status is 0 if the job succeeded and at most half of its images failed. Otherwise it is 1.
+
+    A .jsonl file grows as the results come, so that --resume can go on with it if the run is interrupted. A file of
+    another form appears when it is complete.
 
     \b
     Examples:
@@ -43,8 +50,9 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
     with needs("local"):
         import fiqa_worker.local.system  # noqa: F401  a missing package is reported first
 
-    form = Format.of(output)
-    _check_output(output, form, resume=resume)
+    destination = Destination.of(output, force=force)
+    can_resume = destination.form is Format.JSONL and not destination.gzipped
+    _check_output(source, output, can_resume=can_resume, resume=resume, force=force)
     bad_lines = BadLines()
     items = read_source(source, on_bad_line=bad_lines)
     first = next(items, None)  # an error of the source is reported before anything is started
@@ -52,12 +60,15 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
     detector, quality_model = models_or_builtin(settings)
     with ExitStack() as stack:
         file, earlier = None, Earlier()
-        if output is not None and (resume or output.is_file() or not output.exists()):
+        if output is not None and can_resume and not is_stream(output):
             file = stack.enter_context(held(output, read=resume))
             if resume:
                 earlier = _read_earlier(file, output, detector.name, quality_model.name)
-            else:
-                _check_output(output, form, resume=False)  # another run may have left results in it since
+            else:  # another run may have left results in it since
+                check_free(output, force=force, or_else=_OR_RESUME)
+                file.truncate(0)
+        elif output is not None:
+            file = stack.enter_context(new_file(output, force=force))
         left = earlier.left_of(chain([first] if first else [], items))
         first_left = next(left, None)
         if first and first_left is None:
@@ -66,36 +77,33 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
         try:
             status = score_locally(
                 chain([first_left] if first_left else [], left),
-                output,
+                destination,
                 settings=own_settings(settings, detector, quality_model),
                 processes=concurrency,
                 bad_lines=bad_lines,
                 file=file,
             )
         except BaseException:
-            _report_how_to_resume(output, form)
+            _report_how_to_resume(output, can_resume=can_resume)
             raise
         report_failures(status, "their results say why")
         if status.state is not JobState.SUCCEEDED:
-            _report_how_to_resume(output, form)
+            _report_how_to_resume(output, can_resume=can_resume)
         elif output is not None:
             earlier.remove_retried(output)
     return exit_status(status, images=earlier.done.total(), failed=earlier.failed)
 
 
-def _check_output(output: Path | None, form: Format, *, resume: bool) -> None:
-    if resume and (output is None or form is not Format.JSONL):
+def _check_output(source: tuple[str, ...], output: Path | None, *, can_resume: bool, resume: bool, force: bool) -> None:
+    if resume and force:
+        raise UsageError("--resume adds to the file and --force replaces it: choose one of them")
+    if resume and (output is None or not can_resume):
         raise UsageError("--resume needs a .jsonl file to add to: name it with -o")
     if output is None:
         return
-    try:
-        if resume and output.exists() and not output.is_file():
-            raise OutputError(f"{output} is not a file: --resume needs one")
-        if not resume and output.is_file() and output.stat().st_size:
-            or_resume = "add to it with --resume, or " if form is Format.JSONL else ""
-            raise OutputError(f"{output} exists already: {or_resume}choose another file")
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror}: choose another file") from error
+    if resume and output.exists() and not output.is_file():
+        raise OutputError(f"{output} is not a file: --resume needs one")
+    check_free(output, force=force or resume, inputs=map(Path, source), or_else=_OR_RESUME if can_resume else "")
 
 
 def _read_earlier(file: IO[bytes], output: Path, detector: str, quality_model: str) -> Earlier:
@@ -107,6 +115,6 @@ def _read_earlier(file: IO[bytes], output: Path, detector: str, quality_model: s
     return earlier
 
 
-def _report_how_to_resume(output: Path | None, form: Format) -> None:
-    if output is not None and form is Format.JSONL and output.is_file() and output.stat().st_size:
+def _report_how_to_resume(output: Path | None, *, can_resume: bool) -> None:
+    if output is not None and can_resume and output.is_file() and output.stat().st_size:
         click.echo(f"the results so far are in {output}: to continue, run the same command with --resume", err=True)

@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
+from fiqa.cli.files import check_ending, check_free, force_option, write_whole
 from fiqa.contract import Item
-from fiqa.errors import OutputError
 from fiqa_worker.cli.extras import models_or_builtin, needs, own_settings
 from fiqa_worker.settings import WorkerSettings
+
+_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
 @click.command()
 @click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the annotated image.")
-def score(image: Path, output: Path | None) -> int:
+@force_option
+def score(image: Path, output: Path | None, *, force: bool) -> int:
     """Score every face of one image.
 
     It prints a line for each face. With -o it also writes the image with the faces drawn into it. It needs neither
@@ -34,6 +38,9 @@ def score(image: Path, output: Path | None) -> int:
         from fiqa_worker.pipeline.decode import decode
         from fiqa_worker.pipeline.pipeline import Pipeline
 
+    if output:
+        check_ending(output, _ENDINGS)
+        check_free(output, force=force, inputs=[image])
     loaded = WorkerSettings.load()
     settings = own_settings(loaded, *models_or_builtin(loaded))
     pipeline = Pipeline.load(settings)
@@ -50,10 +57,6 @@ def score(image: Path, output: Path | None) -> int:
         click.echo(f"quality {face.quality:.4f}  confidence {face.confidence:.3f}  box {box}")
     if output:
         annotated = draw(decode(image.read_bytes(), max_pixels=settings.max_image_pixels), result.faces)
-        try:
-            written = cv2.imwrite(str(output), annotated)
-        except cv2.error:
-            written = False
-        if not written:
-            raise OutputError(f"cannot write {output}: choose a writable folder and a name like results.jpg")
+        _, encoded = cv2.imencode(output.suffix.lower() or ".jpg", annotated)
+        write_whole(output, encoded.tobytes(), force=force)
     return 0

@@ -68,11 +68,10 @@ class _Scale:
         return blue, green, red
 
 
-def write_contact_sheet(path: Path, photos: Path, results: Sequence[ImageResult], *, max_pixels: int) -> None:
-    """Write a JPEG of all photos with their faces, in the order of the results.
+def contact_sheet_of(photos: Path, results: Sequence[ImageResult], *, max_pixels: int) -> bytes:
+    """Return a JPEG file of all photos with their faces, in the order of the results.
 
     Args:
-        path: the file to write.
         photos: the folder of the photos.
         results: one result for each photo.
         max_pixels: size limit of a photo.
@@ -85,7 +84,8 @@ def write_contact_sheet(path: Path, photos: Path, results: Sequence[ImageResult]
         except ImageFailure:
             pixels = None
         cells.append(Cell(name, pixels, result))
-    cv2.imwrite(str(path), contact_sheet(cells))
+    _, encoded = cv2.imencode(".jpg", contact_sheet(cells))
+    return encoded.tobytes()
 
 
 def contact_sheet(cells: Sequence[Cell]) -> Pixels:

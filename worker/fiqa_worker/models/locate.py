@@ -164,7 +164,7 @@ def difference(model: Model, data: bytes) -> str:
 
 def _given(path_text: str, kind: Kind) -> ModelFile:
     path = _expanded(path_text)
-    if path.suffix != ".onnx":
+    if path.suffix.lower() != ".onnx":
         raise ModelError(f"there is no {kind} model {path_text}: use {names_of(kind)}, or the path of an .onnx file")
     data = read_file(path)
     sha256 = sha256_of(data)
