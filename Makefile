@@ -17,10 +17,10 @@ test: ## Run all tests.
 test-fast: ## Run the unit tests, in less than a minute.
 	$(BIN)/python -m pytest tests/producer tests/worker --ignore tests/producer/cli --ignore tests/worker/cli
 
-faults: ## Inflict each fault once, as root. An hour of them: .venv/bin/python -m tests.faults
+faults: ## Cause each fault once, as root. An hour of them: .venv/bin/python -m tests.faults
 	$(BIN)/python -m pytest tests/faults
 
-hostile: ## Feed hostile images, lines and messages. All of them: .venv/bin/python -m tests.hostile
+hostile: ## Test with hostile images, lines and messages. All of them: .venv/bin/python -m tests.hostile
 	$(BIN)/python -m pytest tests/hostile
 
 bench: ## Measure speed for a minute or two. With your images: .venv/bin/python -m tests.bench --data IMAGES
