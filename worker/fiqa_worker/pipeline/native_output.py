@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -15,6 +16,8 @@ _MOST_BYTES: Final = 4096
 # without such files the lines are dropped.
 _captured: Final = os.memfd_create("fiqa") if hasattr(os, "memfd_create") else os.open(os.devnull, os.O_RDWR)
 _lock: Final = Lock()
+# If standard error is closed, descriptor 2 is another file or a connection.
+_HAS_STDERR: Final = sys.__stderr__ is not None
 
 
 class _State:
@@ -34,6 +37,9 @@ def captured_output() -> Iterator[list[str]]:
         knows whose lines they are.
     """
     lines: list[str] = []
+    if not _HAS_STDERR:
+        yield lines
+        return
     _begin()
     try:
         yield lines
@@ -46,18 +52,14 @@ def _begin() -> None:
         _State.users += 1
         _State.has_overlapped = _State.users > 1
         if _State.users == 1:
-            try:
-                _State.stderr = os.dup(_STDERR)
-            except OSError:  # closed
-                _State.stderr = -1
-            else:
-                os.dup2(_captured, _STDERR)
+            _State.stderr = os.dup(_STDERR)
+            os.dup2(_captured, _STDERR)
 
 
 def _end() -> list[str]:
     with _lock:
         _State.users -= 1
-        if _State.users or _State.stderr < 0:
+        if _State.users:
             return []
         os.dup2(_State.stderr, _STDERR)
         os.close(_State.stderr)

@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from pathlib import Path
+from typing import Final, TextIO
 
 import redis
 from billiard.exceptions import RestartFreqExceeded, WorkerLostError
@@ -76,10 +77,7 @@ def about(job_id: str, chunk: int) -> Iterator[None]:
 
 def configure(log_format: LogFormat) -> None:
     """Send the log lines of this process, including Celery's, to standard error."""
-    # A descriptor of its own: while an image is decoded, descriptor 2 takes what C libraries print.
-    handler = logging.StreamHandler(
-        os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="backslashreplace")
-    )
+    handler = logging.StreamHandler(_own_stderr())
     handler.addFilter(_labels)
     handler.setFormatter(
         logging.Formatter(_TEXT, defaults={"where": ""})
@@ -101,3 +99,10 @@ def configure(log_format: LogFormat) -> None:
     pool.setLevel(logging.WARNING)
     for name in _TOO_CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _own_stderr() -> TextIO:
+    """Open standard error under a second descriptor: while an image is decoded, C libraries print to descriptor 2."""
+    if sys.stderr is None:  # closed
+        return Path(os.devnull).open("w", encoding="utf-8")
+    return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="backslashreplace")
