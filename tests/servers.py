@@ -147,9 +147,13 @@ def _moto() -> Iterator[S3Server]:
 @contextmanager
 def _process(command: Sequence[str], port: int) -> Iterator[None]:
     """Run a server. It has started when it listens on the port."""
+    # If this process is killed, the server ends too. Linux only.
+    dies_too = [setpriv, "--pdeathsig", "KILL", "--"] if (setpriv := shutil.which("setpriv")) else []
     with tempfile.TemporaryFile("w+") as log:
         # In its own session: Ctrl-C must end the tests first, and then the servers that they use.
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            [*dies_too, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             deadline = time.monotonic() + START_TIMEOUT_S
             while not _listens(port):

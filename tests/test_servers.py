@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import redis
 
 from tests.servers import free_ports, start_redis, start_s3
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 NO_REDIS = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
@@ -31,6 +33,31 @@ def test_either_redis_starts_with_the_settings_given_and_is_gone_at_the_end(
     assert (tmp_path / "appendonlydir").is_dir()
     with closing(redis.Redis.from_url(server.url)) as client, pytest.raises(redis.ConnectionError):
         client.ping()
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+@NO_REDIS
+def test_a_redis_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from tests.servers import start_redis\n"
+        "with start_redis(Path(sys.argv[1])) as server:\n"
+        "    print(server.url, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    environment = {**os.environ, "FIQA_TEST_REDIS": "server"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+    with closing(redis.Redis.from_url(done.stdout.strip())) as client:
+
+        def is_gone() -> bool:
+            try:
+                return not client.ping()
+            except redis.ConnectionError:
+                return True
+
+        wait_until(is_gone)
 
 
 def test_a_redis_server_that_is_asked_for_and_missing_is_an_error(
