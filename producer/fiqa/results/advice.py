@@ -32,6 +32,6 @@ ADVICE: Final[Mapping[ErrorCode, str]] = {
         " run fiqa repair JOB, or submit the images again."
     ),
     ErrorCode.INTERNAL_ERROR: (
-        "A defect of fiqa, the worker's log has the traceback: report it; fiqa retry JOB may succeed."
+        "A bug in fiqa: report it with the traceback from the worker's log. fiqa retry JOB may succeed."
     ),
 }
