@@ -1,16 +1,27 @@
-"""S3: clients with boto3's own settings, the errors of the server in words, and what can be the name of a bucket.
+"""S3: one place that decides region, endpoint, credentials, certificates and addressing, for clients and workers.
 
-boto3 is loaded when the first client is made. It takes 0.1 s, and a producer whose storage is Redis or a folder does
+The order is that of the AWS SDKs' documentation. What botocore does by itself is left to it: the endpoint
+(AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile), credentials, dual-stack and FIPS, the style of addresses.
+
+botocore is loaded when the first client is made. It takes 0.1 s, and a producer whose storage is Redis or a folder does
 not need it.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import ssl
+import threading
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from fiqa.errors import SettingsError
+from fiqa.settings import Settings
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -20,94 +31,108 @@ if TYPE_CHECKING:
 # Wider than Amazon's rules: other servers, and old buckets of Amazon, allow capitals, underscores and 255 characters.
 BUCKET_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}")
 
-_CHECK_ACCESS: Final = "access denied: check the bucket's policy and AWS_PROFILE or AWS_ACCESS_KEY_ID"
-_IT_CHANGED: Final = "it changed while it was read: begin again"
-# By the server's code. It is the HTTP status if the answer has no body, and the name of boto3's error if there is no
-# answer at all.
-_HINTS: Final = {
-    "NoSuchBucket": "no such bucket: make it",
-    "AccessDenied": _CHECK_ACCESS,
-    "InvalidAccessKeyId": "the access key is not known: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the secret key is wrong: check AWS_SECRET_ACCESS_KEY",
-    "NoSuchKey": "no such object: was it deleted?",
-    "404": "no such object or bucket",
-    "403": _CHECK_ACCESS,
-    "PreconditionFailed": _IT_CHANGED,
-    "412": _IT_CHANGED,
-    "NoCredentialsError": "no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-}
+_CHECK: Final = "check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL"
+_REQUESTER_PAYS: Final = ("x-amz-request-payer", "requester")
 
 
-class S3Problem(NamedTuple):
-    """What an error of S3 means.
+class BucketAddress(NamedTuple):
+    """Where a client sends the requests for one bucket.
 
     Attributes:
-        code: the server's, such as NoSuchKey, or its HTTP status if the answer has no body. Empty if the server did
-            not answer.
-        text: one line for the person who reads it, with a hint about what to do.
+        url: of the bucket, without a slash at its end.
+        in_host: the name of the bucket is in the host name, not in the path.
+        region: for the signature.
     """
 
-    code: str
-    text: str
+    url: str
+    in_host: bool
+    region: str
 
 
-def describe(error: BaseException | None) -> S3Problem:
-    """Put an error of boto3 into words.
+def s3_client(
+    *,
+    for_images: bool = False,
+    session: Session | None = None,
+    connect_timeout_s: float = 5,
+    read_timeout_s: float = 30,
+    tries: int = 5,
+) -> BaseClient:
+    """Make an S3 client. Threads may share it.
+
+    It follows a bucket to another region, if the server says which.
 
     Args:
-        error: one of `s3_errors()`. For any other, and for None, the code is empty.
-    """
-    response: Any = getattr(error, "response", None) or {}  # None if the connection was cut
-    code = str(response.get("Error", {}).get("Code", ""))
-    if code:
-        return S3Problem(code, in_words(code))
-    return S3Problem("", _HINTS.get(type(error).__name__, " ".join(str(error).split())))
-
-
-def in_words(code: str) -> str:
-    """Return the text for a code of the server."""
-    return _HINTS.get(code, f"the store answered {code}")
-
-
-def s3_errors() -> tuple[type[Exception], ...]:
-    """Return the types of error that the calls of a client raise."""
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # noqa: PLC0415  loaded when used
-
-    return BotoCoreError, ClientError, HTTPClientError
-
-
-def s3_client() -> BaseClient:
-    """Make an S3 client with boto3's own settings and credentials. Threads may share it.
+        for_images: it only reads images or lists them, so FIQA_S3_ANONYMOUS applies to it.
+        session: of `s3_session`; a new one if it is None.
+        connect_timeout_s: for one try.
+        read_timeout_s: the same.
+        tries: how often a request is sent that fails.
 
     Raises:
-        SettingsError: boto3's settings are wrong.
+        SettingsError: the settings of S3 are wrong, or the credentials cannot be fetched.
     """
-    import boto3  # noqa: PLC0415  loaded when used
+    from botocore import UNSIGNED  # noqa: PLC0415  loaded when used
     from botocore.config import Config  # noqa: PLC0415  loaded when used
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415  loaded when used
 
+    settings = Settings.load()
     config = Config(
-        connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=32
+        connect_timeout=connect_timeout_s,
+        read_timeout=read_timeout_s,
+        retries={"mode": "standard", "total_max_attempts": tries},
+        max_pool_connections=32,
+        signature_version=UNSIGNED if for_images and settings.s3_anonymous else None,
     )
     try:
-        return boto3.Session(botocore_session=s3_session()).client("s3", config=config)
+        session = session or s3_session()
+        client: BaseClient = session.create_client("s3", config=config)
+        ca_bundle(session, client)
     except (BotoCoreError, ValueError) as error:
-        raise SettingsError(f"S3: {error}: check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL") from error
+        raise SettingsError(_wrong(error)) from error
+    if settings.s3_requester_pays:
+        client.meta.events.register("before-call.s3", _requester_pays)
+    client.meta.events.register("before-call.s3.HeadBucket", _do_not_follow)
+    client.meta.events.register_last("before-call.s3", _catch_address)
+    return client
+
+
+def _wrong(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    endpoint = text.removeprefix("Invalid endpoint: ")
+    if endpoint != text:
+        return f"S3: {endpoint!r} is not a URL: AWS_ENDPOINT_URL and the profile need http:// or https:// and a host"
+    return f"S3: {text}: {_CHECK}"
 
 
 def s3_session() -> Session:
-    """Make a botocore session for one client: threads cannot make clients of a shared session.
+    """Make a botocore session: threads cannot make clients of a shared session.
 
-    All sessions share botocore's description of S3, which takes 12 MB.
+    AWS_REGION comes before AWS_DEFAULT_REGION, and AWS_PROFILE before AWS_DEFAULT_PROFILE: botocore does not know the
+    first and turns the others around. An empty variable counts as unset. All sessions share botocore's description of
+    S3, which takes 12 MB.
     """
+    from botocore.configprovider import ConfigChainFactory  # noqa: PLC0415  loaded when used
     from botocore.session import get_session  # noqa: PLC0415  loaded when used
 
+    # botocore reads the environment in a dozen places, and takes an empty value for one in half of them.
+    for name in [name for name, value in os.environ.copy().items() if not value.strip() and _is_of_s3(name)]:
+        os.environ.pop(name, None)
     session = get_session()
+    chains, store = ConfigChainFactory(session), session.get_component("config_store")
+    for name, in_profile in (("REGION", "region"), ("PROFILE", None)):
+        chain = chains.create_config_chain(
+            instance_name=name.lower(),
+            env_var_names=[f"AWS_{name}", f"AWS_DEFAULT_{name}"],
+            config_property_names=in_profile,
+        )
+        store.set_config_provider(name.lower(), chain)
     loader = _loader()
-    # Each boto3.Session adds its own search path to the shared loader. Keep one of each.
-    loader.search_paths[:] = dict.fromkeys(loader.search_paths)
     session.register_component("data_loader", loader)
     return session
+
+
+def _is_of_s3(variable: str) -> bool:
+    return variable.startswith("AWS_") or variable == "REQUESTS_CA_BUNDLE"
 
 
 @cache
@@ -116,3 +141,87 @@ def _loader() -> Loader:
 
     loader: Loader = get_session().get_component("data_loader")
     return loader
+
+
+def ca_bundle(session: Session, client: BaseClient) -> Path | None:
+    """Return the file of the authorities that a client trusts: AWS_CA_BUNDLE, the profile's, REQUESTS_CA_BUNDLE.
+
+    None: those that come with the software; or the endpoint is not https.
+
+    Raises:
+        ValueError: the file cannot be read, or holds no certificate.
+    """
+    file = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+    if not file or urlsplit(client.meta.endpoint_url).scheme != "https":
+        return None
+    try:
+        # botocore would say so at the first request only, and then in words about TLS.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        raise ValueError(f"{file} holds no certificate: AWS_CA_BUNDLE needs a file in PEM format") from None
+    except OSError as error:
+        raise ValueError(f"{file}: {error.strerror}: AWS_CA_BUNDLE needs a file of certificates") from None
+    return Path(file)
+
+
+def proxy_of(url: str) -> str | None:
+    """Return the proxy for a URL, from HTTPS_PROXY, HTTP_PROXY and NO_PROXY, as botocore reads them."""
+    from botocore.utils import get_environ_proxies  # noqa: PLC0415  loaded when used
+
+    proxy = get_environ_proxies(url).get(urlsplit(url).scheme)
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+_caught = threading.local()
+
+
+def bucket_address(client: BaseClient, bucket: str) -> BucketAddress:
+    """Return where a client of `s3_client` sends the requests for a bucket.
+
+    Nothing is sent: the request is caught after botocore's rules have made its URL. If the client has followed the
+    bucket to another region, the address is that.
+
+    Raises:
+        BotoCoreError: the rules refuse the bucket.
+    """
+    _caught.request = None
+    try:
+        client.get_object(Bucket=bucket, Key="x")
+        url, signing = _caught.request
+    finally:
+        del _caught.request
+    url = url.removesuffix("/x")
+    in_host = not urlsplit(url).path.endswith(f"/{bucket}")
+    return BucketAddress(url, in_host, signing.get("region") or client.meta.region_name)
+
+
+def _catch_address(params: dict[str, Any], context: dict[str, Any], **_: Any) -> tuple[Any, dict[str, Any]] | None:
+    if not hasattr(_caught, "request"):
+        return None
+    _caught.request = params["url"], context.get("signing") or {}
+    return SimpleNamespace(status_code=200), {}  # botocore takes it for the answer, and sends nothing
+
+
+def follow_bucket(client: BaseClient, bucket: str) -> bool:
+    """Follow a bucket to its region, if the server says which one that is. Return whether it is another now.
+
+    Raises:
+        BotoCoreError: no answer.
+    """
+    from botocore.exceptions import ClientError  # noqa: PLC0415  loaded when used
+
+    before = bucket_address(client, bucket).region
+    with suppress(ClientError):  # any request does: botocore learns the region from its answer, or asks for it
+        client.head_object(Bucket=bucket, Key="x")
+    return bucket_address(client, bucket).region != before
+
+
+def _do_not_follow(context: dict[str, Any], **_: Any) -> None:
+    # botocore asks HeadBucket for a bucket's region. If that is redirected too, and no answer names the region, it
+    # would ask again until Python's stack is full.
+    context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _requester_pays(params: dict[str, Any], **_: Any) -> None:
+    name, value = _REQUESTER_PAYS
+    params["headers"][name] = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -26,15 +26,24 @@ def _redis_url(url: str) -> str:
 
 
 class Settings(BaseSettings):
-    """Settings from the environment. Those of S3 are boto3's own (AWS_ENDPOINT_URL, AWS_PROFILE and so on)."""
+    """Settings from the environment. Most of S3 are AWS's own (AWS_ENDPOINT_URL, AWS_PROFILE and so on).
+
+    Attributes:
+        redis_url: redis://, rediss:// or unix://.
+        storage: where the manifests and results of new jobs are.
+        s3_requester_pays: agree to pay for requests to buckets of others.
+        s3_anonymous: read and list images without credentials. A storage and a mirror of models use them still.
+    """
 
     model_config = SettingsConfigDict(env_prefix="FIQA_", frozen=True)
 
     redis_url: Annotated[str, AfterValidator(_redis_url)] = "redis://localhost:6379/0"
     storage: Annotated[str, Field(min_length=1)] = REDIS_STORAGE
+    s3_requester_pays: bool = False
+    s3_anonymous: bool = False
 
     @classmethod
-    def load(cls, **given: str) -> Self:
+    def load(cls, **given: Any) -> Self:
         """Read the settings. An argument takes precedence over the environment.
 
         Raises:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
 from enum import StrEnum
@@ -19,6 +20,7 @@ _ANSWERS: Final = {
     "slow_down": (503, "SlowDown"),
 }
 _CONNECTION: Final = re.compile(rb"(?im)^connection:.*\r\n")
+_SIGNED_FOR: Final = re.compile(rb"(?im)^authorization: AWS4-HMAC-SHA256 Credential=[^/]+/\d+/([^/]*)/s3/")
 _DRAIN_S: Final = 2.0
 
 
@@ -42,6 +44,8 @@ class S3Proxy:
         self._share = 0.0
         self._method = b""
         self.delay_s = 0.0
+        self.heads: deque[bytes] = deque(maxlen=1000)  # of the last requests
+        self.region = ""  # if it is set, a signature for another one is refused, as Amazon does
         self.broken = 0
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -83,10 +87,13 @@ class S3Proxy:
         self._serving.add(task)
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             head = await reader.readuntil(b"\r\n\r\n")
+            self.heads.append(head)
             await asyncio.sleep(self.delay_s)
             fault = self._fault if self._random.random() < self._share and head.startswith(self._method) else None
             self.broken += fault is not None
-            if fault in _ANSWERS:
+            if self.region and region_of(head) not in {None, self.region}:
+                await _refuse(reader, writer, 400, "AuthorizationHeaderMalformed", self.region)
+            elif fault in _ANSWERS:
                 await _refuse(reader, writer, *_ANSWERS[fault])
             elif fault is S3Fault.TIMEOUT:
                 await _drain(reader)
@@ -124,10 +131,22 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
 
 
-async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: int, code: str) -> None:
-    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>broken on purpose</Message></Error>".encode()
+def region_of(head: bytes) -> str | None:
+    """Return the region that a request was signed for; None if it was not signed."""
+    found = _SIGNED_FOR.search(head)
+    return found[1].decode() if found else None
+
+
+async def _refuse(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: int, code: str, region: str = ""
+) -> None:
+    where, region_line = (f"<Region>{region}</Region>", f"x-amz-bucket-region: {region}\r\n") if region else ("", "")
+    body = (
+        f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>broken on purpose</Message>{where}</Error>".encode()
+    )
     writer.write(
         f"HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
+        f"{region_line}"
         "Connection: close\r\n\r\n".encode()
         + body
     )

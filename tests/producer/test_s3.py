@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError, HTTPClientError, NoCredentialsError
 
-from fiqa.s3 import BUCKET_NAME, describe, in_words, s3_client, s3_errors
+from fiqa.s3 import BUCKET_NAME, s3_client
+from fiqa.s3_errors import describe, in_words, s3_errors
 from tests.conftest import Bucket
 
 
@@ -28,12 +29,12 @@ def test_an_error_of_the_server_has_its_code_and_a_hint(bucket: Bucket) -> None:
     assert describe(no_body.value) == ("404", "no such object or bucket")
     with pytest.raises(s3_errors()) as no_bucket:
         client.list_objects_v2(Bucket=f"{bucket.name}-no")
-    assert describe(no_bucket.value) == ("NoSuchBucket", "no such bucket: make it")
+    assert describe(no_bucket.value) == ("NoSuchBucket", "no such bucket: check its name, or make it")
 
 
 def test_an_unknown_code_is_quoted() -> None:
-    assert describe(ClientError({"Error": {"Code": "SlowDown"}}, "PutObject")) == ("SlowDown", in_words("SlowDown"))
-    assert in_words("SlowDown") == "the store answered SlowDown"
+    assert describe(ClientError({"Error": {"Code": "Odd.Code"}}, "PutObject")) == ("Odd.Code", in_words("Odd.Code"))
+    assert in_words("Odd.Code") == "the store answered Odd.Code"
 
 
 def test_an_error_that_is_not_the_servers_has_no_code() -> None:

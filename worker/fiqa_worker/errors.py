@@ -2,6 +2,7 @@
 
 FiqaError                    (fiqa.errors)
 ├── ModelError               a model is missing, is not the pinned file, or does not load: the worker does not start
+├── SourceUnavailable        this worker cannot read a source now: the chunk goes back, and no image fails
 └── ImageFailure             one image cannot be scored: its result has the code, and the rest of the chunk goes on
     ├── NotFound             not_found
     ├── AccessDenied         access_denied
@@ -26,6 +27,20 @@ from fiqa.errors import FiqaError
 
 class ModelError(FiqaError):
     """A model is missing, is not the pinned file, or does not load."""
+
+
+class SourceUnavailable(FiqaError):  # noqa: N818  it may be over in a moment
+    """This worker cannot read a source now. Another worker, or this one later, may: no image has failed.
+
+    Attributes:
+        root: the source, such as s3://bucket.
+        reason: one line that says why, and what to do.
+    """
+
+    def __init__(self, root: str, reason: str) -> None:
+        super().__init__(f"cannot read {root}: {reason}")
+        self.root = root
+        self.reason = reason
 
 
 class ImageFailure(FiqaError):  # noqa: N818  it is an outcome of the image, not an error of the program

@@ -9,7 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Final
 
 from fiqa.errors import SourceError
-from fiqa.s3 import describe, s3_client, s3_errors
+from fiqa.s3 import s3_client
+from fiqa.s3_errors import describe, s3_errors
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -29,7 +30,7 @@ def list_objects(bucket: str, prefix: str) -> Iterator[str]:
     Raises:
         SourceError: the bucket cannot be listed.
     """
-    client = s3_client()
+    client = s3_client(for_images=True)
     first = _page(client, bucket, prefix)
     return _list_in_parallel(client, bucket, prefix) if first.get("IsTruncated") else iter(_keys(first))
 
@@ -94,7 +95,7 @@ class ObjectReader(io.RawIOBase):
         Raises:
             SourceError: there is no such object, or S3 refuses.
         """
-        self._client = s3_client()
+        self._client = s3_client(for_images=True)
         self.name = f"s3://{bucket}/{key}"
         self._where = {"Bucket": bucket, "Key": key}
         self._position = 0

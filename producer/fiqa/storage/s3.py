@@ -8,7 +8,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fiqa.errors import LostShardError, SettingsError, StorageError
-from fiqa.s3 import describe, in_words, s3_client, s3_errors
+from fiqa.s3 import s3_client
+from fiqa.s3_errors import describe, in_words, s3_errors
 from fiqa.storage.layout import JOBS, Document, Part, chunks_of, document_path, job_path, part_path, shard_path
 
 _CONFLICT_TRIES: Final = 3

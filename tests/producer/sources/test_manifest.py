@@ -457,7 +457,9 @@ def test_a_single_s3_image_is_not_looked_up() -> None:
 
 @pytest.mark.usefixtures("s3_env")
 def test_the_error_for_a_missing_bucket_is_one_line(bucket: Bucket) -> None:
-    with pytest.raises(SourceError, match=rf"^cannot list s3://{bucket.name}-no/: no such bucket: make it$"):
+    with pytest.raises(
+        SourceError, match=rf"^cannot list s3://{bucket.name}-no/: no such bucket: check its name, or make it$"
+    ):
         uris(f"s3://{bucket.name}-no/")
 
 

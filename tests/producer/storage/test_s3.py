@@ -63,9 +63,9 @@ def test_the_error_for_missing_keys_says_what_to_set(
 @pytest.mark.usefixtures("s3_env")
 def test_the_error_for_a_missing_bucket_is_one_line(bucket: Bucket, nowhere: Connection) -> None:
     storage = open_storage(f"s3://{bucket.name}-no/prefix", nowhere)
-    with pytest.raises(StorageError, match=r"^cannot write s3://[^\n]+: no such bucket: make it$"):
+    with pytest.raises(StorageError, match=r"^cannot write s3://[^\n]+: no such bucket: check its name, or make it$"):
         storage.write_once(JOB, "results", 0, b"x")
-    with pytest.raises(StorageError, match=r"^cannot read s3://[^\n]+: no such bucket: make it$"):
+    with pytest.raises(StorageError, match=r"^cannot read s3://[^\n]+: no such bucket: check its name, or make it$"):
         storage.read(JOB, "results", 0)
 
 

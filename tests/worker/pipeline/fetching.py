@@ -10,5 +10,5 @@ PLAIN_KEY = "photo.jpg"
 ODD_KEY = "a//photo.jpg"  # one that obstore refuses, so that boto3 reads it
 
 
-def fetcher(*allowed: str, max_bytes: int = 10_000_000, timeout_s: float = 10.0) -> Fetcher:
-    return Fetcher(allowed or ("s3://",), max_bytes=max_bytes, timeout_s=timeout_s)
+def fetcher(*allowed: str, max_bytes: int = 10_000_000, timeout_s: float = 10.0, patience_s: float = 0.0) -> Fetcher:
+    return Fetcher(allowed or ("s3://",), max_bytes=max_bytes, timeout_s=timeout_s, patience_s=patience_s)

@@ -13,9 +13,9 @@ import pytest
 from fiqa.errors import SettingsError
 from fiqa_worker.errors import (
     AccessDenied,
-    FetchFailed,
     NotFound,
     SourceNotAllowed,
+    SourceUnavailable,
     TooLarge,
 )
 from tests.conftest import Bucket
@@ -91,14 +91,14 @@ def test_a_denied_object_is_access_denied_and_its_neighbor_is_read(bucket: Bucke
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_a_wrong_secret_is_access_denied_with_its_reason(
+def test_a_wrong_secret_is_a_fault_of_the_worker_and_says_why(
     bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if s3.name != "Ceph":
         pytest.skip("moto checks no signatures")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
 
-    with pytest.raises(AccessDenied, match="SignatureDoesNotMatch"):
+    with pytest.raises(SourceUnavailable, match="SignatureDoesNotMatch: the secret key is wrong"):
         fetcher().fetch(bucket.put(PLAIN_KEY, BODY))
 
 
@@ -109,7 +109,7 @@ def test_without_credentials_the_message_names_the_settings(monkeypatch: pytest.
         monkeypatch.setenv(name, os.devnull)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
-    with pytest.raises(AccessDenied, match="set AWS_ACCESS_KEY_ID"):
+    with pytest.raises(SourceUnavailable, match="no S3 credentials: set AWS_ACCESS_KEY_ID"):
         fetcher().fetch("s3://photos/a.jpg")
 
 
@@ -117,7 +117,7 @@ def test_without_credentials_the_message_names_the_settings(monkeypatch: pytest.
 def test_the_error_of_an_unknown_profile_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
 
-    with pytest.raises(FetchFailed, match=r"the S3 settings do not work: .*profile \(nobody\)"):
+    with pytest.raises(SourceUnavailable, match=r"^cannot read s3://photos: .*profile \(nobody\)"):
         fetcher().fetch("s3://photos/a.jpg")
 
 

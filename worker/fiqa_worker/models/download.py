@@ -17,7 +17,8 @@ from urllib.request import (
     UnknownHandler,
 )
 
-from fiqa.s3 import describe, s3_client, s3_errors
+from fiqa.s3 import s3_client
+from fiqa.s3_errors import describe, s3_errors
 from fiqa_worker.errors import ModelError
 
 _BLOCK: Final = 64 * 1024

@@ -19,7 +19,9 @@ class Fetcher:
     s3:// URIs are taken literally, as the aws command does; file:// URIs are percent-decoded, as RFC 8089 says.
     """
 
-    def __init__(self, allowed: Sequence[str], *, max_bytes: int, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, allowed: Sequence[str], *, max_bytes: int, timeout_s: float = 10.0, patience_s: float = 20.0
+    ) -> None:
         """Check the prefixes; nothing is opened yet.
 
         Args:
@@ -27,6 +29,7 @@ class Fetcher:
                 name and what is below it: s3://photos does not allow s3://photos-private.
             max_bytes: the most bytes of one image; a larger one is not read.
             timeout_s: for one try of an S3 request and its body; there are at most three tries.
+            patience_s: for how long an S3 that asks us to slow down is tried again.
 
         Raises:
             SettingsError: a prefix starts with neither s3:// nor file:///.
@@ -37,7 +40,7 @@ class Fetcher:
         self._s3_prefixes = [prefix for prefix in allowed if prefix.startswith("s3://")]
         self._roots = [_path(prefix) for prefix in allowed if prefix.startswith("file://")]
         self._max_bytes = max_bytes
-        self._s3 = S3Reader(max_bytes=max_bytes, timeout_s=timeout_s)
+        self._s3 = S3Reader(max_bytes=max_bytes, timeout_s=timeout_s, patience_s=patience_s)
 
     def fetch(self, uri: str, version: str | None = None) -> FileBytes:
         """Read the bytes of one image, as they are stored.
@@ -49,10 +52,11 @@ class Fetcher:
         Raises:
             SourceNotAllowed: not an s3:// or file:// URI, or not below an allowed prefix.
             NotFound: no such object, bucket or file.
-            AccessDenied: the server or the file system refuses, or there are no S3 credentials.
+            AccessDenied: the server or the file system refuses.
             TooLarge: more than max_bytes.
             FetchTimeout: the server took too long.
             FetchFailed: it could not be read for another reason.
+            SourceUnavailable: this worker cannot read that source now: no credentials, a wrong setting, throttling.
         """
         scheme, separator, rest = uri.partition("://")
         if not separator:

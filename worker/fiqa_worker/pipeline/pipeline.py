@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, Item
+from fiqa_worker.errors import SourceUnavailable
 from fiqa_worker.models.locate import ModelFile, find
 from fiqa_worker.models.prepare import prepare, prepared_dirs
 from fiqa_worker.models.sessions import Session, open_session
@@ -89,7 +90,12 @@ class Pipeline:
         threshold = settings.detect_threshold or detector.threshold
         session = _session(detector, settings, batch_size)
         return cls(
-            fetcher=Fetcher(settings.allowed_sources, max_bytes=settings.max_image_bytes),
+            fetcher=Fetcher(
+                settings.allowed_sources,
+                max_bytes=settings.max_image_bytes,
+                # A third: the last try, with its own tries, comes on top.
+                patience_s=settings.image_time_limit_s / 3,
+            ),
             detector=Detector(session, threshold=threshold, size=settings.detect_size),
             scorer=QualityScorer(_session(quality, settings, batch_size)),
             detector_name=detector.name,
@@ -116,6 +122,9 @@ class Pipeline:
             on_item_start: called with an item's index just before its compute starts. If `isolated`, it is called
                 before the fetch.
             isolated: work on one image at a time: no prefetch, no batches.
+
+        Raises:
+            SourceUnavailable: this worker cannot read a source now; no image has failed.
         """
         todo = (InProgress(index, item) for index, item in enumerate(items) if index not in quarantined)
         opened = self._opened_each(todo, on_item_start) if isolated else self._opened(todo, on_item_start)
@@ -169,6 +178,8 @@ class Pipeline:
     def _fetch(self, image: InProgress) -> InProgress:
         try:
             image.data = self.fetcher.fetch(image.item.uri, image.item.version)
+        except SourceUnavailable:
+            raise  # it says nothing of this image: the chunk goes back
         except Exception as error:  # noqa: BLE001  recorded as this image's result
             image.fail(error)
         return image

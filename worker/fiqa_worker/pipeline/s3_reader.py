@@ -1,33 +1,33 @@
-"""Bucket and key -> bytes, from S3; every server error ends as one ImageFailure."""
+"""Bucket and key -> bytes, from S3.
+
+An error of an image ends as one ImageFailure. An error of this worker's connection to S3 (settings, credentials,
+certificates, region, throttling) ends as SourceUnavailable: another worker, or this one later, can read the image.
+"""
 
 from __future__ import annotations
 
-import re
+import random
+import time
+from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
-from functools import cached_property, lru_cache
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    ReadTimeoutError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.session import Session
-from obstore.auth.boto3 import Boto3CredentialProvider
-from obstore.exceptions import BaseError, UnauthenticatedError
+from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from fiqa.s3 import BUCKET_NAME, s3_session
-from fiqa_worker.errors import AccessDenied, FetchFailed, FetchTimeout, ImageFailure, NotFound
+from fiqa.errors import SettingsError
+from fiqa.s3 import BUCKET_NAME, bucket_address, ca_bundle, follow_bucket, proxy_of, s3_client, s3_session
+from fiqa.s3_errors import OTHER_REGION, STALE_CREDENTIALS
+from fiqa.settings import Settings
+from fiqa_worker.errors import NotFound, SourceUnavailable
 from fiqa_worker.pipeline.file_bytes import LARGE_BYTES, FileBytes, check_size, large_buffer
+from fiqa_worker.pipeline.s3_answers import Answer, answer_of
 
 TRIES: Final = 3
 # A job may name any number of buckets, and each open store holds connections.
@@ -35,156 +35,213 @@ OPEN_STORES: Final = 32
 
 _PART_BYTES: Final = 1 << 17
 
-# boto3 returns credentials that are valid for at least ten minutes.
+# botocore returns credentials that are valid for at least ten minutes.
 _CREDENTIALS_TTL: Final = timedelta(minutes=10)
-_STATUS: Final = re.compile(r"status code: (\d{3})")
-_CODE: Final = re.compile(r"<Code>(\w+)</Code>")
+# What could not be opened is opened again after this time. 16 threads ask at once, and a metadata service that hangs
+# costs each try 2 s.
+_OPEN_AGAIN_S: Final = 1.0
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 8.0
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig  # does not exist at run time
+    from obstore.store import ClientConfig, S3Credential  # do not exist at run time
 
-_Client: TypeAlias = Any  # boto3 ships no types
+_ERRORS: Final[tuple[type[Exception], ...]] = (
+    FileNotFoundError,
+    BaseError,
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+)
+_Client: TypeAlias = Any  # botocore ships no types
+
+
+class _Connection(NamedTuple):
+    session: Session
+    client: _Client
+    anonymous: bool
+    requester_pays: bool
 
 
 class S3Reader:
-    """Reads objects through obstore, with the endpoint, region and credentials that boto3 finds.
+    """Reads objects through obstore, with the endpoint, region and credentials that `fiqa.s3` finds.
 
     obstore takes 0.14 ms of processor time for an object of 25 KB, boto3 0.92 ms.
     """
 
-    def __init__(self, *, max_bytes: int, timeout_s: float) -> None:
+    def __init__(self, *, max_bytes: int, timeout_s: float, patience_s: float) -> None:
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
+        self._patience_s = patience_s
         self._store = lru_cache(OPEN_STORES)(self._open)
-        self._opening = Lock()  # a boto3 session makes one client at a time
+        self._opening = Lock()  # a session makes one client at a time
+        self._open_connection: _Connection | None = None
+        self._failure: str = ""
+        self._failed_at = 0.0
+        self._not_renewed = ""
 
     def read(self, bucket: str, key: str, version: str | None = None) -> FileBytes:
         """Read one object, or one version of it.
 
         Raises:
-            NotFound, AccessDenied, TooLarge, FetchTimeout, FetchFailed: as Fetcher.fetch says.
+            NotFound, AccessDenied, TooLarge, FetchTimeout, FetchFailed, SourceUnavailable: as Fetcher.fetch says.
         """
         if not BUCKET_NAME.fullmatch(bucket):
             raise NotFound(f"{bucket!r} cannot be the name of a bucket")
         if not key:
             raise NotFound("the URI names a bucket and no object in it")
-        try:
-            store = self._store(bucket)
-        except (BotoCoreError, BaseError, OSError, ValueError) as error:
-            raise FetchFailed(f"the S3 settings do not work: {str(error).splitlines()[0]}") from None
-        if key.startswith("/") or key.endswith("/"):  # obstore would strip these slashes and read another object
-            return self._read_with_boto3(bucket, key, version)
-        try:
-            result = store.get(key, options={"version": version} if version else None)
-            size = result.meta["size"]
-            check_size(size, self._max_bytes)
-            if size < LARGE_BYTES:
-                return bytes(result.bytes())
-            buffer = large_buffer(size)
-            for part in result.stream(_PART_BYTES):
-                buffer.write(part)
-            return buffer
-        except ValueError:  # obstore refuses keys with an empty segment, '.', '..' or a control character; S3 does not
-            return self._read_with_boto3(bucket, key, version)
-        except (FileNotFoundError, BaseError) as error:
-            raise self._obstore_failure(error, bucket) from None
+        deadline = time.monotonic() + self._patience_s
+        pause_s = _FIRST_PAUSE_S
+        renewed = followed = False
+        while True:
+            connection = self._connect(bucket)
+            try:
+                return self._read(connection, bucket, key, version)
+            except Answer as answer:
+                if answer.throttles and time.monotonic() + pause_s < deadline:
+                    # Full jitter: processes that were refused together do not come back together.
+                    time.sleep(random.uniform(0, pause_s))  # noqa: S311  not a secret
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                elif answer.code in STALE_CREDENTIALS and not renewed:
+                    renewed = True
+                    self._close(connection)
+                elif answer.code in OTHER_REGION and not followed and self._follow(connection, bucket):
+                    followed = True
+                else:
+                    host = str(urlsplit(connection.client.meta.endpoint_url).hostname)
+                    raise answer.failure(bucket, host, self._timeout_s) from None
 
-    @cached_property
-    def _session(self) -> Session:
-        return s3_session()
-
-    @cached_property
-    def _client(self) -> _Client:
-        config = Config(
-            connect_timeout=self._timeout_s,
-            read_timeout=self._timeout_s,
-            retries={"mode": "standard", "total_max_attempts": TRIES},
-        )
-        return boto3.Session(botocore_session=self._session).client("s3", config=config)
-
-    def _open(self, bucket: str) -> S3Store:
+    def _connect(self, bucket: str) -> _Connection:
+        """Return the connection. What could not be opened is tried again, and raises the same each time."""
+        connection = self._open_connection
+        if connection:
+            return connection
         with self._opening:
-            meta = self._client.meta
-            if self._session.get_credentials() is None:
-                raise AccessDenied("no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
-            credentials = Boto3CredentialProvider(self._session, ttl=_CREDENTIALS_TTL)
-            ca_bundle = self._session.get_config_variable("ca_bundle")
-        endpoint = urlsplit(meta.endpoint_url.rstrip("/"))
-        style = (meta.config.s3 or {}).get("addressing_style", "auto")
-        on_aws = str(endpoint.hostname).endswith((".amazonaws.com", ".amazonaws.com.cn"))
-        # Amazon's certificate does not match a host name that holds a bucket name with a dot.
-        virtual = style == "virtual" or (style == "auto" and on_aws and "." not in bucket)
-        url = endpoint._replace(netloc=f"{bucket}.{endpoint.netloc}").geturl() if virtual else endpoint.geturl()
+            if self._open_connection:
+                return self._open_connection
+            if self._failure and time.monotonic() - self._failed_at < _OPEN_AGAIN_S:
+                raise SourceUnavailable(f"s3://{bucket}", self._failure)
+            try:
+                self._open_connection = self._make_connection()
+            except (SettingsError, BotoCoreError, OSError, ValueError) as error:
+                self._failure, self._failed_at = " ".join(str(error).split()), time.monotonic()
+                raise SourceUnavailable(f"s3://{bucket}", self._failure) from None
+            self._failure = ""
+            return self._open_connection
+
+    def _make_connection(self) -> _Connection:
+        # A new session for each try: botocore's keeps what it has read of the profile and of credentials.
+        session = s3_session()
+        settings = Settings.load()
+        client = s3_client(
+            for_images=True,
+            session=session,
+            connect_timeout_s=self._timeout_s,
+            read_timeout_s=self._timeout_s,
+            tries=TRIES,
+        )
+        if not settings.s3_anonymous and session.get_credentials() is None:
+            raise SettingsError("no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
+        return _Connection(session, client, settings.s3_anonymous, settings.s3_requester_pays)
+
+    def _close(self, stale: _Connection) -> None:
+        """Read settings and credentials again for the next request, unless another thread has."""
+        with self._opening:
+            if self._open_connection is stale:
+                self._open_connection = None
+                self._store.cache_clear()
+
+    def _follow(self, connection: _Connection, bucket: str) -> bool:
+        try:
+            moved = follow_bucket(connection.client, bucket)
+        except BotoCoreError:
+            return False
+        self._store.cache_clear()
+        return moved
+
+    def _open(self, connection: _Connection, bucket: str) -> S3Store:
+        with self._opening:
+            address = bucket_address(connection.client, bucket)
+            authorities = ca_bundle(connection.session, connection.client)
         timeout = timedelta(seconds=self._timeout_s)
-        options: ClientConfig = {"timeout": timeout, "connect_timeout": timeout}
-        if endpoint.scheme == "http":
+        # reqwest would read the environment by other rules than botocore's. No proxy: one that is never asked.
+        proxy = proxy_of(address.url)
+        options: ClientConfig = {
+            "timeout": timeout,
+            "connect_timeout": timeout,
+            "proxy_url": proxy or "http://127.0.0.1:9",
+            "proxy_excludes": "" if proxy else str(urlsplit(address.url).hostname),
+        }
+        if urlsplit(address.url).scheme == "http":
             options["allow_http"] = True
-        elif ca_bundle:
-            options["root_certificate"] = Path(ca_bundle).read_bytes()
+        elif authorities:
+            options["root_certificate"] = authorities.read_bytes()
+        url = address.url if address.in_host else address.url.removesuffix(f"/{bucket}")
+        signing: dict[str, Any] = (
+            {"skip_signature": True}
+            if connection.anonymous
+            else {"skip_signature": False, "credential_provider": self._provider(connection.session)}
+        )
         return S3Store(
             bucket,
-            # Every option is passed: obstore reads missing ones from the environment, by other rules than boto3's.
+            # Every option is passed: obstore reads missing ones from the environment, by other rules than botocore's.
             endpoint=url,
             aws_endpoint_url_s3=url,
-            region=meta.region_name,
-            virtual_hosted_style_request=virtual,
-            skip_signature=False,
-            credential_provider=credentials,
+            region=address.region,
+            virtual_hosted_style_request=address.in_host,
+            request_payer=connection.requester_pays,
             client_options=options,
             retry_config={"max_retries": TRIES - 1, "retry_timeout": 2 * timeout},
+            **signing,
         )
 
-    def _read_with_boto3(self, bucket: str, key: str, version: str | None) -> bytes:
-        options = {"VersionId": version} if version else {}
+    def _provider(self, session: Session) -> Callable[[], S3Credential]:
+        credentials = session.get_credentials()
+
+        def provide() -> S3Credential:
+            expires_at = datetime.now(UTC) + _CREDENTIALS_TTL
+            try:
+                frozen = credentials.get_frozen_credentials()
+            except Exception as error:
+                self._not_renewed = " ".join(str(error).split())
+                raise
+            return {
+                "access_key_id": frozen.access_key,
+                "secret_access_key": frozen.secret_key,
+                "token": frozen.token or None,
+                "expires_at": expires_at,
+            }
+
+        return provide
+
+    def _read(self, connection: _Connection, bucket: str, key: str, version: str | None) -> FileBytes:
         try:
-            answer = self._client.get_object(Bucket=bucket, Key=key, **options)
-            with closing(answer["Body"]) as body:
-                check_size(answer["ContentLength"], self._max_bytes)
-                return bytes(body.read())
-        except ClientError as error:
-            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            raise _refusal(status, error.response["Error"]["Code"], bucket) from None
-        except (ConnectTimeoutError, ReadTimeoutError):
-            raise self._timed_out() from None
-        except EndpointConnectionError:
-            raise self._not_connected() from None
-        except BotoCoreError:
-            raise FetchFailed("no whole answer from the S3 server") from None
+            if key.startswith("/") or key.endswith("/"):  # obstore would strip these slashes and read another object
+                return self._read_with_botocore(connection, bucket, key, version)
+            try:
+                return self._read_with_obstore(self._store(connection, bucket), key, version)
+            except ValueError:  # obstore refuses keys with an empty segment, '.', '..' or a control character
+                return self._read_with_botocore(connection, bucket, key, version)
+        except _ERRORS as error:
+            not_renewed, self._not_renewed = self._not_renewed, ""
+            if not_renewed:
+                raise Answer(0, "Credentials", not_renewed) from None
+            raise answer_of(error) from None
 
-    def _obstore_failure(self, error: Exception, bucket: str) -> ImageFailure:
-        # The details are only in the error's text. Only what is matched here goes into the message.
-        text = str(error)
-        status = _STATUS.search(text)
-        if status:
-            code = _CODE.search(text)
-            return _refusal(int(status[1]), code[1] if code else "", bucket)
-        if "kind: Timeout" in text:
-            return self._timed_out()
-        if "kind: Connect" in text:
-            return self._not_connected()
-        if "redirect without LOCATION" in text:
-            return FetchFailed(f"bucket {bucket} is in another region: set AWS_DEFAULT_REGION to that one")
-        if isinstance(error, UnauthenticatedError):
-            return FetchFailed("the S3 credentials could not be renewed")
-        return FetchFailed("no whole answer from the S3 server")
+    def _read_with_obstore(self, store: S3Store, key: str, version: str | None) -> FileBytes:
+        result = store.get(key, options={"version": version} if version else None)
+        size = result.meta["size"]
+        check_size(size, self._max_bytes)
+        if size < LARGE_BYTES:
+            return bytes(result.bytes())
+        buffer = large_buffer(size)
+        for part in result.stream(_PART_BYTES):
+            buffer.write(part)
+        return buffer
 
-    def _timed_out(self) -> FetchTimeout:
-        return FetchTimeout(f"no whole answer from the S3 server within {self._timeout_s:g} s a try")
-
-    def _not_connected(self) -> FetchFailed:
-        return FetchFailed(f"no connection to the S3 server at {urlsplit(self._client.meta.endpoint_url).hostname}")
-
-
-def _refusal(status: int, code: str, bucket: str) -> ImageFailure:
-    if code == "NoSuchBucket":
-        return NotFound(f"no such bucket: {bucket}")
-    if code == "RequestTimeTooSkewed":  # not the image's fault: another worker can read it
-        return FetchFailed("the S3 server refuses the time of this worker's clock: set the clock")
-    answer = f"{status} {code}".rstrip()
-    match status:
-        case 404:
-            return NotFound("no such object in the bucket")
-        case 401 | 403:
-            return AccessDenied(f"the S3 server refuses access: {answer}")
-        case _:
-            return FetchFailed(f"the S3 server answers {answer}")
+    def _read_with_botocore(self, connection: _Connection, bucket: str, key: str, version: str | None) -> bytes:
+        options = {"VersionId": version} if version else {}
+        answer = connection.client.get_object(Bucket=bucket, Key=key, **options)
+        with closing(answer["Body"]) as body:
+            check_size(answer["ContentLength"], self._max_bytes)
+            return bytes(body.read())
