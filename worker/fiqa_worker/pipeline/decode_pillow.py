@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from contextlib import suppress
 from typing import Final
 
 import cv2
@@ -73,7 +74,9 @@ def decode_tiff(data: FileBytes) -> NDArray[np.uint8]:
         if not header.is_plain:
             raise not_read from None
         # Big-endian BigTIFF, and big-endian gray of 16 bits in which 0 is white.
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        decoded = None
+        with suppress(cv2.error):
+            decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if decoded is None:
             raise damaged from None
         return np.asarray(decoded, np.uint8)
