@@ -12,15 +12,22 @@ from fiqa.ledger.claims import Counts
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import check_job_id
 from fiqa.ledger.ledger import Ledger
-from fiqa.ledger.limits import ALL
 from fiqa.storage.shards import read_results
 from fiqa.storage.storage import Storage
 
 
 def recoverable(*, ledger: Ledger, storage: Storage) -> list[str]:
-    """Return the jobs in a storage that Redis does not know, oldest first."""
-    known = {status.id for status in ledger.jobs(limit=ALL)}
-    return [job_id for job_id in storage.jobs() if job_id not in known]
+    """Return the jobs in a storage that Redis does not know, oldest first.
+
+    Also those that are `preparing` though their manifest is complete: a failover lost that they were opened.
+    """
+    in_storage = storage.jobs()
+    known, preparing = ledger.known()
+    return [
+        job_id
+        for job_id in in_storage
+        if job_id not in known or (job_id in preparing and storage.read_document(job_id, "job") is not None)
+    ]
 
 
 def recover(

@@ -21,6 +21,8 @@ while true do
       chunk = math.max(next, redis.call('BITPOS', fiqa.key(job, 'done'), 0, math.floor(next / 8)))
     end
     redis.call('HSET', hash, 'next', math.min(chunk + 1, chunks))
+    -- The bitmap has whole bytes, and ends with its last 1: there may be a 0 that is not a chunk.
+    if chunk >= chunks then chunk = nil end
   end
   if not chunk then
     redis.call('ZREM', fiqa.DUE, job)
@@ -36,7 +38,9 @@ while true do
       redis.call('HSETNX', hash, 'started', string.format('%.3f', now))
       redis.call('ZADD', fiqa.LEASES, now + lease_s, job .. ':' .. chunk)
       local attempt = redis.call('HINCRBY', fiqa.key(job, 'attempts'), chunk, 1)
-      local token = redis.call('HINCRBY', hash, 'claims', 1)
+      -- Redis runs one script at a time, and each takes more than a microsecond. A counter would hand out the same
+      -- token again after a failover that lost a claim.
+      local token = string.format('%.0f', now * 1e6)
       redis.call('HSET', fiqa.key(job, 'holders'), chunk, token)
       -- An item that is still in flight: the worker that held the chunk before died on it.
       local in_flight = redis.call('HGET', fiqa.key(job, 'in_flight'), chunk)

@@ -20,7 +20,8 @@ class Claim:
 
     Attributes:
         attempt: the number of this claim of the chunk, from 1. Claims that were released do not count.
-        token: the fencing token, of this claim alone. With an earlier token a worker can change nothing.
+        token: the fencing token, of this claim alone: the time of the claim by Redis's clock, in microseconds. With
+            another token a worker can change nothing.
         storage: the URL of the job's storage.
         quarantined: items that must not be computed, by index: they killed a worker, or hung in it.
         size: the number of its images; 0 if the ledger does not know it.

@@ -24,5 +24,6 @@ elseif verb == 'delete' and state and not fiqa.is_open(job) then
   end
   redis.call('ZREM', fiqa.JOBS, job)
   redis.call('SREM', fiqa.ENDED, job)
+  redis.call('SREM', fiqa.PREPARING, job)
 end
 return state

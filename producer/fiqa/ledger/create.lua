@@ -22,5 +22,6 @@ for _, part in ipairs({
 }) do
   redis.call('DEL', fiqa.key(job, part))
 end
+redis.call('SADD', fiqa.PREPARING, job)
 redis.call('ZADD', fiqa.JOBS, redis.call('HGET', hash, 'created'), job)
 return 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -33,8 +32,6 @@ def new_fields(spec: JobSpec, *, storage: str, submission: int) -> dict[str, str
         "max_failed": spec.max_failed,
         "keep_s": int(spec.keep_s),
         "submission": submission,
-        # Random, so that after a recovery no fencing token from before is valid, or is handed out again.
-        "claims": secrets.randbits(40),
     }
 
 

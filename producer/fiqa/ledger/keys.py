@@ -12,6 +12,7 @@ from typing import Final
 from fiqa.contract import QUEUE
 
 JOBS: Final = "fiqa:jobs"  # zset: job id by time of creation
+PREPARING: Final = "fiqa:preparing"  # set: jobs that are `preparing`
 ENDED: Final = "fiqa:ended"  # set: finished jobs whose summary is not written yet
 DUE: Final = "fiqa:due"  # zset: jobs with unclaimed chunks, by priority and then by virtual time (shared.lua)
 LEASES: Final = "fiqa:leases"  # zset: job:chunk by expiry
@@ -35,7 +36,6 @@ def job_key(job_id: str, part: str = "") -> str:
         name, priority, storage, created, parent, max_failed, keep_s: as in JobSpec and JobStatus.
         rank: of the priority; 0 is served first.
         submission: the submission token. It belongs to one `create`; a later `create(replace=True)` sets another.
-        claims: a counter that starts at a random number. Each claim adds 1, and that is its fencing token.
         state, chunks, images, started, finished: as in JobStatus.
         last_error: why a chunk was released; only while the job runs.
         reason: why the job was stopped; only once it has ended.

@@ -13,7 +13,7 @@ from fiqa.ledger.connection import Connection
 from fiqa.ledger.control import REPLACED, Control, check_allowed, check_preparing, no_job, read_state
 from fiqa.ledger.job_hash import new_fields, read_statuses
 from fiqa.ledger.job_id import check_job_id
-from fiqa.ledger.keys import ENDED, JOBS, TICKETS, job_key
+from fiqa.ledger.keys import ENDED, JOBS, PREPARING, TICKETS, job_key
 from fiqa.ledger.limits import LEASE_S
 from fiqa.ledger.status import JobStatus
 from fiqa.ledger.workers import Workers
@@ -172,6 +172,14 @@ class Ledger:
             with self.connection.errors():
                 self.connection.redis.zrem(JOBS, *gone)
         return found
+
+    def known(self) -> tuple[set[str], set[str]]:
+        """Return the ids of all jobs, and of those that are `preparing`, in one round trip."""
+        with self.connection.errors(), self.connection.redis.pipeline() as pipe:
+            pipe.zrange(JOBS, 0, -1)
+            pipe.smembers(PREPARING)
+            jobs, preparing = pipe.execute()
+        return {raw.decode() for raw in jobs}, {raw.decode() for raw in preparing}
 
     def done_chunks(self, job_id: str) -> list[int]:
         """Return the chunks whose results are counted, in order."""

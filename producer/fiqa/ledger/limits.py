@@ -12,4 +12,3 @@ MIN_IMAGES_TO_FAIL: Final = 1000  # before a job may be stopped for its share of
 PACE_WINDOW_S: Final = 60
 PACE_BUCKET_S: Final = 5
 RANK_SPAN: Final = 1_000_000_000_000  # of virtual times, in images: a job of a lower rank is always served first
-ALL: Final = 1 << 62  # as a limit of jobs

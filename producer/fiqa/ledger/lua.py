@@ -19,6 +19,7 @@ from fiqa.ledger import keys, limits
 CONSTANTS: Final[dict[str, str | float]] = {
     "JOB": keys.JOB,
     "JOBS": keys.JOBS,
+    "PREPARING": keys.PREPARING,
     "ENDED": keys.ENDED,
     "DUE": keys.DUE,
     "LEASES": keys.LEASES,

@@ -13,6 +13,7 @@ if state ~= 'preparing' then return state end
 if redis.call('HGET', hash, 'submission') ~= submission then return 'replaced' end
 redis.call('HSET', hash, 'state', 'running', 'chunks', chunks, 'images', images, 'next', 0,
   'sizes', sizes)
+redis.call('SREM', fiqa.PREPARING, job)
 if fiqa.number(job, 'done') == tonumber(chunks) then ended = 'succeeded' end
 if ended ~= '' then fiqa.finish(job, ended, reason ~= '' and reason, fiqa.clock()) end
 fiqa.make_due(job)

@@ -71,6 +71,7 @@ function fiqa.finish(job, state, reason, now)
   redis.call('HDEL', hash, 'last_error')
   if reason then redis.call('HSET', hash, 'reason', reason) end
   redis.call('ZREM', fiqa.DUE, job)
+  redis.call('SREM', fiqa.PREPARING, job)
   for _, lease in ipairs(redis.call('ZRANGE', fiqa.LEASES, 0, -1)) do
     if lease:sub(1, #job + 1) == job .. ':' then redis.call('ZREM', fiqa.LEASES, lease) end
   end

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fiqa.contract import REDIS_STORAGE
 from fiqa.errors import LostShardError
 from fiqa.ledger.connection import Connection
-from fiqa.ledger.keys import job_key
+from fiqa.ledger.keys import PREPARING, job_key
 from fiqa.storage.layout import Document, Part
 
 
@@ -36,19 +36,31 @@ class RedisStorage:
 
     def chunks(self, job_id: str, part: Part) -> list[int]:
         with self._connection.errors():
-            return sorted(int(chunk) for chunk in self._connection.redis.hkeys(job_key(job_id, part)))
+            return sorted(
+                int(chunk) for chunk in self._connection.redis.hkeys(job_key(job_id, part)) if chunk.isdigit()
+            )
 
     def write_document(self, job_id: str, name: Document, data: bytes) -> None:
-        """Do nothing: the ledger is in the same Redis, and it knows all that a document says."""
+        """Store job.json: it is needed if a failover of Redis loses that the job was opened.
+
+        summary.json is not needed: the ledger is in the same Redis.
+        """
+        if name == "job":
+            with self._connection.errors():
+                self._connection.redis.hdel(job_key(job_id, "manifest"), name)
+                self._store_once(args=[job_id, "manifest", name, data])
 
     def read_document(self, job_id: str, name: Document) -> bytes | None:
-        del job_id, name
-        return None
+        with self._connection.errors():
+            data = self._connection.redis.hget(job_key(job_id, "manifest"), name)
+        return None if data is None else bytes(data)
 
     def delete(self, job_id: str) -> None:
         with self._connection.errors():
             self._connection.redis.unlink(job_key(job_id, "manifest"), job_key(job_id, "results"))
 
     def jobs(self) -> list[str]:
-        """Return an empty list: if Redis is lost, its storage is lost too."""
-        return []
+        """Return those that are `preparing` though they are complete: of a job that Redis lost, nothing is left."""
+        with self._connection.errors():
+            preparing = sorted(raw.decode() for raw in self._connection.redis.smembers(PREPARING))
+        return [job_id for job_id in preparing if self.read_document(job_id, "job") is not None]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,32 @@ def test_a_job_that_had_ended_is_recovered_in_the_same_state(client: Client, led
     after = client.recover(job.id)
     assert (after.state, after.reason, after.images_done) == (state, before.reason, before.images_done)
     assert ledger.claim() is None
+
+
+def test_a_job_whose_opening_was_lost_is_listed_and_recovered(
+    client: Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that was promoted has all but the last command."""
+    redis = ledger.connection.redis
+    copies: dict[bytes, bytes] = {}
+    real = Ledger.open
+
+    def opening(self: Ledger, *arguments: Any, **options: Any) -> None:
+        copies.update({key: redis.dump(key) for key in redis.scan_iter()})
+        real(self, *arguments, **options)
+
+    monkeypatch.setattr(Ledger, "open", opening)
+    job = client.submit(URIS)
+    redis.flushall()
+    for key, copy in copies.items():
+        redis.restore(key, 0, copy)
+    assert job.status().state is JobState.PREPARING
+    assert client.recoverable() == [job.id]
+    client.recover(job.id)
+    assert client.recoverable() == []
+    work(ledger)
+    assert job.status().state is JobState.SUCCEEDED
+    assert [result.uri for result in job.results()] == URIS
 
 
 @in_a_folder

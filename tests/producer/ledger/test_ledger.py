@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,8 @@ from tests.producer.ledger.ledger_jobs import (
     opened,
     scored,
 )
+from tests.servers import start_redis
+from tests.waiting import wait_until
 
 
 def test_a_job_is_preparing_and_hands_out_no_chunk_until_it_is_opened(ledger: Ledger) -> None:
@@ -114,6 +118,36 @@ def test_a_recovered_job_hands_out_chunks_that_are_not_done(ledger: Ledger, monk
     assert ledger.claim() is None
     status = ledger.status(job_id)
     assert (status.state, status.chunks_done, status.scored) == (JobState.RUNNING, 5002, 50_020)
+
+
+@pytest.mark.parametrize("done", [range(8, 20), range(9, 20), range(1, 20), range(8, 16), range(16, 20), [7, 19]])
+def test_a_recovered_job_hands_out_no_chunk_that_does_not_exist(ledger: Ledger, done: Sequence[int]) -> None:
+    job_id, submission = create(ledger)
+    for chunk in done:
+        ledger.complete(job_id, chunk, scored())
+    ledger.open(job_id, submission, chunks=20, images=200)
+    claims = list(iter(ledger.claim, None))
+    assert [claim.chunk for claim in claims] == [chunk for chunk in range(20) if chunk not in done]
+    assert ledger.missing_tickets() == 0
+    for claim in claims:
+        complete(ledger, claim)
+    status = ledger.status(job_id)
+    assert (status.state, status.chunks_done, status.images_done) == (JobState.SUCCEEDED, 20, 200)
+
+
+def test_two_claims_have_different_tokens_if_a_failover_loses_the_first(ledger: Ledger, tmp_path: Path) -> None:
+    job_id = opened(ledger, chunks=1)
+    main = ledger.connection.redis
+    with start_redis(tmp_path) as server, closing(Ledger(server.url)) as promoted:
+        replica = promoted.connection.redis
+        replica.replicaof("127.0.0.1", main.connection_pool.connection_kwargs["port"])
+        wait_until(lambda: replica.exists(job_key(job_id)))
+        replica.replicaof("NO", "ONE")
+        lost, held = claimed(ledger), claimed(promoted)
+        assert (lost.job_id, lost.chunk, lost.attempt) == (held.job_id, held.chunk, held.attempt)
+        assert lost.token != held.token
+        assert not promoted.renew(lost)
+        assert promoted.renew(held)
 
 
 def test_a_job_that_lost_only_its_hash_is_recovered_from_the_start(ledger: Ledger) -> None:
