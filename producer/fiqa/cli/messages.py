@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from fiqa.errors import SourceError
+from fiqa.results.text import shown
+from fiqa.sources.left_out import LeftOut
 
 if TYPE_CHECKING:
     from fiqa.ledger.status import JobStatus
@@ -61,9 +63,13 @@ class BadLines:
     """Reports the bad lines of a source: the first 20 one by one, and at the end how many there were.
 
     With `strict` the first one is raised instead.
+
+    Attributes:
+        left_out: counts what the source leaves out, to be reported at the end too.
     """
 
     def __init__(self, *, strict: bool = False) -> None:
+        self.left_out = LeftOut()
         self._strict = strict
         self._found = 0
 
@@ -75,6 +81,8 @@ class BadLines:
             report_error(error)
 
     def report_rest(self) -> None:
-        """Print how many there were, if not all were printed. Call it once the source is read."""
+        """Print how many there were, if not all were printed, and what was left out. Call it at the source's end."""
         if self._found > _BAD_LINES_SHOWN:
             click.echo(f"fiqa: {self._found:,} bad lines in all, the first {_BAD_LINES_SHOWN} are above", err=True)
+        if self.left_out.counts:
+            click.echo(f"left out: {shown(str(self.left_out))}", err=True)

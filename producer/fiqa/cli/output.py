@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Self, cast
+from typing import IO, Any, Self, cast
 
 import click
 
@@ -21,6 +21,7 @@ from fiqa.job import Job
 from fiqa.ledger.status import JobStatus
 from fiqa.results.export import ENDINGS, Format, form_of, import_pyarrow, write
 from fiqa.results.selection import Selection
+from fiqa.sources.left_out import LeftOut
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -33,10 +34,12 @@ results_option = click.option(
 )
 
 
-def print_job(job: Job, *, as_json: bool) -> None:
-    """Print the id of a job that was submitted; with `as_json`, its name and size too."""
+def print_job(job: Job, *, as_json: bool, left_out: LeftOut | None = None) -> None:
+    """Print the id of a job that was submitted; with `as_json`, its name, its size and what its source left out too."""
     if as_json:
-        fields = {"id": job.id, "name": job.name, "images": job.images, "chunks": job.chunks}
+        fields: dict[str, Any] = {"id": job.id, "name": job.name, "images": job.images, "chunks": job.chunks}
+        if left_out is not None:
+            fields["left_out"] = left_out.counts
         click.echo(json.dumps(fields))
         return
     click.echo(job.id)

@@ -11,6 +11,7 @@ from fiqa.cli.output import as_json_option, print_job
 from fiqa.cli.progress import CountProgress, follow
 from fiqa.client import Client
 from fiqa.contract import DEFAULT_KEEP_S, DEFAULT_MAX_FAILED, MAX_CHUNK_SIZE, Priority
+from fiqa.errors import SourceError
 from fiqa.sources.manifest import read_source
 
 _DAY_S: Final = 24 * 3600.0
@@ -80,17 +81,21 @@ def submit(
     """  # noqa: D301  click's \b keeps the lines below it as they are
     bad_lines = BadLines(strict=strict)
     with Client() as client:
-        with CountProgress("images") as progress:
-            job = client.submit(
-                read_source(source, on_bad_line=bad_lines),
-                name=name,
-                priority=priority,
-                chunk_size=chunk_size,
-                max_failed=max_failed,
-                keep_s=keep_days * _DAY_S,
-                resume_id=resume_id,
-                progress=progress.show,
-            )
+        try:
+            with CountProgress("images") as progress:
+                job = client.submit(
+                    read_source(source, on_bad_line=bad_lines, left_out=bad_lines.left_out),
+                    name=name,
+                    priority=priority,
+                    chunk_size=chunk_size,
+                    max_failed=max_failed,
+                    keep_s=keep_days * _DAY_S,
+                    resume_id=resume_id,
+                    progress=progress.show,
+                )
+        except SourceError:
+            bad_lines.report_rest()  # it may be why there are no images
+            raise
         bad_lines.report_rest()
-        print_job(job, as_json=as_json)
+        print_job(job, as_json=as_json, left_out=bad_lines.left_out)
         return follow(client, job.id) if wait else 0

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fiqa.contract import Item
 from fiqa.errors import MissingDependencyError, SourceError
+from fiqa.sources.left_out import DELETED_OBJECT, OLD_VERSION, SYSTEM_FILE, LeftOut, is_in_system_folder
 from fiqa.sources.lines import (
     OnBadLine,
     Parse,
@@ -42,7 +43,7 @@ class _Inventory(BaseModel):
     files: list[_DataFile]
 
 
-def read_inventory(file: IO[bytes], name: str, on_bad_line: OnBadLine) -> Iterator[Item]:
+def read_inventory(file: IO[bytes], name: str, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterator[Item]:
     """Stream the images of an inventory. Older versions, deleted objects and objects that are not images are skipped.
 
     Items have no version, so the newest version is scored, as with a prefix.
@@ -51,6 +52,7 @@ def read_inventory(file: IO[bytes], name: str, on_bad_line: OnBadLine) -> Iterat
         file: the manifest.json. Its data files are read from the bucket that it names, wherever the manifest itself is.
         name: what errors call the manifest.
         on_bad_line: called with an error for each row that is not an object. The stream goes on unless it raises.
+        left_out: counts what is skipped.
 
     Raises:
         SourceError: this is not a manifest, its format is not supported, or a data file cannot be read or has changed.
@@ -65,7 +67,7 @@ def read_inventory(file: IO[bytes], name: str, on_bad_line: OnBadLine) -> Iterat
     except ValidationError as error:
         hint = "a list of JSON lines ends in .jsonl"
         raise SourceError(f"{name}: not an S3 Inventory manifest, {why(error)}; {hint}") from None
-    read: Callable[[ObjectReader, _DataFile, OnBadLine], Iterator[Item]]
+    read: Callable[[ObjectReader, _DataFile, OnBadLine, LeftOut], Iterator[Item]]
     if inventory.format == "CSV":
         read = _CsvFiles(name, inventory.columns).read
     elif inventory.format == "Parquet":
@@ -79,7 +81,7 @@ def read_inventory(file: IO[bytes], name: str, on_bad_line: OnBadLine) -> Iterat
         reader = ObjectReader(bucket, data.key)
         if reader.size != data.size:
             raise SourceError(f"{reader.name}: {reader.size} bytes, but {data.size} in the manifest: was it replaced?")
-        yield from read(reader, data, on_bad_line)
+        yield from read(reader, data, on_bad_line, left_out)
 
 
 class _CsvFiles:
@@ -90,22 +92,24 @@ class _CsvFiles:
         if not {"bucket", "key"} <= set(self._columns):
             raise SourceError(f"{name}: fileSchema {schema[:200]!r} lacks Bucket or Key")
 
-    def read(self, reader: ObjectReader, data: _DataFile, on_bad_line: OnBadLine) -> Iterator[Item]:
+    def read(self, reader: ObjectReader, data: _DataFile, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterator[Item]:
         digested = _Digested(reader)
         file: IO[bytes] = io.BufferedReader(digested, 1024 * 1024)
         with reading(reader.name):
-            yield from read_lines(
-                unzipped(file) if data.key.endswith(".gz") else file, reader.name, self._parse(), on_bad_line
-            )
+            content = unzipped(file) if data.key.endswith(".gz") else file
+            yield from read_lines(content, reader.name, self._parse(left_out), on_bad_line)
         if data.md5 and digested.md5.hexdigest() != data.md5.lower():
             raise SourceError(f"{reader.name}: its MD5 is not the one in the manifest: was it replaced?")
 
-    def _parse(self) -> Parse:
+    def _parse(self, left_out: LeftOut) -> Parse:
         count = len(self._columns)
         bucket_at, key_at = self._columns.index("bucket"), self._columns.index("key")
         unwanted = [
-            (self._columns.index(column), value)
-            for column, value in (("islatest", "false"), ("isdeletemarker", "true"))
+            (self._columns.index(column), value, kind)
+            for column, value, kind in (
+                ("islatest", "false", OLD_VERSION),
+                ("isdeletemarker", "true", DELETED_OBJECT),
+            )
             if column in self._columns
         ]
 
@@ -113,9 +117,14 @@ class _CsvFiles:
             values = csv_values(text)
             if len(values) != count:
                 raise ValueError(f"{len(values)} columns, but {count} in the manifest's fileSchema")
-            if not is_image(values[key_at]) or any(values[at].lower() == value for at, value in unwanted):
+            key = values[key_at]
+            for at, value, kind in unwanted:
+                if values[at].lower() == value:
+                    left_out.add(kind)
+                    return None
+            if not _is_taken(key if "%" not in key else url_decoded(key), left_out):
                 return None
-            return object_item(values[bucket_at], url_decoded(values[key_at]))
+            return object_item(values[bucket_at], url_decoded(key))
 
         return parse
 
@@ -136,7 +145,18 @@ class _Digested(io.RawIOBase):
         return count
 
 
-def _read_parquet(reader: ObjectReader, data: _DataFile, on_bad_line: OnBadLine) -> Iterator[Item]:
+def _is_taken(key: str, left_out: LeftOut) -> bool:
+    if is_in_system_folder(key):
+        left_out.add(SYSTEM_FILE)
+        return False
+    if is_image(key):
+        return True
+    if key and not key.endswith("/"):  # else it stands for a folder
+        left_out.add_file(key)
+    return False
+
+
+def _read_parquet(reader: ObjectReader, data: _DataFile, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterator[Item]:
     """Read one row group after the other, and only the columns that are needed. So the MD5 cannot be checked."""
     del data
     try:
@@ -162,7 +182,10 @@ def _read_parquet(reader: ObjectReader, data: _DataFile, on_bad_line: OnBadLine)
                 strict=True,
             ):
                 row += 1
-                if latest is False or deleted or not is_image(key or ""):
+                if latest is False or deleted:
+                    left_out.add(OLD_VERSION if latest is False else DELETED_OBJECT)
+                    continue
+                if not _is_taken(key or "", left_out):
                     continue
                 try:
                     item = object_item(bucket or "", key)

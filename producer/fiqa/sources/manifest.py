@@ -18,7 +18,9 @@ from pydantic import ValidationError
 
 from fiqa.contract import Item
 from fiqa.errors import SourceError
+from fiqa.sources.folder import image_files
 from fiqa.sources.inventory import read_inventory
+from fiqa.sources.left_out import SYSTEM_FILE, LeftOut, is_in_system_folder
 from fiqa.sources.lines import OnBadLine, batch_row, is_image, is_uri, list_line, read_lines, reading, unzipped, why
 from fiqa.sources.listing import ObjectReader, list_objects
 
@@ -31,7 +33,9 @@ _WHAT_IT_MAY_BE: Final = (
 )
 
 
-def read_source(sources: str | Sequence[str], *, on_bad_line: OnBadLine) -> Iterator[Item]:
+def read_source(
+    sources: str | Sequence[str], *, on_bad_line: OnBadLine, left_out: LeftOut | None = None
+) -> Iterator[Item]:
     """Stream an item for every image of a source, or of several.
 
     Args:
@@ -39,26 +43,27 @@ def read_source(sources: str | Sequence[str], *, on_bad_line: OnBadLine) -> Iter
             lists (.txt, .jsonl), CSV of S3 Batch Operations (.csv), manifest.json of S3 Inventory. Each file may also
             be gzipped (.gz), and may be in S3.
         on_bad_line: called with an error for each line that is not an item. The stream goes on unless it raises.
+        left_out: counts what is left out of folders, prefixes and inventories: other files, linked folders, and so on.
 
     Raises:
         SourceError: a source cannot be read, is not one of these, or changed while it was read.
     """
     for source in [sources] if isinstance(sources, str) else sources:
-        yield from _read_one(source, on_bad_line)
+        yield from _read_one(source, on_bad_line, left_out or LeftOut())
 
 
-def _read_one(source: str, on_bad_line: OnBadLine) -> Iterator[Item]:
+def _read_one(source: str, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterator[Item]:
     if source == STDIN:
         yield from _read_stdin(on_bad_line)
     elif source.startswith("s3://"):
-        yield from _read_s3(source, on_bad_line)
+        yield from _read_s3(source, on_bad_line, left_out)
     elif is_uri(source):
         shown = _without_query(source)
         raise SourceError(
             f"{shown}: only s3:// can be listed; put the URIs of images into a .txt list, or on standard input"
         )
     else:
-        yield from _read_path(Path(source), on_bad_line)
+        yield from _read_path(Path(source), on_bad_line, left_out)
 
 
 def _read_stdin(on_bad_line: OnBadLine) -> Iterator[Item]:
@@ -72,34 +77,39 @@ def _read_stdin(on_bad_line: OnBadLine) -> Iterator[Item]:
         yield from read_lines(file, "standard input", list_line, on_bad_line)
 
 
-def _read_path(path: Path, on_bad_line: OnBadLine) -> Iterator[Item]:
+def _read_path(path: Path, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterator[Item]:
     kind, is_zipped = _kind(path.name)
     with reading(str(path)):
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     if is_folder:
-        yield from _read_folder(path.resolve())
+        for found in image_files(path.resolve(), left_out):
+            yield _listed(found.as_uri())
     elif kind in _FILES:
         with reading(str(path)), _unchanged(path) as file:
-            yield from _read_file(unzipped(file) if is_zipped else file, str(path), kind, on_bad_line)
+            yield from _read_file(unzipped(file) if is_zipped else file, str(path), kind, on_bad_line, left_out)
     elif is_image(path.name):
         yield _listed(path.resolve().as_uri())
     else:
         raise SourceError(f"{path}: neither a folder, nor an image, {_WHAT_IT_MAY_BE}")
 
 
-def _read_s3(source: str, on_bad_line: OnBadLine) -> Iterator[Item]:
+def _read_s3(source: str, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterator[Item]:
     bucket, _, key = source.removeprefix("s3://").partition("/")
     kind, is_zipped = _kind(key)
     if not bucket:
         raise SourceError(f"{source}: it names no bucket: s3://bucket/prefix/")
     if not key or key.endswith("/"):
         for found in list_objects(bucket, key):
-            if is_image(found):
+            if is_in_system_folder(found[len(key) :]):
+                left_out.add(SYSTEM_FILE)
+            elif is_image(found):
                 yield _listed(f"s3://{bucket}/{found}")
+            elif not found.endswith("/"):  # else it stands for a folder
+                left_out.add_file(found)
     elif kind in _FILES:
         file = io.BufferedReader(ObjectReader(bucket, key), 1024 * 1024)
         with reading(source):
-            yield from _read_file(unzipped(file) if is_zipped else file, source, kind, on_bad_line)
+            yield from _read_file(unzipped(file) if is_zipped else file, source, kind, on_bad_line, left_out)
     elif is_image(key):
         yield _listed(source)
     else:
@@ -107,9 +117,9 @@ def _read_s3(source: str, on_bad_line: OnBadLine) -> Iterator[Item]:
         raise SourceError(f"{shown}: neither an image, {_WHAT_IT_MAY_BE}; a prefix ends in a slash: {shown}/")
 
 
-def _read_file(file: IO[bytes], name: str, kind: str, on_bad_line: OnBadLine) -> Iterator[Item]:
+def _read_file(file: IO[bytes], name: str, kind: str, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterator[Item]:
     if kind == ".json":
-        yield from read_inventory(file, name, on_bad_line)
+        yield from read_inventory(file, name, on_bad_line, left_out)
     else:
         yield from read_lines(file, name, batch_row if kind == ".csv" else list_line, on_bad_line)
 
@@ -129,18 +139,6 @@ def _unchanged(path: Path) -> Iterator[IO[bytes]]:
         after = os.fstat(file.fileno())
         if stat.S_ISREG(before.st_mode) and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise SourceError(f"{path}: it changed while it was read: begin again")
-
-
-def _read_folder(folder: Path) -> Iterator[Item]:
-    def fail(error: OSError) -> None:
-        raise SourceError(f"{error.filename}: {error.strerror}") from error
-
-    # os.walk does not follow links to folders: they may lead in a circle.
-    for parent, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and is_image(name):
-                yield _listed(Path(parent, name).as_uri())
 
 
 def _listed(uri: str) -> Item:

@@ -82,7 +82,24 @@ def test_a_uri_given_twice_is_two_images(ledger: Ledger) -> None:
 
 def test_submit_as_json_prints_the_jobs_id_name_and_size(ledger: Ledger, images: Path) -> None:
     printed = json.loads(fiqa("submit", images, "--json", "--name", "holiday").stdout)
-    assert printed == {"id": ledger.jobs()[0].id, "name": "holiday", "images": 20, "chunks": 2}
+    assert printed == {"id": ledger.jobs()[0].id, "name": "holiday", "images": 20, "chunks": 2, "left_out": {}}
+
+
+def test_submit_reports_what_its_sources_leave_out(ledger: Ledger, images: Path) -> None:
+    assert ledger.jobs() == []
+    for name in ("a.dng", "b.dng", "c.mp4"):
+        (images / name).touch()
+    (images / "link").symlink_to(images, target_is_directory=True)
+    done = fiqa("submit", images, "--json")
+    assert done.stderr == f"left out: 2 .dng, 1 linked folder ({images / 'link'}), 1 .mp4\n"
+    assert json.loads(done.stdout)["left_out"] == {".dng": 2, ".mp4": 1, "linked folder": 1}
+    for image in images.glob("*.jpg"):
+        image.unlink()
+    nothing = fiqa("submit", images)
+    assert nothing.returncode == 2
+    first, second = nothing.stderr.splitlines()
+    assert first.startswith("left out: 2 .dng, ")
+    assert second.startswith("fiqa: the source holds no images: ")
 
 
 def test_submit_sets_the_failure_threshold_and_how_long_the_job_is_kept(ledger: Ledger, images: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from fiqa.errors import MissingDependencyError, SourceError
+from fiqa.sources.left_out import LeftOut
 from fiqa.sources.manifest import read_source
 from tests.conftest import Bucket
 
@@ -89,10 +90,13 @@ def test_deleted_objects_old_versions_and_other_files_are_skipped(bucket: Bucket
         '"images","deleted.jpg","v1","false","false","10","2026-01-01T00:00:00.000Z","etag"',
         '"images","notes.txt","v1","true","false","10","2026-01-01T00:00:00.000Z","etag"',
         '"images","folder/","","true","false","0","2026-01-01T00:00:00.000Z","etag"',
+        '"images","%40eaDir/kept.jpg/thumb.jpg","","true","false","0","2026-01-01T00:00:00.000Z","etag"',
     ]
+    left_out = LeftOut()
     source = bucket.put("manifest.json", manifest(bucket, {"d.csv.gz": csv_gz(*rows)}, schema=ALL_VERSIONS))
-    (item,) = read_source([source], on_bad_line=refuse)
+    (item,) = read_source([source], on_bad_line=refuse, left_out=left_out)
     assert (item.uri, item.version) == ("s3://images/kept.jpg", None)
+    assert left_out.counts == {"old version": 2, "deleted object": 1, ".txt": 1, "system file": 1}
 
 
 def test_an_empty_inventory_has_no_items(bucket: Bucket) -> None:

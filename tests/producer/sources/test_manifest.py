@@ -3,13 +3,18 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from fiqa.contract import MAX_ID_CHARS, MAX_URI_CHARS, Item
 from fiqa.errors import SourceError
+from fiqa.sources.left_out import LeftOut
 from fiqa.sources.manifest import STDIN, read_source
 from tests.conftest import Bucket
 
@@ -44,9 +49,87 @@ def test_a_folder_is_read_recursively_and_in_order(tmp_path: Path) -> None:
     assert found == ["a.JPEG", "b.jpg", "another/y.avif", "sub/10.webp", "sub/2.png", "sub/deep/x.tiff"]
 
 
-def test_hidden_files_and_files_that_are_not_images_are_skipped(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jpg", ".b.jpg", ".hidden/c.jpg", "notes.txt", "jpg", "a.jpg.part", "d.heic", "e.jpg/f.bmp")
-    assert uris(tmp_path) == [(tmp_path / "a.jpg").as_uri(), (tmp_path / "e.jpg/f.bmp").as_uri()]
+def left_out_of(*sources: str | Path) -> tuple[list[str], LeftOut]:
+    left_out = LeftOut()
+    items = read_source([str(source) for source in sources], on_bad_line=refuse, left_out=left_out)
+    return [item.uri for item in items], left_out
+
+
+def test_what_a_folder_leaves_out_is_counted(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "a.jpg", ".b.jpg", ".hidden/c.jpg", "notes.txt", "jpg", "a.jpg.part", "d.DNG", "e.dng", "e.jpg/f.bmp"
+    )
+    touch(tmp_path, ".DS_Store", "x.\x1b[31m", "sub/y.dng")
+    (tmp_path / "link").symlink_to(tmp_path / "sub", target_is_directory=True)
+    found, left_out = left_out_of(tmp_path)
+    assert found == uris(tmp_path) == [(tmp_path / "a.jpg").as_uri(), (tmp_path / "e.jpg/f.bmp").as_uri()]
+    others = {"hidden file": 1, "hidden folder": 1, "linked folder": 1, "other file": 2}
+    assert left_out.counts == {".dng": 3, ".txt": 1, ".part": 1} | others
+    assert str(left_out).startswith("3 .dng, 2 other files, 1 ")
+    assert f"1 linked folder ({tmp_path / 'link'})" in str(left_out)
+
+
+def test_a_folder_of_many_kinds_is_one_short_line(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{number}.a{number}" for number in range(300)))
+    _, left_out = left_out_of(tmp_path)
+    assert len(left_out.counts) <= 101
+    assert left_out.counts.total() == 300
+    assert len(str(left_out)) < 300
+
+
+SYSTEM_FOLDERS = (
+    *("@eaDir", "#recycle", "@Recycle", "#snapshot", "~snapshot", ".snapshot", ".Trash", ".Trash-1000", ".Trashes"),
+    *("lost+found", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", ".@__thumb", "@Recently-Snapshot"),
+)
+
+
+def test_folders_that_systems_make_for_themselves_are_left_out(tmp_path: Path) -> None:
+    for name in SYSTEM_FOLDERS:
+        touch(tmp_path, f"{name}/a.jpg", f"sub/{name}/deep/b.jpg", f"x{name}x/c.jpg" if name[0] != "." else "y.jpg")
+    found, left_out = left_out_of(tmp_path)
+    kept = ["y.jpg", *(f"x{name}x/c.jpg" for name in SYSTEM_FOLDERS if name[0] != ".")]
+    assert sorted(found) == sorted((tmp_path / name).as_uri() for name in kept)
+    assert left_out.counts == {"system folder": 2 * len(SYSTEM_FOLDERS)}
+    # A source that is named is read.
+    assert uris(tmp_path / "@eaDir") == [(tmp_path / "@eaDir/a.jpg").as_uri()]
+
+
+@contextmanager
+def as_another_user() -> Iterator[Path]:
+    """Yield a folder, and check permissions as they are for everybody but root."""
+    folder = Path(tempfile.mkdtemp(prefix="fiqa-test-"))
+    is_root = os.geteuid() == 0
+    try:
+        folder.chmod(0o755)
+        yield folder
+    finally:
+        if is_root:
+            os.seteuid(0)
+        for parent, _, _ in os.walk(folder):
+            Path(parent).chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def test_folders_that_may_not_be_read_are_left_out_and_the_rest_goes_on() -> None:
+    with as_another_user() as folder:
+        touch(folder, "a.jpg", "private/b.jpg", "sub/private/c.jpg", "z/d.jpg")
+        for name in ("private", "sub/private"):
+            (folder / name).chmod(0)
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+        found, left_out = left_out_of(folder)
+        assert found == [(folder / name).as_uri() for name in ("a.jpg", "z/d.jpg")]
+        assert str(left_out) == f"2 unreadable folders (the first is {folder / 'private'})"
+        with pytest.raises(SourceError, match=f"^{folder / 'private'}: Permission denied$"):
+            uris(folder / "private")
+
+
+def test_a_folder_that_is_removed_while_it_is_walked_ends_nothing(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "sub/b.jpg", "z/c.jpg")
+    items = read_source([str(tmp_path)], on_bad_line=refuse)
+    assert next(items).uri == (tmp_path / "a.jpg").as_uri()
+    shutil.rmtree(tmp_path / "sub")
+    assert [item.uri for item in items] == [(tmp_path / "z/c.jpg").as_uri()]
 
 
 def test_the_uri_of_any_file_name_leads_back_to_the_file(tmp_path: Path) -> None:
@@ -393,9 +476,12 @@ def test_the_error_for_a_closed_standard_input_is_one_line(monkeypatch: pytest.M
 def test_an_s3_prefix_is_its_images_and_nothing_else(bucket: Bucket) -> None:
     keys = [f"images/{number:04}.jpg" for number in range(1003)]
     with ThreadPoolExecutor(8) as pool:
-        others = ["images/notes.txt", "images/", "images-private/a.jpg", "top.png"]
+        others = ["images/notes.TXT", "images/", "images-private/a.jpg", "top.png", "images/@eaDir/0.jpg/thumb.jpg"]
         list(pool.map(lambda key: bucket.put(key, b""), keys + others))
-    assert sorted(uris(bucket.uri("images/"))) == [bucket.uri(key) for key in keys]
+    found, left_out = left_out_of(bucket.uri("images/"))
+    assert sorted(found) == [bucket.uri(key) for key in keys]
+    assert left_out.counts == {".txt": 1, "system file": 1}
+    assert uris(bucket.uri("images/@eaDir/")) == [bucket.uri("images/@eaDir/0.jpg/thumb.jpg")]
     everything = [bucket.uri(key) for key in ["images-private/a.jpg", *keys, "top.png"]]
     assert sorted(uris(bucket.uri(""))) == sorted(uris(f"s3://{bucket.name}")) == everything
 

@@ -52,8 +52,10 @@ def score_locally(
                 # The worker has been started, but it may not have sent a heartbeat yet.
                 progress.show(replace(status, workers_run=True))
 
-            job = system.client.submit(items, name=name)
-            bad_lines.report_rest()
+            try:
+                job = system.client.submit(items, name=name)
+            finally:
+                bad_lines.report_rest()
             shards = system.client.result_shards(job.id, follow=True, on_status=show)
             write_results(destination, shards, file=file)
         return system.client.status(job.id)

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 
 from fiqa.cli.files import check_ending, check_free, force_option
-from fiqa.sources.lines import IMAGE_SUFFIXES
+from fiqa.sources.folder import image_files
+from fiqa.sources.left_out import LeftOut
 from fiqa_worker.cli.extras import models_or_builtin, needs
 from fiqa_worker.settings import Device, WorkerSettings
 
@@ -142,7 +143,7 @@ def quantize(
     detector, quality_model = models_or_builtin(settings)
     check_free(output, force=force, inputs=[detector.path, quality_model.path])
     limits = Limits(max_mean, max_p99, min_rank)
-    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    images = list(image_files(folder, LeftOut()))
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
     ) as progress:

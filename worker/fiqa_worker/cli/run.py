@@ -54,7 +54,7 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
     can_resume = destination.form is Format.JSONL and not destination.gzipped
     _check_output(source, output, can_resume=can_resume, resume=resume, force=force)
     bad_lines = BadLines()
-    items = read_source(source, on_bad_line=bad_lines)
+    items = read_source(source, on_bad_line=bad_lines, left_out=bad_lines.left_out)
     first = next(items, None)  # an error of the source is reported before anything is started
     settings = WorkerSettings.load()
     detector, quality_model = models_or_builtin(settings)
@@ -72,6 +72,7 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
         left = earlier.left_of(chain([first] if first else [], items))
         first_left = next(left, None)
         if first and first_left is None:
+            bad_lines.report_rest()
             click.echo(f"nothing is left to score: see {output}", err=True)
             return 0
         try:

@@ -1,0 +1,84 @@
+"""What a source holds and does not become an item: other files, linked folders, folders of systems, and so on."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import Final
+
+HIDDEN_FILE: Final = "hidden file"
+HIDDEN_FOLDER: Final = "hidden folder"
+LINKED_FOLDER: Final = "linked folder"
+SYSTEM_FOLDER: Final = "system folder"
+SYSTEM_FILE: Final = "system file"  # an object below such a folder
+UNREADABLE_FOLDER: Final = "unreadable folder"
+OLD_VERSION: Final = "old version"
+DELETED_OBJECT: Final = "deleted object"
+_OTHER: Final = "other file"
+
+# Folders that network storage, desktops and file systems make for themselves: thumbnails, deleted files and snapshots.
+_SYSTEM: Final = re.compile(
+    r"(?:^|/)(?:@eaDir|@__thumb|@tmp|#recycle|@recycle|@recently-snapshot|#snapshot|~snapshot|\.snapshots?|\.zfs"
+    r"|lost\+found|\.trash[^/]*|\$recycle\.bin|system volume information|found\.\d{3}|__macosx|\.appledouble"
+    r"|network trash folder|\.@__thumb)/",
+    re.IGNORECASE,
+)
+_ENDING: Final = re.compile(r"\.[a-z0-9]{1,8}")
+_MAX_ENDINGS: Final = 100
+_MAX_SHOWN: Final = 12
+
+
+class LeftOut:
+    """Counts what a source leaves out, by kind: an ending such as `.heic`, or a word such as `linked folder`.
+
+    Attributes:
+        counts: how many of each kind.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, kind: str, name: str = "") -> None:
+        """Count one of a kind.
+
+        Args:
+            kind: in the singular.
+            name: which one. The first of its kind is shown.
+        """
+        self.counts[kind] += 1
+        if name:
+            self._first.setdefault(kind, name)
+
+    def add_file(self, name: str) -> None:
+        """Count a file that is not an image, by its ending."""
+        ending = PurePosixPath(name).suffix.lower()
+        known = ending in self.counts or len(self.counts) < _MAX_ENDINGS
+        self.counts[ending if known and _ENDING.fullmatch(ending) else _OTHER] += 1
+
+    def __str__(self) -> str:
+        """Return all in one line, the most frequent first: 5 .heic, 2 linked folders."""
+        kinds = self.counts.most_common()
+        parts = [self._described(kind, count) for kind, count in kinds[:_MAX_SHOWN]]
+        if rest := sum(count for _, count in kinds[_MAX_SHOWN:]):
+            parts.append(f"{rest:,} of other kinds")
+        return ", ".join(parts)
+
+    def _described(self, kind: str, count: int) -> str:
+        plural = "" if kind.startswith(".") or count == 1 else "s"
+        first = self._first.get(kind)
+        example = f" ({first})" if first and count == 1 else f" (the first is {first})" if first else ""
+        return f"{count:,} {kind}{plural}{example}"
+
+
+def is_in_system_folder(path: str) -> bool:
+    """Return whether a path, relative to its source, leads through a folder that a system made for itself."""
+    return _is_system(path[: path.rfind("/") + 1])
+
+
+# The keys of a folder follow one another. The pattern takes 4 us a key, which the listing of millions would feel.
+@lru_cache(maxsize=1024)
+def _is_system(folders: str) -> bool:
+    return _SYSTEM.search(folders) is not None
