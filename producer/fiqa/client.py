@@ -106,6 +106,7 @@ class Client:
         chunk_size: int | None = None,
         max_failed: float = DEFAULT_MAX_FAILED,
         keep_s: float = DEFAULT_KEEP_S,
+        any_worker: bool = False,
         resume_id: str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Job:
@@ -118,6 +119,8 @@ class Client:
             chunk_size: images per chunk; None lets chunks grow from 16 to 256.
             max_failed: the job is stopped if more than this share of at least 1,000 images failed; 1 never stops it.
             keep_s: how long a finished job is kept if its storage is Redis. Other storages keep it until it is deleted.
+            any_worker: let workers with different fingerprints score it together. Otherwise only those with the
+                fingerprint of the first one do.
             resume_id: a job that an interrupted submit left `preparing`; its manifest is replaced.
             progress: called with the number of images after each chunk.
 
@@ -143,6 +146,7 @@ class Client:
                 created=created,
                 max_failed=max_failed,
                 keep_s=keep_s,
+                any_worker=any_worker,
             )
         except ValidationError as error:
             where, problem = first_problem(error)
@@ -283,14 +287,23 @@ class Client:
         """
         return self._control(job_id, Control.PAUSE)
 
-    def resume(self, job_id: str) -> JobStatus:
-        """Go on with a paused job. A second call does nothing.
+    def resume(self, job_id: str, *, max_failed: float | None = None) -> JobStatus:
+        """Go on with a paused job, or with one that too many failed images stopped. A second call does nothing.
+
+        Args:
+            job_id: the job.
+            max_failed: the share of failed images that stops the job from now on; 1 never stops it. With it, a job goes
+                on that was stopped by its share: with all images that have no result yet.
 
         Raises:
             UnknownJobError: no such job.
-            JobStateError: it neither runs nor is paused.
+            JobStateError: it neither runs nor is paused; or it failed, and `max_failed` is not given.
+            UsageError: `max_failed` is not between 0 and 1.
         """
-        status = self._control(job_id, Control.RESUME)
+        if max_failed is not None and not 0 <= max_failed <= 1:
+            raise UsageError(f"max_failed is {max_failed}: it is between 0 and 1")
+        self._ledger.control(job_id, Control.RESUME, max_failed=max_failed)
+        status = self.status(job_id)
         self._publish_tickets()
         return status
 
@@ -313,13 +326,19 @@ class Client:
         delete(job_id, ledger=self._ledger)
 
     def retry(
-        self, job_id: str, *, all_failed: bool = False, on_lost: Callable[[StorageError], None] | None = None
+        self,
+        job_id: str,
+        *,
+        all_failed: bool = False,
+        rest: bool = False,
+        on_lost: Callable[[StorageError], None] | None = None,
     ) -> Job:
         """Submit the failed images of a finished job as a new job, which names the first as its parent.
 
         Args:
             job_id: the finished job.
             all_failed: retry also images that will probably fail again, such as not_found and decode_failed.
+            rest: submit also the images that have no result, since the job was stopped.
             on_lost: called with the error of each result shard that is gone or damaged. None raises it.
 
         Raises:
@@ -327,7 +346,7 @@ class Client:
             JobStateError: it is not finished.
             SourceError: it has no such images.
         """
-        return self._opened(retry(job_id, ledger=self._ledger, all_failed=all_failed, on_lost=on_lost))
+        return self._opened(retry(job_id, ledger=self._ledger, all_failed=all_failed, rest=rest, on_lost=on_lost))
 
     def repair(self, job_id: str, progress: Callable[[int, int], None] | None = None) -> Repair:
         """Let workers make those result shards of a finished job again that are gone or damaged.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
@@ -14,6 +15,8 @@ QUEUE: Final = "fiqa"
 TASK_NAME: Final = "fiqa.score_chunk"
 REDIS_STORAGE: Final = "redis"  # the URL of the storage in Redis
 
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
 MAX_URI_CHARS: Final = 4096
 MAX_ID_CHARS: Final = 1024
 MAX_VERSION_CHARS: Final = 1024
@@ -24,6 +27,18 @@ Version: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=M
 Point: TypeAlias = tuple[float, float]
 
 
+class _Open(StrEnum):
+    """Names that a newer version may have more of. They are kept as they are, and not taken for any known one."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            return None
+        member = str.__new__(cls, value)
+        member._name_ = member._value_ = value
+        return member
+
+
 class Status(StrEnum):
     """How an image ended. "No face" is an outcome, not an error."""
 
@@ -32,7 +47,7 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-class ErrorCode(StrEnum):
+class ErrorCode(_Open):
     """Why an image failed. An image with a code in RETRYABLE may succeed the next time."""
 
     NOT_FOUND = "not_found"
@@ -53,7 +68,7 @@ class ErrorCode(StrEnum):
 RETRYABLE: Final = frozenset({ErrorCode.FETCH_FAILED, ErrorCode.FETCH_TIMEOUT, ErrorCode.INTERNAL_ERROR})
 
 
-class JobState(StrEnum):
+class JobState(_Open):
     PREPARING = "preparing"
     RUNNING = "running"
     PAUSED = "paused"
@@ -62,7 +77,7 @@ class JobState(StrEnum):
     FAILED = "failed"
 
 
-class Priority(StrEnum):
+class Priority(_Open):
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"
@@ -127,6 +142,7 @@ class JobSpec(_Wire):
         images: number of images in the manifest, once the manifest is complete.
         chunks: number of chunks in the manifest, once the manifest is complete.
         chunk_sizes: images in each chunk, as "8x16 8x32 1x7"; empty if it is not known.
+        any_worker: whether workers with different fingerprints may score it together.
     """
 
     v: Literal[1] = WIRE_VERSION
@@ -140,6 +156,7 @@ class JobSpec(_Wire):
     images: int = 0
     chunks: int = 0
     chunk_sizes: str = ""
+    any_worker: bool = False
 
 
 class ImageSize(_Wire):

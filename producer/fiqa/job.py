@@ -54,17 +54,17 @@ class Job:
         """Start no more chunks: `Client.pause`."""
         return self._client.pause(self.id)
 
-    def resume(self) -> JobStatus:
-        """Go on after a pause: `Client.resume`."""
-        return self._client.resume(self.id)
+    def resume(self, *, max_failed: float | None = None) -> JobStatus:
+        """Go on after a pause, or with more failed images than were allowed: `Client.resume`."""
+        return self._client.resume(self.id, max_failed=max_failed)
 
     def cancel(self) -> JobStatus:
         """Stop the job for good: `Client.cancel`."""
         return self._client.cancel(self.id)
 
-    def retry(self, *, all_failed: bool = False) -> Job:
-        """Submit the failed images as a new job: `Client.retry`."""
-        return self._client.retry(self.id, all_failed=all_failed)
+    def retry(self, *, all_failed: bool = False, rest: bool = False) -> Job:
+        """Submit the failed images, and those without a result, as a new job: `Client.retry`."""
+        return self._client.retry(self.id, all_failed=all_failed, rest=rest)
 
     def repair(self) -> Repair:
         """Make result shards again that are gone or damaged: `Client.repair`."""

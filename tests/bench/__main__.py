@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Final
 
 # For the processes that load the published models without fiqa, such as the naive worker.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-from tests.bench import bulk, local_run, memory, parity, speed
+from tests.bench import blackhole, bulk, local_run, memory, parity, speed
 
-_OTHERS: Final = {"bulk": bulk.main, "local_run": local_run.main, "memory": memory.main, "parity": parity.main}
+_OTHERS: Final[dict[str, Callable[[], object]]] = {
+    "blackhole": blackhole.main,
+    "bulk": bulk.main,
+    "local_run": local_run.main,
+    "memory": memory.main,
+    "parity": parity.main,
+}
 
 if __name__ == "__main__":
     other = _OTHERS.get(sys.argv[1]) if sys.argv[1:] else None

@@ -82,11 +82,16 @@ def pause(job: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("job")
+@click.option(
+    "--max-failed",
+    type=click.FloatRange(0, 1),
+    help="Stop the job from now on if more than this share failed; 1 never stops it. Continues a job that it stopped.",
+)
 @as_json_option
-def resume(job: str, *, as_json: bool) -> None:
-    """Continue a paused job."""
+def resume(job: str, *, max_failed: float | None, as_json: bool) -> None:
+    """Continue a paused job, or one that too many failed images stopped."""
     with Client() as client:
-        _print_status(client.resume(job), as_json=as_json)
+        _print_status(client.resume(job, max_failed=max_failed), as_json=as_json)
 
 
 @click.command()
@@ -113,8 +118,9 @@ def delete(job: str) -> None:
 @click.command()
 @click.argument("job")
 @click.option("--all", "all_failed", is_flag=True, help="Include failures that will probably recur, such as not_found.")
+@click.option("--rest", is_flag=True, help="Include the images that have no result, since the job was stopped.")
 @as_json_option
-def retry(job: str, *, all_failed: bool, as_json: bool) -> int:
+def retry(job: str, *, all_failed: bool, rest: bool, as_json: bool) -> int:
     """Submit the failed images of a finished job as a new job.
 
     It prints the new job's id. Without --all, it takes the images that failed with fetch_failed, fetch_timeout or
@@ -122,7 +128,7 @@ def retry(job: str, *, all_failed: bool, as_json: bool) -> int:
     """
     lost = LostShards()
     with Client() as client:
-        print_job(client.retry(job, all_failed=all_failed, on_lost=lost), as_json=as_json)
+        print_job(client.retry(job, all_failed=all_failed, rest=rest, on_lost=lost), as_json=as_json)
     lost.report_rest(job)
     return 1 if lost.found else 0
 
@@ -151,6 +157,7 @@ def _print_status(found: JobStatus, *, as_json: bool) -> None:
         "chunks": f"{found.chunks_done:,} of {found.chunks:,}",
         "failed": ", ".join(f"{count:,} {code}" for code, count in found.failed_by_code.items()) or "none",
         "models": ", ".join(found.models) or "-",
+        "fingerprint": found.fingerprint,
         "storage": found.storage,
         "retries": found.parent,
         "created": local_time(found.created),

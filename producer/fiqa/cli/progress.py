@@ -92,6 +92,11 @@ def summary(status: JobStatus) -> str:
     parts = [f"{status.scored:,} scored", f"{status.no_face:,} no face", f"{status.failed:,} failed"]
     if status.state is JobState.RUNNING and not status.workers_run:
         parts.append("no worker runs: start `fiqa worker`")
+    elif status.state is JobState.RUNNING and status.workers_unfit:
+        parts.append(
+            f"{status.workers_unfit:,} workers do not fit: the job's scores are of other models, settings or version"
+            f" ({status.fingerprint}): `fiqa workers` shows theirs"
+        )
     elif status.state is JobState.RUNNING and status.started is None:
         parts.append("waiting for a free worker")
     elif status.images_per_s:

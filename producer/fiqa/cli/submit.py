@@ -45,6 +45,9 @@ _DAY_S: Final = 24 * 3600.0
     show_default=True,
     help="Keep the finished job this long, if its storage is Redis.",
 )
+@click.option(
+    "--any-worker", is_flag=True, help="Let workers with different models, settings or versions score it together."
+)
 @click.option("--resume-id", metavar="JOB", help="Submit a job again whose submit was interrupted.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end, and exit as `fiqa watch` does.")
 @as_json_option
@@ -56,6 +59,7 @@ def submit(
     chunk_size: int | None,
     max_failed: float,
     keep_days: float,
+    any_worker: bool,
     resume_id: str | None,
     strict: bool,
     wait: bool,
@@ -90,6 +94,7 @@ def submit(
                     chunk_size=chunk_size,
                     max_failed=max_failed,
                     keep_s=keep_days * _DAY_S,
+                    any_worker=any_worker,
                     resume_id=resume_id,
                     progress=progress.show,
                 )

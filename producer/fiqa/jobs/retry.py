@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from fiqa.contract import RETRYABLE, ErrorCode, Item, JobSpec
 from fiqa.errors import JobStateError, LostShardError, SourceError, StorageError
 from fiqa.jobs.submit import submit
+from fiqa.ledger.job_hash import ANY_FINGERPRINT
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.shards import read_results
+from fiqa.storage.shards import read_results, read_shards
 from fiqa.storage.storage import Storage, open_storage
 
 
 def retry(
-    job_id: str, *, ledger: Ledger, all_failed: bool = False, on_lost: Callable[[StorageError], None] | None = None
+    job_id: str,
+    *,
+    ledger: Ledger,
+    all_failed: bool = False,
+    rest: bool = False,
+    on_lost: Callable[[StorageError], None] | None = None,
 ) -> JobSpec:
     """Submit the failed images of a finished job as a new job in the same storage.
 
@@ -22,6 +29,7 @@ def retry(
         job_id: the finished job.
         ledger: where it is, and where the new job is opened.
         all_failed: retry also images that will probably fail again, such as not_found and decode_failed.
+        rest: submit also the images that have no result, since the job was stopped.
         on_lost: called with the error of each result shard that is gone or damaged. None raises it.
 
     Returns:
@@ -36,10 +44,15 @@ def retry(
     parent = ledger.status(job_id)
     if not parent.is_finished:
         raise JobStateError(f"job {job_id} is {parent.state}: only a finished one can be retried")
-    codes = frozenset(ErrorCode) - {ErrorCode.MANIFEST_LOST} if all_failed else RETRYABLE
-    if not any(code in parent.failed_by_code for code in codes):
+    codes = frozenset(map(ErrorCode, parent.failed_by_code)) - {ErrorCode.MANIFEST_LOST}
+    if not all_failed:
+        codes &= RETRYABLE
+    left = sorted(set(range(parent.chunks)).difference(ledger.done_chunks(job_id))) if rest else []
+    if not codes and not left:
         failed = ", ".join(f"{count:,} {code}" for code, count in parent.failed_by_code.items()) or "none failed"
         hint = ": these will probably fail again; --all retries them too" if parent.failed else ""
+        if parent.images_done < parent.images and not rest:
+            hint += f"; {parent.images - parent.images_done:,} have no result: --rest submits them"
         raise SourceError(f"job {job_id} has no images to retry: {failed}{hint}")
     storage = open_storage(parent.storage, ledger.connection)
     spec = JobSpec(
@@ -50,9 +63,10 @@ def retry(
         parent=job_id,
         max_failed=parent.max_failed,
         keep_s=parent.keep_s,
+        any_worker=parent.fingerprint == ANY_FINGERPRINT,
     )
-    items = _failed_items(job_id, storage, ledger, codes, on_lost)
-    return submit(items, spec, ledger=ledger, storage=storage)
+    again = _failed_items(job_id, storage, ledger, codes, on_lost) if codes else iter(())
+    return submit(chain(again, _items(job_id, storage, left)), spec, ledger=ledger, storage=storage)
 
 
 def _failed_items(
@@ -72,3 +86,8 @@ def _failed_items(
         for result in results:
             if result.error and result.error.code in codes:
                 yield Item(uri=result.uri, id=result.id, version=result.version)
+
+
+def _items(job_id: str, storage: Storage, chunks: Sequence[int]) -> Iterator[Item]:
+    for _, lines in read_shards(storage, job_id, "manifest", chunks):
+        yield from map(Item.decode, lines)

@@ -47,7 +47,7 @@ def write_summaries(ledger: Ledger) -> int:
 def _encode(status: JobStatus) -> bytes:
     times = {name: _iso(getattr(status, name)) for name in ("created", "started", "finished")}
     fields = {"v": WIRE_VERSION, **dataclasses.asdict(status), **times}
-    for name in ("eta_s", "last_error", "workers_run"):  # they say something only while the job runs
+    for name in ("eta_s", "last_error", "workers_run", "workers_unfit"):  # they say something only while the job runs
         del fields[name]
     return json.dumps(fields, indent=2, ensure_ascii=False).encode() + b"\n"
 

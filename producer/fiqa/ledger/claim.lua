@@ -1,57 +1,98 @@
 -- Claim one chunk: of the due job with the best priority, and among those of the job with the smallest virtual time.
 --
--- Keys: due; leases; the hash of the job, and its parts done, attempts, holders, requeued, in_flight and quarantined.
--- ARGV: 1 length of the lease in seconds.
--- Reply: an empty list if no chunk is due; else job id, chunk, attempt, fencing token, storage URL, the quarantined
---   items as 'index:code index:code', and the sizes of the job's chunks.
-local lease_s = ARGV[1]
+-- Jobs that the caller backs off from, and jobs that its scores do not fit, are passed over. A chunk that the caller's
+-- machine doubted (suspect.lua) is claimed only if the job has no other.
+--
+-- Keys: due; leases; the hash of the job, and its parts done, attempts, holders, requeued, in_flight, quarantined and
+--   doubts.
+-- ARGV: 1 length of the lease in seconds; 2 name of the caller's machine, or ''; 3 its fingerprint, or '' to fit any
+--   job; then the ids of the jobs that it backs off from.
+-- Reply: number of jobs passed over, and ids of those that do not fit; and if a chunk is claimed: job id, chunk,
+--   attempt, fencing token, storage URL, the quarantined items as 'index:code index:code', the sizes of the job's
+--   chunks, and the job's fingerprint.
+local lease_s, machine, fingerprint = ARGV[1], ARGV[2], ARGV[3]
+local avoided = {}
+for i = 4, #ARGV do avoided[ARGV[i]] = true end
 local now = fiqa.clock()
 fiqa.sweep(now)
-while true do
-  local job, score = unpack(redis.call('ZRANGE', fiqa.DUE, 0, 0, 'WITHSCORES'))
-  if not job then return {} end
-  local hash = fiqa.key(job)
-  local counts = redis.call('HMGET', hash, 'next', 'chunks')
-  local next, chunks = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
-  local chunk = tonumber(redis.call('ZPOPMIN', fiqa.key(job, 'requeued'))[1])
-  if not chunk and next < chunks then
-    chunk = next
-    -- If the job was recovered, the next thousands may be done. Skip all of them at once.
-    if redis.call('GETBIT', fiqa.key(job, 'done'), next) == 1 then
-      chunk = math.max(next, redis.call('BITPOS', fiqa.key(job, 'done'), 0, math.floor(next / 8)))
-    end
-    redis.call('HSET', hash, 'next', math.min(chunk + 1, chunks))
-    -- The bitmap has whole bytes, and ends with its last 1: there may be a 0 that is not a chunk.
-    if chunk >= chunks then chunk = nil end
+
+-- The first requeued chunk that this machine did not doubt.
+local function requeued_for(job)
+  local first = redis.call('ZRANGE', fiqa.key(job, 'requeued'), 0, 31)
+  if machine == '' or #first == 0 then return first[1] end
+  for i, doubt in ipairs(redis.call('HMGET', fiqa.key(job, 'doubts'), unpack(first))) do
+    if not doubt or not (doubt .. ' '):find(' ' .. machine .. ' ', 1, true) then return first[i] end
   end
-  if not chunk then
-    redis.call('ZREM', fiqa.DUE, job)
+end
+
+-- Whether the job's fingerprint holds: a chunk is done or in work.
+local function is_pinned(job)
+  if fiqa.number(job, 'done') > 0 then return true end
+  for _, chunk in ipairs(redis.call('HKEYS', fiqa.key(job, 'holders'))) do
+    if redis.call('ZSCORE', fiqa.LEASES, job .. ':' .. chunk) then return true end
+  end
+  return false
+end
+
+local place, unfit = 0, {}
+while true do
+  local job, score = unpack(redis.call('ZRANGE', fiqa.DUE, place, place, 'WITHSCORES'))
+  if not job then return {place, unfit} end
+  local hash = fiqa.key(job)
+  local counts = redis.call('HMGET', hash, 'next', 'chunks', 'fingerprint')
+  local next, chunks, pinned = tonumber(counts[1] or 0), tonumber(counts[2] or 0), counts[3] or ''
+  local fits = fingerprint == '' or pinned == '' or pinned == '*' or pinned == fingerprint
+  if not fits and not is_pinned(job) then pinned, fits = '', true end
+  if avoided[job] or not fits then
+    place = place + 1
+    if not fits then unfit[#unfit + 1] = job end
   else
-    score = score + fiqa.chunk_images(job)
-    redis.call('HSET', hash, 'vt', string.format('%.0f', score % fiqa.RANK_SPAN))
-    if fiqa.unclaimed(job) > 0 then
-      redis.call('ZADD', fiqa.DUE, score, job)
-    else
-      redis.call('ZREM', fiqa.DUE, job)
-    end
-    if redis.call('GETBIT', fiqa.key(job, 'done'), chunk) == 0 then
-      redis.call('HSETNX', hash, 'started', string.format('%.3f', now))
-      redis.call('ZADD', fiqa.LEASES, now + lease_s, job .. ':' .. chunk)
-      local attempt = redis.call('HINCRBY', fiqa.key(job, 'attempts'), chunk, 1)
-      -- Redis runs one script at a time, and each takes more than a microsecond. A counter would hand out the same
-      -- token again after a failover that lost a claim.
-      local token = string.format('%.0f', now * 1e6)
-      redis.call('HSET', fiqa.key(job, 'holders'), chunk, token)
-      -- An item that is still in flight: the worker that held the chunk before died on it.
-      local in_flight = redis.call('HGET', fiqa.key(job, 'in_flight'), chunk)
-      local quarantined = redis.call('HGET', fiqa.key(job, 'quarantined'), chunk) or ''
-      if in_flight then
-        quarantined = quarantined .. ' ' .. in_flight .. ':worker_crashed'
-        redis.call('HSET', fiqa.key(job, 'quarantined'), chunk, quarantined)
-        redis.call('HDEL', fiqa.key(job, 'in_flight'), chunk)
+    local chunk = requeued_for(job)
+    if not chunk and next >= chunks then chunk = redis.call('ZRANGE', fiqa.key(job, 'requeued'), 0, 0)[1] end
+    if chunk then
+      redis.call('ZREM', fiqa.key(job, 'requeued'), chunk)
+      chunk = tonumber(chunk)
+    elseif next < chunks then
+      chunk = next
+      -- If the job was recovered, the next thousands may be done. Skip all of them at once.
+      if redis.call('GETBIT', fiqa.key(job, 'done'), next) == 1 then
+        chunk = math.max(next, redis.call('BITPOS', fiqa.key(job, 'done'), 0, math.floor(next / 8)))
       end
-      local stored = redis.call('HMGET', hash, 'storage', 'sizes')
-      return {job, chunk, attempt, token, stored[1], quarantined, stored[2] or ''}
+      redis.call('HSET', hash, 'next', math.min(chunk + 1, chunks))
+      -- The bitmap has whole bytes, and ends with its last 1: there may be a 0 that is not a chunk.
+      if chunk >= chunks then chunk = nil end
+    end
+    if not chunk then
+      redis.call('ZREM', fiqa.DUE, job)
+    else
+      score = score + fiqa.chunk_images(job)
+      redis.call('HSET', hash, 'vt', string.format('%.0f', score % fiqa.RANK_SPAN))
+      if fiqa.unclaimed(job) > 0 then
+        redis.call('ZADD', fiqa.DUE, score, job)
+      else
+        redis.call('ZREM', fiqa.DUE, job)
+      end
+      if redis.call('GETBIT', fiqa.key(job, 'done'), chunk) == 0 then
+        redis.call('HSETNX', hash, 'started', string.format('%.3f', now))
+        if pinned == '' and fingerprint ~= '' then redis.call('HSET', hash, 'fingerprint', fingerprint) end
+        redis.call('ZADD', fiqa.LEASES, now + lease_s, job .. ':' .. chunk)
+        local attempt = redis.call('HINCRBY', fiqa.key(job, 'attempts'), chunk, 1)
+        -- Redis runs one script at a time, and each takes more than a microsecond. A counter would hand out the same
+        -- token again after a failover that lost a claim.
+        local token = string.format('%.0f', now * 1e6)
+        redis.call('HSET', fiqa.key(job, 'holders'), chunk, token)
+        -- An item that is still in flight: the worker that held the chunk before died on it.
+        local in_flight = redis.call('HGET', fiqa.key(job, 'in_flight'), chunk)
+        local quarantined = redis.call('HGET', fiqa.key(job, 'quarantined'), chunk) or ''
+        if in_flight then
+          quarantined = quarantined .. ' ' .. in_flight .. ':worker_crashed'
+          redis.call('HSET', fiqa.key(job, 'quarantined'), chunk, quarantined)
+          redis.call('HDEL', fiqa.key(job, 'in_flight'), chunk)
+        end
+        local stored = redis.call('HMGET', hash, 'storage', 'sizes')
+        if pinned == '' then pinned = fingerprint end
+        return {place, unfit, job, chunk, attempt, token, stored[1], quarantined, stored[2] or '', pinned}
+      end
     end
   end
 end

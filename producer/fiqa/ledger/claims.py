@@ -25,6 +25,7 @@ class Claim:
         storage: the URL of the job's storage.
         quarantined: items that must not be computed, by index: they killed a worker, or hung in it.
         size: the number of its images; 0 if the ledger does not know it.
+        fingerprint: what decides the scores of the job. Empty if nothing does yet, and "*" if any worker fits.
     """
 
     job_id: str
@@ -34,20 +35,58 @@ class Claim:
     storage: str
     quarantined: Mapping[int, ErrorCode]
     size: int = 0
+    fingerprint: str = ""
 
     @classmethod
     def read(cls, reply: Sequence[Any]) -> Self:
-        """Read the reply of claim.lua."""
-        job, chunk, attempt, token, storage, quarantined, sizes = reply
+        """Read the part of the reply of claim.lua that is about the chunk."""
+        job, chunk, attempt, token, storage, quarantined, sizes, fingerprint = reply
         pairs = (pair.split(":") for pair in quarantined.decode().split())
-        codes = {int(index): ErrorCode(code) for index, code in pairs}
-        size = size_of(int(chunk), sizes.decode())
-        return cls(job.decode(), int(chunk), int(attempt), int(token), storage.decode(), codes, size)
+        return cls(
+            job_id=job.decode(),
+            chunk=int(chunk),
+            attempt=int(attempt),
+            token=int(token),
+            storage=storage.decode(),
+            quarantined={int(index): ErrorCode(code) for index, code in pairs},
+            size=size_of(int(chunk), sizes.decode()),
+            fingerprint=fingerprint.decode(),
+        )
 
     @property
     def isolated(self) -> bool:
         """Whether to compute one item at a time, and to note each item before: earlier workers died on this chunk."""
         return self.attempt >= ISOLATED_FROM_ATTEMPT
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who asks for a chunk. The default takes any.
+
+    Attributes:
+        machine: its name. A chunk that this machine doubted is claimed only if its job has no other. Empty: any chunk.
+        fingerprint: what decides its scores. Jobs with another one are passed over. Empty: it fits every job.
+        avoided: the jobs that it backs off from.
+    """
+
+    machine: str = ""
+    fingerprint: str = ""
+    avoided: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a claimant gets.
+
+    Attributes:
+        claim: None if there is nothing for it.
+        passed_over: how many due jobs were passed over before.
+        unfit: those of them whose fingerprint is another.
+    """
+
+    claim: Claim | None
+    passed_over: int
+    unfit: tuple[str, ...]
 
 
 class Completion(StrEnum):

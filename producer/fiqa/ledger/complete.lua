@@ -10,7 +10,7 @@ if redis.call('EXISTS', hash) == 0 then return 'job_is_gone' end
 if redis.call('SETBIT', fiqa.key(job, 'done'), chunk, 1) == 1 then return 'counted_before' end
 redis.call('ZREM', fiqa.LEASES, job .. ':' .. chunk)
 redis.call('ZREM', fiqa.key(job, 'requeued'), chunk)
-for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined', 'wrong_answers'}) do
+for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined', 'wrong_answers', 'doubts'}) do
   redis.call('HDEL', fiqa.key(job, part), chunk)
 end
 local images = 0

@@ -49,15 +49,28 @@ def read_state(job_id: str, reply: bytes | None) -> JobState:
     return JobState(reply.decode())
 
 
-def check_allowed(job_id: str, control: Control, state: JobState) -> None:
+def check_allowed(job_id: str, control: Control, state: JobState, *, reopens: bool = False) -> None:
     """Return if the state allows the control.
+
+    Args:
+        job_id: the job.
+        control: what to do.
+        state: the job's.
+        reopens: whether `resume` has a new share of failed images, so that it continues a failed job.
 
     Raises:
         JobStateError: it does not.
     """
-    if state not in _ALLOWED_IN[control]:
-        first = f": `fiqa cancel {job_id}` first" if control is Control.DELETE else ""
-        raise JobStateError(f"job {job_id} is {state}: cannot {control} it{first}")
+    if state in _ALLOWED_IN[control] or (reopens and state is JobState.FAILED):
+        return
+    hint = ""
+    if control is Control.DELETE:
+        hint = f": `fiqa cancel {job_id}` first"
+    elif control is Control.RESUME and state is JobState.FAILED:
+        hint = f" without a new limit: `fiqa resume {job_id} --max-failed 1`"
+    elif control is Control.RESUME and state is JobState.CANCELLED:
+        hint = f": `fiqa retry {job_id} --rest` makes a new job of what has no result"
+    raise JobStateError(f"job {job_id} is {state}: cannot {control} it{hint}")
 
 
 def check_preparing(job_id: str, state: JobState) -> None:

@@ -18,7 +18,7 @@ if state then
 end
 -- If Redis lost only the job's hash, the other keys would count as progress of the job that is recovered now.
 for _, part in ipairs({
-  'done', 'attempts', 'holders', 'requeued', 'in_flight', 'quarantined', 'wrong_answers', 'pace'
+  'done', 'attempts', 'holders', 'requeued', 'in_flight', 'quarantined', 'wrong_answers', 'doubts', 'pace'
 }) do
   redis.call('DEL', fiqa.key(job, part))
 end

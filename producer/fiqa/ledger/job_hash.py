@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from fiqa.contract import JobSpec, JobState, Priority
 from fiqa.ledger.connection import Connection
-from fiqa.ledger.keys import WORKERS, job_key
+from fiqa.ledger.keys import FINGERPRINTS, WORKERS, job_key
 from fiqa.ledger.limits import PACE_BUCKET_S, PACE_WINDOW_S
 from fiqa.ledger.status import JobStatus
 
 _RANKS: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
+
+
+ANY_FINGERPRINT: Final = "*"  # of a job that any worker may score
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    """The workers that run: how many, and which fingerprints they have."""
+
+    workers: int
+    fingerprints: set[str]
+
+    def fits(self, fingerprint: str | None) -> bool:
+        """Whether a job with this fingerprint can go on. An empty one is of a worker that does not report it."""
+        return bool(self.fingerprints) and (
+            fingerprint in {None, ANY_FINGERPRINT} or not self.fingerprints.isdisjoint({fingerprint, ""})
+        )
 
 
 def new_fields(spec: JobSpec, *, storage: str, submission: int) -> dict[str, str | int | float]:
@@ -25,13 +43,14 @@ def new_fields(spec: JobSpec, *, storage: str, submission: int) -> dict[str, str
     return {
         "name": spec.name or "",
         "priority": spec.priority,
-        "rank": _RANKS[spec.priority],
+        "rank": _RANKS.get(spec.priority, _RANKS[Priority.NORMAL]),  # of a newer version, if it is recovered here
         "storage": storage,
         "created": f"{spec.created:.3f}",
         "parent": spec.parent or "",
         "max_failed": spec.max_failed,
         "keep_s": int(spec.keep_s),
         "submission": submission,
+        **({"fingerprint": ANY_FINGERPRINT} if spec.any_worker else {}),
     }
 
 
@@ -43,22 +62,23 @@ def read_statuses(connection: Connection, job_ids: Sequence[str]) -> list[JobSta
     """
     with connection.errors(), connection.redis.pipeline(transaction=False) as pipe:
         pipe.time()
-        pipe.zrange(WORKERS, 0, 0, desc=True, withscores=True)
+        pipe.zcard(WORKERS)
+        pipe.zrange(FINGERPRINTS, 0, -1, withscores=True)
         for job_id in job_ids:
             pipe.hgetall(job_key(job_id))
             pipe.hgetall(job_key(job_id, "pace"))
-        (seconds, micros), last, *hashes = pipe.execute()
+        (seconds, micros), workers, fingerprints, *hashes = pipe.execute()
     now = seconds + micros / 1e6
-    workers_run = any(until > now for _, until in last)
+    fleet = _Fleet(workers, {name.decode() for name, until in fingerprints if until > now})
     return [
-        _status(job_id, fields, pace, now, workers_run=workers_run)
+        _status(job_id, fields, pace, now, fleet)
         for job_id, fields, pace in zip(job_ids, hashes[::2], hashes[1::2], strict=True)
         if fields
     ]
 
 
 def _status(
-    job_id: str, fields: Mapping[bytes, bytes], pace: Mapping[bytes, bytes], now: float, *, workers_run: bool
+    job_id: str, fields: Mapping[bytes, bytes], pace: Mapping[bytes, bytes], now: float, fleet: _Fleet
 ) -> JobStatus:
     text = {name.decode(): value.decode() for name, value in fields.items()}
 
@@ -75,6 +95,7 @@ def _status(
 
     state = JobState(text["state"])
     started, finished = time("started"), time("finished")
+    fingerprint = text.get("fingerprint")
     images, done = number("images"), number("scored") + number("no_face") + number("failed")
     rate = eta = None
     if started is not None and finished is not None:
@@ -84,7 +105,7 @@ def _status(
         oldest = int(now - PACE_WINDOW_S) // PACE_BUCKET_S
         recent = sum(int(count) for bucket, count in pace.items() if int(bucket) >= oldest)
         rate = recent / max(now - max(oldest * PACE_BUCKET_S, started), 1e-3)
-        eta = (images - done) / rate if rate and workers_run else None
+        eta = (images - done) / rate if rate and fleet.fits(fingerprint) else None
     return JobStatus(
         id=job_id,
         name=text.get("name") or None,
@@ -110,5 +131,7 @@ def _status(
         models=numbers("models:"),
         max_failed=float(text["max_failed"]),
         keep_s=float(text["keep_s"]),
-        workers_run=workers_run,
+        fingerprint=fingerprint,
+        workers_run=bool(fleet.fingerprints),
+        workers_unfit=0 if fleet.fits(fingerprint) else fleet.workers,
     )

@@ -38,6 +38,7 @@ def job_key(job_id: str, part: str = "") -> str:
         submission: the submission token. It belongs to one `create`; a later `create(replace=True)` sets another.
         state, chunks, images, started, finished: as in JobStatus.
         last_error: why a chunk was released; only while the job runs.
+        fingerprint: what decides its scores, from its first chunk on; "*" if any worker fits.
         reason: why the job was stopped; only once it has ended.
         next: the first chunk that was never claimed.
         sizes: images in each chunk, as "8x16 1x7".
@@ -53,6 +54,8 @@ def job_key(job_id: str, part: str = "") -> str:
         in_flight: hash, chunk -> index of the item that its worker computes.
         quarantined: hash, chunk -> items that are not computed again, as "index:code index:code".
         wrong_answers: hash, chunk -> how often its storage answered wrongly, and to which machines.
+        doubts: hash of failures that may be a machine's fault (suspect.lua). Chunk -> "tries first last MACHINE...",
+            doubt:MACHINE -> how many of its doubts nobody shared, alone:MACHINE -> when it was last believed alone.
         pace: hash, time in units of PACE_BUCKET_S -> images done.
         manifest, results: hashes, chunk -> gzipped JSONL; only if the job's storage is Redis.
     """

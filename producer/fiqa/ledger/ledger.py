@@ -8,9 +8,10 @@ from itertools import chain
 
 from fiqa.contract import ErrorCode, JobSpec, JobState
 from fiqa.errors import JobStateError
-from fiqa.ledger.claims import Claim, Completion, Counts
+from fiqa.ledger.claims import Claim, Claimant, Completion, Counts, Offer
 from fiqa.ledger.connection import Connection
 from fiqa.ledger.control import REPLACED, Control, check_allowed, check_preparing, no_job, read_state
+from fiqa.ledger.doubts import Doubts
 from fiqa.ledger.job_hash import new_fields, read_statuses
 from fiqa.ledger.job_id import check_job_id
 from fiqa.ledger.keys import ENDED, JOBS, PREPARING, TICKETS, job_key
@@ -22,8 +23,8 @@ from fiqa.ledger.workers import Workers
 class Ledger:
     """What Redis knows of every job. Threads may share it.
 
-    Every method raises RedisUnavailableError if Redis does not answer, or refuses. `connection` and
-    `workers` are public.
+    Every method raises RedisUnavailableError if Redis does not answer, or refuses. `connection`, `workers`
+    and `doubts` are public.
     """
 
     def __init__(self, connection: Connection | str) -> None:
@@ -34,6 +35,7 @@ class Ledger:
         """
         self.connection = Connection(connection) if isinstance(connection, str) else connection
         self.workers = Workers(self.connection)
+        self.doubts = Doubts(self.connection)
         self._create = self.connection.script("create")
         self._open = self.connection.script("open")
         self._abandon = self.connection.script("abandon")
@@ -135,21 +137,25 @@ class Ledger:
             state = self._open(args=[job_id, submission, chunks, images, ended or "", reason or "", chunk_sizes])
         check_preparing(job_id, read_state(job_id, state))
 
-    def control(self, job_id: str, control: Control, *, submission: int | None = None) -> None:
+    def control(
+        self, job_id: str, control: Control, *, submission: int | None = None, max_failed: float | None = None
+    ) -> None:
         """Pause, resume, cancel or delete a job. It is in effect when this returns; a second call does nothing.
 
         Args:
             job_id: the job.
             control: what to do.
             submission: the token that `create` returned; None for any.
+            max_failed: the new share of failed images that stops the job. With it, `resume` continues a failed job.
 
         Raises:
             UnknownJobError: no such job.
             JobStateError: the job's state does not allow it, or the job was replaced.
         """
+        args = ["" if value is None else value for value in (submission, max_failed)]
         with self.connection.errors():
-            state = self._control(args=[check_job_id(job_id), control, "" if submission is None else submission])
-        check_allowed(job_id, control, read_state(job_id, state))
+            state = self._control(args=[check_job_id(job_id), control, *args])
+        check_allowed(job_id, control, read_state(job_id, state), reopens=max_failed is not None)
 
     def status(self, job_id: str) -> JobStatus:
         """Return how far a job is. This is one round trip, however large the job is.
@@ -215,9 +221,15 @@ class Ledger:
 
     def claim(self) -> Claim | None:
         """Claim one chunk that is due: by priority, then of the job with the smallest virtual time."""
+        return self.claim_for(Claimant()).claim
+
+    def claim_for(self, claimant: Claimant) -> Offer:
+        """Claim one chunk that is due and that the claimant takes."""
         with self.connection.errors():
-            reply = self._claim(args=[LEASE_S])
-        return Claim.read(reply) if reply else None
+            passed_over, unfit, *found = self._claim(
+                args=[LEASE_S, claimant.machine, claimant.fingerprint, *claimant.avoided]
+            )
+        return Offer(Claim.read(found) if found else None, int(passed_over), tuple(job.decode() for job in unfit))
 
     def renew(self, claim: Claim, *, in_flight: int | None = None) -> bool:
         """Keep the chunk for another LEASE_S.

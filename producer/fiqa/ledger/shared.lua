@@ -75,7 +75,7 @@ function fiqa.finish(job, state, reason, now)
   for _, lease in ipairs(redis.call('ZRANGE', fiqa.LEASES, 0, -1)) do
     if lease:sub(1, #job + 1) == job .. ':' then redis.call('ZREM', fiqa.LEASES, lease) end
   end
-  for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined', 'wrong_answers', 'requeued'}) do
+  for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined', 'wrong_answers', 'requeued', 'doubts'}) do
     redis.call('DEL', fiqa.key(job, part))
   end
   if redis.call('HGET', hash, 'storage') == fiqa.REDIS_STORAGE then

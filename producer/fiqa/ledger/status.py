@@ -20,7 +20,9 @@ class JobStatus:
         models: number of images by detector and quality model, as "detector/quality_model".
         max_failed: the job is stopped if more than this share of its images failed.
         keep_s: seconds until a finished job is deleted, if its storage is Redis.
+        fingerprint: what decides its scores, from its first chunk on; "*" if any worker may score it.
         workers_run: whether any worker on this Redis sent a heartbeat within the last 15 s.
+        workers_unfit: how many workers run, if none of them has the job's fingerprint; else 0.
     """
 
     id: str
@@ -47,7 +49,9 @@ class JobStatus:
     models: dict[str, int]
     max_failed: float
     keep_s: float
+    fingerprint: str | None
     workers_run: bool
+    workers_unfit: int
 
     @property
     def images_done(self) -> int:

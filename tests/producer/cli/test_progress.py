@@ -35,7 +35,9 @@ STATUS = JobStatus(
     models={},
     max_failed=0.5,
     keep_s=60,
+    fingerprint=None,
     workers_run=True,
+    workers_unfit=0,
 )
 
 
@@ -96,3 +98,8 @@ def test_the_bar_goes_to_standard_error_and_prints_reasons_unchanged(
     assert out == ""
     for part in ("running", "1239/12000", "1,234 scored", "[Errno 2] no such [/b] file"):
         assert part in err
+
+
+def test_workers_that_do_not_fit_are_counted() -> None:
+    line = summary(dataclasses.replace(STATUS, fingerprint="abcd", workers_unfit=3))
+    assert "3 workers do not fit: the job's scores are of other models, settings or version (abcd)" in line

@@ -43,3 +43,35 @@ def test_the_error_for_a_job_without_images_to_retry_says_what_failed(client: Cl
     work(ledger, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
     with pytest.raises(SourceError, match=r": 100 not_found: these will probably fail again; --all [^\n]+$"):
         client.retry(job.id)
+
+
+@in_redis
+def test_the_rest_of_a_stopped_job_is_submitted_with_its_failed_images(client: Client, ledger: Ledger) -> None:
+    items = [Item(uri=uri, id=str(number), version="v1") for number, uri in enumerate(URIS)]
+    job = client.submit(items, chunk_size=20, any_worker=True)
+    code = ErrorCode.FETCH_FAILED
+    work(ledger, chunks=2, end=lambda item: failed(item, code) if item.id in {"3", "30"} else no_face(item))
+    client.cancel(job.id)
+    rest = client.retry(job.id, rest=True)
+    assert client.status(rest.id).fingerprint == "*"
+    work(ledger)
+    wanted = [items[number] for number in (3, 30, *range(40, 100))]
+    assert list(client.results(rest.id)) == [no_face(item) for item in wanted]
+    assert client.status(rest.id).parent == job.id
+
+
+@in_redis
+def test_a_job_that_was_cancelled_before_its_first_chunk_can_be_submitted_again(client: Client) -> None:
+    job = client.submit(URIS)
+    client.cancel(job.id)
+    with pytest.raises(SourceError, match=r"none failed; 100 have no result: --rest submits them$"):
+        client.retry(job.id)
+    assert client.retry(job.id, rest=True).images == 100
+
+
+@in_redis
+def test_a_finished_job_has_no_rest(client: Client, ledger: Ledger) -> None:
+    job = client.submit(URIS)
+    work(ledger)
+    with pytest.raises(SourceError, match=r"has no images to retry: none failed$"):
+        client.retry(job.id, rest=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fiqa.contract import JobState, Priority
+from fiqa.contract import ErrorCode, JobState, Priority
 from fiqa.errors import JobStateError
-from fiqa.ledger.claims import Completion
+from fiqa.ledger.claims import Completion, Counts
 from fiqa.ledger.control import Control
 from fiqa.ledger.keys import DUE, LEASES, job_key
 from fiqa.ledger.ledger import Ledger
@@ -121,3 +121,67 @@ def test_a_deleted_job_leaves_nothing(ledger: Ledger) -> None:
     assert ledger.connection.redis.keys() == []
     RedisStorage(ledger.connection).write_once(job_id, "results", 1, b"late")
     assert ledger.connection.redis.keys() == []
+
+
+# Go on with a job that was stopped by its share of failed images
+
+
+def stopped(ledger: Ledger, chunks: int = 5) -> str:
+    """Make a failed job: its chunk 1 failed, chunk 0 was in work, chunk 2 was released."""
+    job_id = opened(ledger, chunks=chunks, images=1000 * chunks)
+    first, second, third = (claimed(ledger) for _ in range(3))
+    ledger.release(third)
+    counts = Counts(scored=400, no_face=0, faces=400, failed={ErrorCode.NOT_FOUND: 600}, models={})
+    assert complete(ledger, second, counts) is Completion.JOB_IS_FINISHED
+    assert ledger.status(job_id).state is JobState.FAILED
+    assert first.chunk == 0
+    return job_id
+
+
+def test_a_failed_job_goes_on_with_a_new_limit_and_nothing_that_was_not_tried_is_lost(ledger: Ledger) -> None:
+    job_id = stopped(ledger)
+    ledger.control(job_id, Control.RESUME, max_failed=1)
+    status = ledger.status(job_id)
+    assert (status.state, status.max_failed, status.reason, status.finished) == (JobState.RUNNING, 1, None, None)
+    assert (status.failed, status.scored, status.chunks_done) == (600, 400, 1)
+    assert ledger.missing_tickets() == 4
+    claims = [claimed(ledger) for _ in range(4)]
+    assert [claim.chunk for claim in claims] == [0, 2, 3, 4]
+    assert [complete(ledger, claim) for claim in claims][-1] is Completion.JOB_IS_FINISHED
+    assert ledger.status(job_id).state is JobState.SUCCEEDED
+
+
+def test_a_job_that_goes_on_expires_only_when_it_has_ended_again(ledger: Ledger) -> None:
+    job_id = stopped(ledger)
+    redis = ledger.connection.redis
+    assert redis.ttl(job_key(job_id)) > 0
+    ledger.control(job_id, Control.RESUME, max_failed=1)
+    assert redis.ttl(job_key(job_id)) == redis.ttl(job_key(job_id, "done")) == -1
+
+
+def test_a_failed_job_with_all_results_succeeds_with_a_new_limit(ledger: Ledger) -> None:
+    job_id = opened(ledger, images=1000)
+    complete(ledger, claimed(ledger), Counts(0, 0, 0, {ErrorCode.NOT_FOUND: 1000}, {}))
+    ledger.control(job_id, Control.RESUME, max_failed=1)
+    assert ledger.status(job_id).state is JobState.SUCCEEDED
+
+
+def test_the_limit_of_a_paused_and_of_a_running_job_can_be_set(ledger: Ledger) -> None:
+    job_id = opened(ledger, chunks=2)
+    ledger.control(job_id, Control.RESUME, max_failed=0.25)
+    assert ledger.status(job_id).max_failed == 0.25
+    ledger.control(job_id, Control.PAUSE)
+    ledger.control(job_id, Control.RESUME, max_failed=0.75)
+    status = ledger.status(job_id)
+    assert (status.state, status.max_failed) == (JobState.RUNNING, 0.75)
+
+
+def test_a_failed_job_needs_a_new_limit_and_a_cancelled_one_is_retried(ledger: Ledger) -> None:
+    job_id = stopped(ledger)
+    with pytest.raises(JobStateError, match=rf"without a new limit: `fiqa resume {job_id} --max-failed 1`$"):
+        ledger.control(job_id, Control.RESUME)
+    cancelled = opened(ledger)
+    ledger.control(cancelled, Control.CANCEL)
+    with pytest.raises(JobStateError, match=rf"`fiqa retry {cancelled} --rest` makes a new job"):
+        ledger.control(cancelled, Control.RESUME, max_failed=1)
+    assert ledger.status(cancelled).state is JobState.CANCELLED

@@ -25,8 +25,11 @@ from fiqa.storage.shards import pack, read_shard
 from fiqa.storage.storage import open_storage
 from fiqa_worker.demo.photos import make_photos
 from fiqa_worker.pipeline.pipeline import Pipeline
+from fiqa_worker.pipeline.roots import Roots
 from fiqa_worker.service.chunk import RETRY_DELAY_S, ChunkProcessor, Scorer
 from fiqa_worker.service.drain import ChildDrain
+from fiqa_worker.service.fleet import Fleet
+from fiqa_worker.service.standing import Standing
 from fiqa_worker.settings import WorkerSettings
 from tests.waiting import wait_until
 from tests.worker.service.conftest import StoppableRedis
@@ -128,7 +131,10 @@ def processor(ledger: Ledger, redis_url: str, pipeline: Pipeline) -> Iterator[Ch
             ledger=ledger,
             open_storage=lambda url: open_storage(url, ledger.connection),
             load_pipeline=lambda: pipeline,
+            standing=Standing(Roots(("file:///",)).root_of),
+            fleet=Fleet(ledger.workers, machine="here", worker_id="here:1:0", allowed=("file:///",)),
             drain=ChildDrain(60.0, sleep=lambda _: time.sleep(0.01), end=lambda _: None),
+            fingerprint=lambda: pipeline.identity.fingerprint,
             publish_tickets=lambda: publish_tickets(app, ledger),
             image_time_limit_s=60.0,
         )

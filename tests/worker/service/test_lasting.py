@@ -17,10 +17,13 @@ from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.workers import WorkerStatus
 from fiqa.storage.shards import pack
 from fiqa.storage.storage import open_storage
+from fiqa_worker.pipeline.roots import Roots
 from fiqa_worker.service.chunk import ChunkProcessor
 from fiqa_worker.service.drain import ChildDrain
+from fiqa_worker.service.fleet import Fleet
 from fiqa_worker.service.heartbeat import machine
 from fiqa_worker.service.lasting import WRONG_ANSWERS
+from fiqa_worker.service.standing import Standing
 from tests.conftest import Bucket
 
 URIS: Final = [f"s3://images/{number}.jpg" for number in range(100)]  # chunks of 16, the last of 4
@@ -57,6 +60,9 @@ def processor(ledger: Ledger) -> ChunkProcessor:
         ledger=ledger,
         open_storage=lambda url: open_storage(url, ledger.connection),
         load_pipeline=Faceless,
+        standing=Standing(Roots(("s3://",)).root_of),
+        fleet=Fleet(ledger.workers, machine=machine(), worker_id="", allowed=("s3://",)),
+        fingerprint=str,
         drain=ChildDrain(60.0, sleep=lambda _: None, end=lambda _: None),
         publish_tickets=lambda: None,
         image_time_limit_s=60.0,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from urllib.parse import unquote_to_bytes
 
 from fiqa.errors import SettingsError
-from fiqa_worker.errors import SourceNotAllowed
+from fiqa_worker.errors import FetchFailed, NotFound, SourceNotAllowed
 from fiqa_worker.pipeline.file_bytes import FileBytes
 from fiqa_worker.pipeline.files import is_below, not_allowed, read_file
+from fiqa_worker.pipeline.roots import Roots, path_of
 from fiqa_worker.pipeline.s3_reader import S3Reader
 
 
@@ -38,7 +37,8 @@ class Fetcher:
             if not prefix.startswith(("s3://", "file:///")):
                 raise SettingsError(f"FIQA_ALLOWED_SOURCES: {prefix!r} begins with neither s3:// nor file:///")
         self._s3_prefixes = [prefix for prefix in allowed if prefix.startswith("s3://")]
-        self._roots = [_path(prefix) for prefix in allowed if prefix.startswith("file://")]
+        self._folders = [path_of(prefix) for prefix in allowed if prefix.startswith("file://")]
+        self._roots = Roots(allowed)
         self._max_bytes = max_bytes
         self._s3 = S3Reader(max_bytes=max_bytes, timeout_s=timeout_s, patience_s=patience_s)
 
@@ -56,7 +56,8 @@ class Fetcher:
             TooLarge: more than max_bytes.
             FetchTimeout: the server took too long.
             FetchFailed: it could not be read for another reason.
-            SourceUnavailable: this worker cannot read that source now: no credentials, a wrong setting, throttling.
+            SourceUnavailable: this worker cannot read that source now: no credentials, a wrong setting, throttling,
+                a folder that is not there.
         """
         scheme, separator, rest = uri.partition("://")
         if not separator:
@@ -65,9 +66,10 @@ class Fetcher:
             bucket, _, key = rest.partition("/")
             return self._s3.read(bucket, key, version)
         if scheme == "file":
-            return read_file(_path(uri), self._roots, max_bytes=self._max_bytes)
+            path = path_of(uri)
+            try:
+                return read_file(path, self._folders, max_bytes=self._max_bytes)
+            except (NotFound, FetchFailed):
+                self._roots.check(path)  # a share that is not mounted lacks every file
+                raise
         raise not_allowed()
-
-
-def _path(uri: str) -> str:
-    return os.fsdecode(unquote_to_bytes(uri.removeprefix("file://")))

@@ -48,6 +48,11 @@ _SKIPPED: Final = {
     ErrorCode.INTERNAL_ERROR: "the worker failed with this chunk again and again: its log says why",
     ErrorCode.TIME_LIMIT: "the image took longer than FIQA_IMAGE_TIME_LIMIT_S",
 }
+_SKIPPED_BEFORE: Final = "a worker of another version left this image out"
+
+
+def _skipped(code: ErrorCode) -> ImageError:
+    return ImageError(code=code, message=_SKIPPED.get(code, _SKIPPED_BEFORE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +134,7 @@ class Pipeline:
         todo = (InProgress(index, item) for index, item in enumerate(items) if index not in quarantined)
         opened = self._opened_each(todo, on_item_start) if isolated else self._opened(todo, on_item_start)
         images = (
-            InProgress(index, item, failure=ImageError(code=quarantined[index], message=_SKIPPED[quarantined[index]]))
-            if index in quarantined
-            else next(opened)
+            InProgress(index, item, failure=_skipped(quarantined[index])) if index in quarantined else next(opened)
             for index, item in enumerate(items)
         )
         for batch in _batches(images, 1 if isolated else self.batch_size):

@@ -1,7 +1,8 @@
 """One chunk, from the claim to its completion: lease, read, run, store, count.
 
-Celery has no part in this: tasks.py calls it once for every ticket. A chunk ends in one of three ways. It is counted.
-Or it is abandoned, since the lease was lost. Or it is released with a delay, since the storage or Redis failed.
+Celery has no part in this: tasks.py calls it once for every ticket. A chunk ends in one of four ways. It is counted.
+Or it is abandoned, since the lease was lost. Or it is released with a delay, since the storage or Redis failed. Or it
+is released at once for other machines, since this one may not be able to read it.
 """
 
 from __future__ import annotations
@@ -16,20 +17,31 @@ from typing import Final, Protocol
 from fiqa.contract import ErrorCode, ImageResult, Item
 from fiqa.errors import FiqaError, RedisUnavailableError
 from fiqa.jobs.summary import write_summaries
-from fiqa.ledger.claims import Claim, Completion, Counts
+from fiqa.ledger.claims import Claim, Claimant, Completion, Counts
+from fiqa.ledger.doubts import Decision
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.shards import read_items, store_results
 from fiqa.storage.storage import Storage
+from fiqa_worker.errors import SourceUnavailable
 from fiqa_worker.service.drain import ChildDrain
+from fiqa_worker.service.fleet import Fleet
 from fiqa_worker.service.lasting import GivenUp, given_up, lost_items
 from fiqa_worker.service.lease import Lease, LeaseLost
 from fiqa_worker.service.logs import about
+from fiqa_worker.service.standing import ChunkStanding, Doubt, Standing
 
 _log = logging.getLogger(__name__)
 
 # How long a chunk rests if its storage, or anything else but an image, failed.
 RETRY_DELAY_S: Final = 10.0
 _COMPLETE_TRIES: Final = 5
+# A process that backs off from all jobs that are due looks for others so often.
+_FIRST_LOOK_S: Final = 1.0
+_LOOK_S: Final = 5.0
+
+
+class _InDoubt(Exception):  # noqa: N818  an outcome, not an error
+    """The chunk was released for other machines."""
 
 
 class Scorer(Protocol):
@@ -54,7 +66,10 @@ class ChunkProcessor:
         ledger: hands out the chunks and counts them.
         open_storage: returns the storage of a URL.
         load_pipeline: returns what scores the images. Called again for each chunk, so that a chunk shows its error.
+        standing: what this process has proven.
+        fleet: the other workers.
         drain: of this process.
+        fingerprint: returns what decides the scores of this process; empty if its models do not load.
         publish_tickets: publishes the tickets that the queue lacks. Raises RedisUnavailableError.
         image_time_limit_s: an item that takes longer ends this process.
         sleep: as time.sleep.
@@ -63,7 +78,10 @@ class ChunkProcessor:
     ledger: Ledger
     open_storage: Callable[[str], Storage]
     load_pipeline: Callable[[], Scorer]
+    standing: Standing
+    fleet: Fleet
     drain: ChildDrain
+    fingerprint: Callable[[], str]
     publish_tickets: Callable[[], object]
     image_time_limit_s: float
     sleep: Callable[[float], object] = time.sleep
@@ -74,14 +92,27 @@ class ChunkProcessor:
         Raises:
             RedisUnavailableError: the lease of a claimed chunk runs out, and a reconciler replaces the ticket.
         """
-        if self.drain.begun.is_set():
-            return
-        claim = self.ledger.claim()
-        if claim is None:
-            return
-        with about(claim.job_id, claim.chunk):
-            self.process(claim)
-        self.publish_tickets()
+        look_s = _FIRST_LOOK_S
+        while not self.drain.begun.is_set():
+            avoided, first_s = self.standing.avoided()
+            fingerprint = self.fingerprint()
+            offer = self.ledger.claim_for(
+                Claimant(machine=self.fleet.claims_as, fingerprint=fingerprint, avoided=avoided)
+            )
+            for job_id in offer.unfit:
+                self.fleet.does_not_fit(job_id, fingerprint)
+            if offer.claim is not None:
+                with about(offer.claim.job_id, offer.claim.chunk):
+                    self.process(offer.claim)
+                self.publish_tickets()
+                return
+            if not offer.passed_over:
+                return
+            # This ticket is kept: a process that takes one after the other for nothing would leave none to others.
+            if look_s == _FIRST_LOOK_S:
+                self.publish_tickets()
+            self.drain.begun.wait(look_s if first_s is None else min(look_s, first_s))
+            look_s = min(1.5 * look_s, _LOOK_S)
 
     def process(self, claim: Claim) -> None:
         """Process a claimed chunk.
@@ -95,6 +126,13 @@ class ChunkProcessor:
             self._score_or_give_up(claim)
         except LeaseLost:
             _log.info("chunk abandoned: lease lost, since this worker ends, the job was stopped, or the lease ran out")
+        except _InDoubt:
+            pass  # it is logged, and the chunk is released
+        except SourceUnavailable as error:
+            backoff_s = self.standing.cannot_read(claim.job_id, error.root)
+            _log.warning("chunk released for other workers, this one tries the job again in %g s: %s", backoff_s, error)
+            self.ledger.release(claim, last_error=f"{self.fleet.machine}: {error}")
+            self.fleet.report(error.root, error.root, error.reason)
         except Exception as error:  # noqa: BLE001  logged, and shown as the job's last error
             # The message of a FiqaError is one line that says what to do, so it needs no traceback.
             _log.error(
@@ -109,7 +147,7 @@ class ChunkProcessor:
         """Score and count the chunk. If it failed too often for a reason that stays, its images end as failed."""
         try:
             self._score_and_count(claim)
-        except LeaseLost:
+        except (LeaseLost, _InDoubt, SourceUnavailable):
             raise
         except Exception as error:
             found = given_up(claim, error, ledger=self.ledger, storage=self.open_storage(claim.storage))
@@ -154,12 +192,58 @@ class ChunkProcessor:
         if given_up:
             quarantined = dict.fromkeys(range(len(items)), given_up.code)
         results = []
+        standing = self.standing.read_chunk()
         for result in self.load_pipeline().run(
             items, quarantined=quarantined, on_item_start=lease.on_item_start, isolated=claim.isolated
         ):
             results.append(result)
             lease.check()
+            if doubt := standing.note(result):
+                self._decide(claim, standing, doubt, items)
+        for doubt in list(standing.doubts.values()):
+            self._decide(claim, standing, doubt, items)
+        self.fleet.withdraw(standing.proven)
         return results
+
+    def _decide(self, claim: Claim, standing: ChunkStanding, doubt: Doubt, items: Sequence[Item]) -> None:
+        """Return if the failures in doubt are results.
+
+        Raises:
+            SourceUnavailable: other workers may read what this one may not.
+            LeaseLost: the chunk is no longer ours.
+            _InDoubt: the chunk is released for other machines.
+            RedisUnavailableError: Redis does not answer, or refuses.
+        """
+        if doubt.code is ErrorCode.SOURCE_NOT_ALLOWED:
+            if self.fleet.may_read_more([item.uri for item in items], claim.fingerprint):
+                raise SourceUnavailable(
+                    doubt.root, "not in FIQA_ALLOWED_SOURCES of this worker; other workers may read it"
+                )
+            standing.settle(doubt)
+            return
+        machines = self.fleet.machines(doubt.uri, doubt.root, claim.fingerprint)
+        problem = f"images end as {doubt.code}: {doubt.message}"
+        verdict = self.ledger.doubts.suspect(
+            claim,
+            machine=self.fleet.machine,
+            machines=machines,
+            last_error=f"{self.fleet.machine}: {doubt.root}: {problem}; not a result until "
+            + ("other machines have seen it" if machines > 1 else "it was tried three times"),
+        )
+        match verdict.decision:
+            case Decision.RESULTS:
+                standing.settle(doubt)
+                return
+            case Decision.LOST:
+                raise LeaseLost
+        self.standing.back_off(claim.job_id, verdict.backoff_s)
+        _log.warning(
+            "chunk released, this process tries the job again in %g s: %s: %s", verdict.backoff_s, doubt.root, problem
+        )
+        self.fleet.report(
+            doubt.root, f"{doubt.root} {doubt.code}", f"{doubt.message}: no other machine has seen it yet"
+        )
+        raise _InDoubt
 
     def _store(self, claim: Claim, storage: Storage, results: list[ImageResult], lease: Lease) -> list[ImageResult]:
         """Store the results once; returns those that are stored."""

@@ -17,15 +17,18 @@ from kombu.asynchronous import Hub
 
 from fiqa.broker import make_app, publish_tickets
 from fiqa.contract import TASK_NAME
-from fiqa.errors import RedisUnavailableError, SettingsError
+from fiqa.errors import FiqaError, RedisUnavailableError, SettingsError
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import Storage, open_storage
+from fiqa_worker.pipeline.roots import Roots
 from fiqa_worker.service.chunk import ChunkProcessor
 from fiqa_worker.service.drain import ChildDrain, MainDrain
+from fiqa_worker.service.fleet import Fleet
 from fiqa_worker.service.health import TICKS_EVERY_S, Health, note_loaded
-from fiqa_worker.service.heartbeat import Heartbeat, describe, in_words
+from fiqa_worker.service.heartbeat import Heartbeat, describe, in_words, machine, worker_id
 from fiqa_worker.service.logs import configure
 from fiqa_worker.service.reconciler import Reconciler
+from fiqa_worker.service.standing import Standing
 from fiqa_worker.service.tickets import TicketTransport
 from fiqa_worker.settings import WorkerSettings
 
@@ -58,7 +61,10 @@ def _processor() -> ChunkProcessor:
         ledger=_ledger(),
         open_storage=_storage,
         load_pipeline=_pipeline,
+        standing=Standing(Roots(settings.allowed_sources).root_of),
+        fleet=Fleet(_ledger().workers, machine=machine(), worker_id=worker_id(), allowed=settings.allowed_sources),
         drain=_drain(),
+        fingerprint=_fingerprint,
         publish_tickets=_publish_tickets,
         image_time_limit_s=settings.image_time_limit_s,
     )
@@ -80,6 +86,13 @@ def _pipeline() -> Pipeline:
     from fiqa_worker.pipeline.pipeline import Pipeline  # noqa: PLC0415
 
     return Pipeline.load(settings)
+
+
+def _fingerprint() -> str:
+    try:
+        return _pipeline().identity.fingerprint
+    except FiqaError:  # the chunk that is claimed shows the error
+        return ""
 
 
 @cache

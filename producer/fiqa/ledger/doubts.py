@@ -1,0 +1,68 @@
+"""Failures that may be the fault of a worker's machine: whether they are results is decided here.
+
+A machine that lacks a share, a right or a network fails its chunks much faster than the others score theirs. So a
+failure that can depend on the machine is a result only if the machine has read that source before, or if other machines
+have seen the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from fiqa.ledger.claims import Claim
+from fiqa.ledger.connection import Connection
+
+MACHINES_NEEDED: Final = 3  # that have seen a failure, or all that run if they are fewer
+_ALONE_S: Final = 60.0
+_PATIENCE_S: Final = 900.0
+LONGEST_BACKOFF_S: Final = 60.0
+
+
+class Decision(StrEnum):
+    """What comes of a chunk with failures in doubt. The values are the replies of suspect.lua."""
+
+    RESULTS = "results"  # the failures are results: go on
+    RELEASED = "released"  # the chunk is released for other machines
+    LOST = "lost"  # the lease is lost
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What comes of a chunk with failures in doubt.
+
+    Attributes:
+        backoff_s: if the chunk is released: for how long this process claims no chunk of the job.
+    """
+
+    decision: Decision
+    backoff_s: float
+
+
+class Doubts:
+    """The doubts of machines in Redis. Threads may share it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._suspect = connection.script("suspect")
+
+    def suspect(self, claim: Claim, *, machine: str, machines: int, last_error: str) -> Verdict:
+        """Ask whether failures that may be the fault of this machine are results. If not, the chunk is released.
+
+        Args:
+            claim: the chunk.
+            machine: the name of this machine.
+            machines: how many machines can be asked, with this one.
+            last_error: one line for the job's status.
+
+        Raises:
+            RedisUnavailableError: Redis does not answer, or refuses.
+        """
+        needed = min(MACHINES_NEEDED, machines)
+        limits = (_ALONE_S, _PATIENCE_S, LONGEST_BACKOFF_S)
+        with self._connection.errors():
+            decision, backoff_s = self._suspect(
+                args=[claim.job_id, claim.chunk, claim.token, machine, needed, last_error, *limits]
+            )
+        return Verdict(Decision(decision.decode()), float(backoff_s))

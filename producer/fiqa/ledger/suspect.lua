@@ -1,0 +1,52 @@
+-- Ask whether failures that may be the fault of the caller's machine are results of a chunk. If they are not, release
+-- the chunk for other machines, without counting this attempt.
+--
+-- They are results if enough machines have seen them; if the caller's machine is the only one, after its third try; and
+-- in any case after a long time and three tries: a machine that is counted on may never come.
+--
+-- Keys: leases; due; the job's hash and its parts attempts, holders, requeued, in_flight and doubts.
+-- ARGV: 1 job id; 2 chunk; 3 fencing token; 4 name of the caller's machine; 5 number of machines that must have seen
+--   it; 6 the error, for the status; 7 seconds for which a machine that is alone is believed; 8 seconds after which
+--   three tries are enough; 9 most seconds to back off.
+-- Reply: 'results', and 0; 'released', and the seconds for which the caller is to back off from the job;
+--   'lost' if the lease is lost, and 0.
+local job, chunk, token, machine, needed = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local last_error, alone_s, patience_s, longest_s = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+if not fiqa.holds(job, chunk, token) then return {'lost', 0} end
+local doubts = fiqa.key(job, 'doubts')
+local now = fiqa.clock()
+
+-- Of the chunk: the number of tries, the time of the first and of the last one, and the machines that have seen it.
+local tries, first, last, machines = (redis.call('HGET', doubts, chunk) or ''):match('^(%d+) (%S+) (%S+)(.*)$')
+tries, first, last, machines = tonumber(tries or 0), tonumber(first or now), tonumber(last or 0), machines or ''
+-- Several processes of a machine may try at once: that is one try.
+if math.abs(now - last) >= 1 then tries, last = tries + 1, now end
+if not (machines .. ' '):find(' ' .. machine .. ' ', 1, true) then machines = machines .. ' ' .. machine end
+local _, seen = machines:gsub('%S+', '')
+
+local results
+if needed > 1 then
+  results = seen >= needed or (tries >= 3 and now - first > patience_s)
+else
+  local before = tonumber(redis.call('HGET', doubts, 'alone:' .. machine) or 0)
+  results = tries >= 3 or math.abs(now - before) < alone_s
+  if results then redis.call('HSET', doubts, 'alone:' .. machine, now) end
+end
+if results then
+  redis.call('HDEL', doubts, chunk)
+  -- Each was right: it need not back off from the next chunk that is like this one.
+  for witness in machines:gmatch('%S+') do
+    local doubt = tonumber(redis.call('HGET', doubts, 'doubt:' .. witness) or 0)
+    redis.call('HSET', doubts, 'doubt:' .. witness, math.max(-4, doubt - 2))
+  end
+  return {'results', 0}
+end
+
+redis.call('HSET', doubts, chunk, string.format('%d %.3f %.3f', tries, first, last) .. machines)
+local doubt = needed > 1 and redis.call('HINCRBY', doubts, 'doubt:' .. machine, 1) or tries
+redis.call('HDEL', fiqa.key(job, 'holders'), chunk)
+redis.call('HINCRBY', fiqa.key(job, 'attempts'), chunk, -1)
+redis.call('HDEL', fiqa.key(job, 'in_flight'), chunk)
+redis.call('HSET', fiqa.key(job), 'last_error', last_error)
+fiqa.requeue(job, chunk)
+return {'released', doubt > 0 and math.min(longest_s, 2 ^ math.min(doubt, 30)) or 0}

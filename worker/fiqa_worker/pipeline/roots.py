@@ -1,0 +1,74 @@
+"""The roots of sources: what a worker can read as a whole, or not at all. A bucket, or an allowed folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from urllib.parse import unquote_to_bytes
+
+from fiqa_worker.errors import SourceUnavailable
+from fiqa_worker.pipeline.files import is_below
+
+
+def path_of(uri: str) -> str:
+    """Return the path of a file:// URI. It is percent-decoded, as RFC 8089 says."""
+    return os.fsdecode(unquote_to_bytes(uri.removeprefix("file://")))
+
+
+def allows(allowed: Sequence[str], uri: str) -> bool:
+    """Return whether a worker with these allowed sources may read a URI, as far as its name shows."""
+    if uri.startswith("file://"):
+        path = path_of(uri)
+        return any(is_below(path, path_of(prefix)) for prefix in allowed if prefix.startswith("file://"))
+    return any(is_below(uri, prefix) for prefix in allowed if prefix.startswith("s3://"))
+
+
+class Roots:
+    """The roots of a worker's allowed sources. It remembers which folders were mounts when it was made."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        folders = {path_of(prefix): prefix for prefix in allowed if prefix.startswith("file://")}
+        # The longest first: a path belongs to the innermost folder that is listed.
+        self._folders = dict(sorted(folders.items(), key=lambda each: -len(each[0])))
+        self._mounts = {path for path in folders if os.path.ismount(path)}
+
+    def root_of(self, uri: str) -> str:
+        """Return s3://bucket, or the allowed prefix that a file:// URI is below; else its scheme."""
+        scheme, _, rest = uri.partition("://")
+        if scheme == "s3":
+            return f"s3://{rest.partition('/')[0]}"
+        folder = self._folder_of(path_of(uri)) if scheme == "file" else None
+        return f"{scheme}://" if folder is None else self._folders[folder]
+
+    def check(self, path: str) -> None:
+        """Return if the allowed folder that a path is below is there. Call it if the path cannot be read.
+
+        Raises:
+            SourceUnavailable: the folder does not exist, is empty, or is not mounted any more.
+        """
+        folder = self._folder_of(path)
+        if folder is None or folder.rstrip("/") == path.rstrip("/"):
+            return
+        problem = self._problem(folder)
+        if problem:
+            raise SourceUnavailable(self._folders[folder], problem)
+
+    def _problem(self, folder: str) -> str | None:
+        try:
+            with os.scandir(folder) as entries:
+                if next(entries, None) is None:
+                    return "is empty on this machine: is the share mounted?"
+        except FileNotFoundError:
+            return "does not exist on this machine: is the share mounted?"
+        except (NotADirectoryError, PermissionError):
+            return None  # these are answers about a file or a right, not about a share
+        except OSError as error:  # such as a stale handle of NFS
+            return f"cannot be read on this machine: {error.strerror}: is the share mounted?"
+        if os.path.ismount(folder):
+            self._mounts.add(folder)
+        elif folder in self._mounts:
+            return "is not mounted any more on this machine"
+        return None
+
+    def _folder_of(self, path: str) -> str | None:
+        return next((folder for folder in self._folders if is_below(path, folder)), None)
