@@ -6,19 +6,20 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Collection
-from contextlib import closing, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
-from fiqa import Client, ErrorCode
+from fiqa import Client, ErrorCode, JobStateError
 from fiqa.contract import QUEUE
 from fiqa.ledger.keys import UNACKED, UNACKED_INDEX
 from fiqa.ledger.limits import LEASE_S
 from tests.faults.proxy import S3Fault
 from tests.faults.system import System, Worker, wait_until
+from tests.refusing_s3 import refusing_s3
 
 Details: TypeAlias = dict[str, Any]
 
@@ -256,6 +257,25 @@ def _shift_worker(seconds: int) -> Callable[[Scene], Details]:
     return inflict
 
 
+def _bad_machine(environment: Mapping[str, str], refusal: tuple[int, str] | None = None) -> Callable[[Scene], Details]:
+    def inflict(scene: Scene) -> Details:
+        """Add a worker that fails every image, much faster than the others score theirs."""
+        seconds = 5.0 if scene.brief else 15.0
+        with ExitStack() as stack:
+            settings = dict(environment)
+            if refusal:
+                settings["AWS_ENDPOINT_URL"] = stack.enter_context(refusing_s3(*refusal))
+            with suppress(JobStateError):  # it is finished
+                scene.client.pause(scene.job_id)  # a worker takes as long to start as the job to run
+            worker = stack.enter_context(scene.system.bad_machine(settings))
+            with suppress(JobStateError):
+                scene.client.resume(scene.job_id)
+            time.sleep(seconds)
+        return {"seconds": seconds, "released": worker.log.count("chunk released")}
+
+    return inflict
+
+
 def _nothing(_: Scene) -> Details:
     return {}
 
@@ -298,6 +318,9 @@ INJURIES: Final = {
         # S3 refuses what is signed by a clock that is wrong.
         Injury("worker_clock_an_hour_on", _shift_worker(_HOUR_S), may_end_as=_FETCH_CODES),
         Injury("worker_clock_an_hour_back", _shift_worker(-_HOUR_S), may_end_as=_FETCH_CODES),
+        Injury("bad_machine_wrong_sources", _bad_machine({"FIQA_ALLOWED_SOURCES": "s3://other/"})),
+        Injury("bad_machine_expired_token", _bad_machine({}, (400, "ExpiredToken"))),
+        Injury("bad_machine_wrong_credentials", _bad_machine({}, (403, "InvalidAccessKeyId"))),
         Injury("poison_kills", _nothing, kills=True, poison="poison/kills.jpg"),
         Injury("poison_hangs", _nothing, poison="poison/hangs.jpg"),
     ]

@@ -37,7 +37,10 @@ STORAGE: Final = [
     ("disk_full",),
     ("worker_clock_an_hour_on", "worker_clock_an_hour_back"),
 ]
-SHORT: Final = [*WORKERS_KILLED, *WORKERS_STOPPED, *REDIS, *STORAGE]
+BAD_MACHINES: Final = [
+    ("bad_machine_wrong_sources", "bad_machine_expired_token", "bad_machine_wrong_credentials"),
+]
+SHORT: Final = [*WORKERS_KILLED, *WORKERS_STOPPED, *REDIS, *STORAGE, *BAD_MACHINES]
 
 MARKS: Final = [
     pytest.mark.timeout(900),  # several waits may come one after the other

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,6 +205,22 @@ class System:
 
     def start_worker(self) -> Worker:
         """Start a worker and return at once. `heal` waits until the workers are ready."""
+        worker = self._start({})
+        self.workers.append(worker)
+        return worker
+
+    @contextmanager
+    def bad_machine(self, environment: Mapping[str, str]) -> Iterator[Worker]:
+        """Run one more worker during the block, on another machine and with other settings. It is ready."""
+        worker = self._start({"FIQA_TEST_HOST": "bad", **environment})
+        try:
+            wait_until(f"{worker.log_file}: a worker is ready", worker.is_ready, START_S)
+            yield worker
+        finally:
+            worker.process.terminate()
+            worker.process.wait(START_S)
+
+    def _start(self, environment: Mapping[str, str]) -> Worker:
         self._started += 1
         log_file = self._folder / f"worker-{self._started}.log"
         health_dir = self._folder / f"worker-{self._started}.health"
@@ -224,6 +240,7 @@ class System:
                     "FIQA_HEALTH_DIR": str(health_dir),
                     "FIQA_DRAIN_S": "60",  # these tests do not measure how long a drain takes
                     "FIQA_IMAGE_TIME_LIMIT_S": str(IMAGE_TIME_LIMIT_S),
+                    **environment,
                 },
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -231,9 +248,7 @@ class System:
                 stderr=log,
                 start_new_session=True,
             )
-        worker = Worker(process, log_file, health_dir, clock)
-        self.workers.append(worker)
-        return worker
+        return Worker(process, log_file, health_dir, clock)
 
     def heal(self) -> None:
         """Do what an operator would do: repair S3 and the clocks, and start the workers that are missing."""

@@ -1,12 +1,13 @@
 """`fiqa worker` with one more step in its pipeline: a file that begins with a mark kills, hangs, or raises.
 
-Run as `python -m tests.integration.planted worker`.
+With FIQA_TEST_HOST its machine has that name. Run as `python -m tests.integration.planted worker`.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from typing import Any, Final
 
@@ -38,6 +39,8 @@ def decode_reduced(data: bytes, **options: Any) -> images.DecodedImage:
 
 # In the children of the pool this module has the second name.
 if __name__ in {"__main__", "__mp_main__"}:
+    if "FIQA_TEST_HOST" in os.environ:
+        socket.gethostname = lambda: os.environ["FIQA_TEST_HOST"]
     setattr(pipeline, "decode_reduced", decode_reduced)  # noqa: B010  mypy does not see this attribute of the module
 if __name__ == "__main__":
     main()

@@ -29,7 +29,7 @@ def start_on(redis_url: str, tmp_path: Path) -> Iterator[StartOn]:
     workers: list[Worker] = []
 
     def start(host: str, *, hides: Path | None = None, holding: str = "", **environment: str) -> Worker:
-        command = [sys.executable, "-m", "tests.integration.named", "worker", "--concurrency", "1"]
+        command = [sys.executable, "-m", "tests.integration.planted", "worker", "--concurrency", "1"]
         if hides:
             mount = f'mount -t tmpfs tmpfs "{hides}"' + (f' && touch "{hides}/{holding}"' if holding else "")
             command = ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh", *command]
