@@ -45,6 +45,7 @@ class S3Proxy:
         self._method = b""
         self.delay_s = 0.0
         self.heads: deque[bytes] = deque(maxlen=1000)  # of the last requests
+        self.expired_key = ""  # if it is set, requests that are signed with this key are refused as expired
         self.region = ""  # if it is set, a signature for another one is refused, as Amazon does
         self.broken = 0
         self.port = 0
@@ -93,6 +94,8 @@ class S3Proxy:
             self.broken += fault is not None
             if self.region and region_of(head) not in {None, self.region}:
                 await _refuse(reader, writer, 400, "AuthorizationHeaderMalformed", self.region)
+            elif self.expired_key and f"Credential={self.expired_key}/".encode() in head:
+                await _refuse(reader, writer, 400, "ExpiredToken")
             elif fault in _ANSWERS:
                 await _refuse(reader, writer, *_ANSWERS[fault])
             elif fault is S3Fault.TIMEOUT:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from fiqa.errors import LostShardError, SettingsError, StorageError
 from fiqa.s3 import s3_client
-from fiqa.s3_errors import describe, in_words, s3_errors
+from fiqa.s3_errors import describe, in_words, s3_errors, stale_credentials
 from fiqa.storage.layout import JOBS, Document, Part, chunks_of, document_path, job_path, part_path, shard_path
 
 _CONFLICT_TRIES: Final = 3
@@ -47,7 +47,7 @@ class S3Storage:
     ) -> bool:
         key = self._prefix + name
         try:
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **conditions)
+            self._call("put_object", Key=key, Body=data, ContentType=content_type, **conditions)
         except s3_errors() as error:
             problem = describe(error)
             if problem.code in {"PreconditionFailed", "412"}:
@@ -78,7 +78,7 @@ class S3Storage:
     def _get(self, name: str) -> bytes:
         key = self._prefix + name
         try:
-            return bytes(self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read())
+            return bytes(self._call("get_object", Key=key)["Body"].read())
         except s3_errors() as error:
             raise StorageError(f"cannot read s3://{self._bucket}/{key}: {describe(error).text}") from error
 
@@ -93,7 +93,7 @@ class S3Storage:
             if not objects:
                 continue
             try:
-                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+                answer = self._call("delete_objects", Delete={"Objects": objects, "Quiet": True})
             except s3_errors() as error:
                 raise StorageError(f"cannot delete objects of s3://{self._bucket}: {describe(error).text}") from error
             for failed in answer.get("Errors", ()):
@@ -104,13 +104,30 @@ class S3Storage:
         return sorted(found["Prefix"].split("/")[-2] for page in pages for found in page.get("CommonPrefixes", ()))
 
     def _pages(self, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
+        while True:
+            try:
+                page = self._call("list_objects_v2", Prefix=self._prefix + prefix, **options)
+            except s3_errors() as error:
+                raise StorageError(
+                    f"cannot list s3://{self._bucket}/{self._prefix}{prefix}: {describe(error).text}"
+                ) from error
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            options["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _call(self, operation: str, **parameters: Any) -> Any:
         try:
-            lister = self._client.get_paginator("list_objects_v2")
-            yield from lister.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix, **options)
+            return getattr(self._client, operation)(Bucket=self._bucket, **parameters)
         except s3_errors() as error:
-            raise StorageError(
-                f"cannot list s3://{self._bucket}/{self._prefix}{prefix}: {describe(error).text}"
-            ) from error
+            if not stale_credentials(error):
+                raise
+            # Workers keep this storage. A client keeps the credentials that it was made with, or that it had none.
+            try:
+                self._client = s3_client()
+            except SettingsError:
+                raise error from None
+            return getattr(self._client, operation)(Bucket=self._bucket, **parameters)
 
 
 def _keys(page: dict[str, Any]) -> list[str]:
