@@ -1,1 +1,1 @@
-"""The `fiqa` command: one file a command, and what the commands share."""
+"""The `fiqa` command: one file per command, and what the commands share."""

@@ -22,7 +22,7 @@ _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno
 
 
 def check_ending(path: Path, endings: Sequence[str]) -> None:
-    """Refuse a name whose ending does not say what to write.
+    """Refuse a file name that has none of these endings, since the ending decides the format.
 
     Raises:
         OutputError: it ends in none of these.
@@ -31,7 +31,7 @@ def check_ending(path: Path, endings: Sequence[str]) -> None:
     if not is_stream(path) and not any(name.endswith(ending) and name != ending for ending in endings):
         *others, last = endings
         listed = f"{', '.join(others)} or {last}" if others else last
-        raise OutputError(f"cannot write {path}: the ending says what to write: choose a name that ends in {listed}")
+        raise OutputError(f"cannot write {path}: its name must end in {listed}")
 
 
 def check_free(path: Path, *, force: bool, inputs: Iterable[Path] = (), or_else: str = "") -> None:
@@ -41,7 +41,7 @@ def check_free(path: Path, *, force: bool, inputs: Iterable[Path] = (), or_else:
         path: the file to write.
         force: whether it may exist. An empty file holds nothing to lose, so it may exist in any case.
         inputs: files that the command reads: it must not write over one of them, even with `force`.
-        or_else: what else the person can do if it exists: a verb, its object and a comma.
+        or_else: another way out for the message, such as "continue it with --resume, ".
 
     Raises:
         OutputError: it exists, it is an input, or it cannot be written.
@@ -66,7 +66,7 @@ def check_free(path: Path, *, force: bool, inputs: Iterable[Path] = (), or_else:
 
 @contextmanager
 def new_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
-    """Open a file to write. It appears under its name when the block ends well; otherwise nothing is left of it.
+    """Open a file to write. If the block succeeds, the file appears under its name; otherwise nothing is left of it.
 
     A pipe or a device is written as it is.
 
@@ -76,7 +76,7 @@ def new_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
 
     Raises:
         OutputError: it cannot be written, or a file of that name was made while the block ran. What the block itself
-            raises is passed on: `cannot_write` says it in the same words.
+            raises is passed on; turn it into the same error with `cannot_write`.
     """
     try:
         temporary, file = (None, path.open("ab")) if is_stream(path) else _open_beside(path)
@@ -133,7 +133,7 @@ def is_stream(path: Path) -> bool:
 
 
 def _open_beside(path: Path) -> tuple[Path, IO[bytes]]:
-    # Not mkstemp, whose 0600 would lock out others that the umask lets in.
+    # mkstemp would create it with 0600, also if the umask allows others to read.
     temporary = _target(path).with_name(f".fiqa-{secrets.token_hex(8)}.part")
     return temporary, temporary.open("xb")
 

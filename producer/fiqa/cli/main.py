@@ -28,7 +28,7 @@ COMMANDS: Final = {
     "models": ("fiqa_worker.cli.models:models", "List, download, verify, prepare and quantize the models."),
     "pause": ("fiqa.cli.jobs:pause", "Start no more chunks of a job."),
     "recover": ("fiqa.cli.recover:recover", "Rebuild jobs from FIQA_STORAGE after Redis was lost."),
-    "repair": ("fiqa.cli.repair:repair", "Make result shards of a finished job again that are gone or damaged."),
+    "repair": ("fiqa.cli.repair:repair", "Recreate the lost result shards of a finished job."),
     "report": ("fiqa.cli.report:report", "Write an HTML page about a job or a file of results."),
     "results": ("fiqa.cli.results:results", "Write the results of a job as JSONL, CSV or Parquet."),
     "resume": ("fiqa.cli.jobs:resume", "Continue a paused job, or one that too many failed images stopped."),
@@ -39,7 +39,7 @@ COMMANDS: Final = {
     "submit": ("fiqa.cli.submit:submit", "Submit a job and print its id."),
     "watch": ("fiqa.cli.jobs:watch", "Follow a job with a progress bar."),
     "worker": ("fiqa_worker.cli.worker:worker", "Run a worker in the foreground."),
-    "workers": ("fiqa.cli.workers:workers", "List the workers that run, and what they cannot do."),
+    "workers": ("fiqa.cli.workers:workers", "List the workers that run, and their problems."),
 }
 
 

@@ -17,7 +17,7 @@ _BAD_LINES_SHOWN: Final = 20
 
 
 def report_error(error: Exception) -> None:
-    """Print an error and its notes, a line each."""
+    """Print an error and its notes, each on one line."""
     click.echo(f"fiqa: {error}", err=True)
     report_notes(error)
 
@@ -33,7 +33,7 @@ def report_failures(status: JobStatus, where: str) -> None:
 
     Args:
         status: the job's.
-        where: a sentence that says where the reasons can be read.
+        where: a clause that says where to read the reasons.
     """
     if status.failed:
         codes = ", ".join(f"{count:,} {code}" for code, count in status.failed_by_code.items())
@@ -41,7 +41,7 @@ def report_failures(status: JobStatus, where: str) -> None:
 
 
 class LostShards:
-    """Reports the result shards of a job that are gone or damaged: the first 20 one by one."""
+    """Reports the lost result shards of a job: the first 20 one by one, and at the end how many there were."""
 
     def __init__(self) -> None:
         self.found = 0
@@ -52,11 +52,11 @@ class LostShards:
             report_error(error)
 
     def report_rest(self, job_id: str) -> None:
-        """Print how many there were, and what to do, if there were any."""
+        """If shards are lost, print how many, and what to do."""
         if self.found:
             shards = "1 shard is" if self.found == 1 else f"{self.found:,} shards are"
-            again = f"`fiqa repair {job_id}` makes lost ones again"
-            click.echo(f"fiqa: {shards} lost, the results of the others are complete: {again}", err=True)
+            advice = f"run `fiqa repair {job_id}` to recreate lost ones"
+            click.echo(f"fiqa: {shards} lost, all others are complete: {advice}", err=True)
 
 
 class BadLines:
@@ -81,7 +81,7 @@ class BadLines:
             report_error(error)
 
     def report_rest(self) -> None:
-        """Print how many there were, if not all were printed, and what was left out. Call it at the source's end."""
+        """Print how many bad lines there were, if not all were printed, and what was left out. Call it at the end."""
         if self._found > _BAD_LINES_SHOWN:
             click.echo(f"fiqa: {self._found:,} bad lines in all, the first {_BAD_LINES_SHOWN} are above", err=True)
         if self.left_out.counts:

@@ -86,7 +86,7 @@ class Destination:
         if path and not named:
             check_ending(path, tuple(ENDINGS))
         if named and form and named[0] is not form:
-            raise UsageError(f"{path} with --format {form}: leave --format out, the ending of a file names its format")
+            raise UsageError(f"{path} with --format {form}: omit --format: the name of the file decides its format")
         chosen, gzipped = named or (form or Format.JSONL, False)
         if chosen is Format.PARQUET:
             import_pyarrow()
@@ -106,7 +106,7 @@ def write_results(
 
     Args:
         destination: where they go. A file appears when all of them are written.
-        shards: results as JSON lines, one list a shard. They are closed.
+        shards: results as JSON lines, one list per shard. This function closes them.
         selection: the results to write.
         file: the file of the destination, if it is open already.
 
@@ -118,8 +118,9 @@ def write_results(
     """
     path = destination.path
     with ExitStack() as stack:
-        # On an error the traceback keeps the generator. The garbage collector could then close it in one of its own
-        # reading threads, which cannot join itself.
+        # On an error the traceback keeps a reference to the generator. Later the garbage collector could run in one of
+        # the threads that read shards, and close the generator there. Closing joins these threads, and a thread cannot
+        # join itself.
         stack.enter_context(closing(shards))
         if file is None:
             file = stack.enter_context(new_file(path, force=destination.force)) if path else sys.stdout.buffer
@@ -143,7 +144,7 @@ def exit_status(status: JobStatus, *, images: int = 0, failed: int = 0) -> int:
 
     Args:
         status: the job's.
-        images: images of earlier runs, which count too.
+        images: number of images of earlier runs; they count too.
         failed: how many of those failed.
     """
     share = (status.failed + failed) / max(status.images + images, 1)

@@ -1,4 +1,4 @@
-"""`fiqa recover`: jobs back into Redis, from their storage."""
+"""`fiqa recover`: rebuild jobs in Redis from their storage."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def recover(job: tuple[str, ...], *, all_jobs: bool) -> int:
                 continue
             click.echo(f"job {job_id} is {found.state}: {summary(found)}", err=True)
             if lost.found:
-                click.echo(f"{lost.found:,} damaged shards of it are not counted: workers make them again", err=True)
+                click.echo(f"{lost.found:,} of its shards are damaged and not counted: workers recreate them", err=True)
                 exit_status = 1
     return exit_status
 

@@ -1,4 +1,4 @@
-"""`fiqa repair`: result shards that are gone or damaged, made again."""
+"""`fiqa repair`: let workers recreate lost result shards."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fiqa.contract import JobState
 @click.command()
 @click.argument("job")
 def repair(job: str) -> None:
-    """Make result shards of a finished job again that are gone or damaged.
+    """Recreate the lost result shards of a finished job.
 
-    It reads all results of the job, and prints the shards that are lost. Workers then score the images of these again.
-    Images that ended as manifest_lost are scored again too, if the manifest is back.
+    It reads all results of the job, and prints the shards that are gone or damaged. Workers then score the images of
+    these shards again. If the manifest is back, they also score the images that ended as manifest_lost.
     """
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn())
     with Client() as client, transient_progress(*columns) as progress:
@@ -27,6 +27,6 @@ def repair(job: str) -> None:
     if not found.shards:
         click.echo(f"job {job} has all its shards", err=True)
     elif found.state is JobState.RUNNING:
-        click.echo(f"job {job} is running: {len(found.shards):,} shards are made again", err=True)
+        click.echo(f"job {job} is running: {len(found.shards):,} shards are recreated", err=True)
     else:
         click.echo(f"job {job} stays {found.state}: {len(found.shards):,} shards are no longer counted", err=True)

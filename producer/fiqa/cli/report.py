@@ -40,7 +40,7 @@ def report(source: tuple[str, ...], output: Path, *, force: bool) -> int:
       fiqa report january.jsonl february.jsonl.gz -o months.html
     """  # noqa: D301  click's \b keeps the lines below it as they are
     if len(source) > MAX_INPUTS:
-        raise UsageError(f"a report sets at most {MAX_INPUTS} side by side: join files that belong together")
+        raise UsageError(f"a report compares at most {MAX_INPUTS} inputs: join files that belong together")
     check_ending(output, (".html", ".htm"))
     check_free(output, force=force, inputs=map(Path, source))
     import_drawing()  # before all the results are read

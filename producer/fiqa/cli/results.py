@@ -27,8 +27,8 @@ from fiqa.results.selection import Selection
 )
 @click.option("--status", type=click.Choice([*map(str, Status)]), help="Only results with this status.")
 @click.option("--best", is_flag=True, help="Only the face of the highest quality in each image.")
-@click.option("--min-quality", type=float, help="Only faces of at least this quality, and images that have one.")
-@click.option("--max-quality", type=float, help="Only faces of at most this quality, and images that have one.")
+@click.option("--min-quality", type=float, help="Only faces of at least this quality, and images with such a face.")
+@click.option("--max-quality", type=float, help="Only faces of at most this quality, and images with such a face.")
 @click.option("--follow", is_flag=True, help="Wait for more results until the job is finished.")
 def results(
     *,

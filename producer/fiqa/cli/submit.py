@@ -1,4 +1,4 @@
-"""`fiqa submit`: a source of images to a job."""
+"""`fiqa submit`: make a job from sources of images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _DAY_S: Final = 24 * 3600.0
     type=click.FloatRange(0, 1),
     default=DEFAULT_MAX_FAILED,
     show_default=True,
-    help="Stop the job when more than this share of at least 1,000 images failed; 1 never stops it.",
+    help="Stop the job if more than this share of its images failed, once at least 1,000 are done; 1 never stops it.",
 )
 @click.option(
     "--keep-days",
@@ -48,7 +48,7 @@ _DAY_S: Final = 24 * 3600.0
 @click.option(
     "--any-worker", is_flag=True, help="Let workers with different models, settings or versions score it together."
 )
-@click.option("--resume-id", metavar="JOB", help="Submit a job again whose submit was interrupted.")
+@click.option("--resume-id", metavar="JOB", help="Submit again this job, whose submit was interrupted.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end, and exit as `fiqa watch` does.")
 @as_json_option
 def submit(

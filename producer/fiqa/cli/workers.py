@@ -19,9 +19,9 @@ from fiqa.results.text import duration, local_time, shown
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each worker.")
 def workers(*, as_json: bool) -> None:
-    """List the workers that run, and what they cannot do.
+    """List the workers that run, and their problems.
 
-    Workers with the same fingerprint give the same scores. A worker that dies is listed for 15 s more.
+    Workers with the same fingerprint give the same scores. A worker that dies stays in the list for up to 15 s.
     """
     with Client() as client:
         found = client.workers()

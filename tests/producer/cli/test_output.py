@@ -58,13 +58,12 @@ def test_an_unknown_ending_is_refused_with_the_list_of_those_there_are(name: str
         with pytest.raises(OutputError) as caught:
             Destination.of(Path(name), form)
         assert str(caught.value) == (
-            f"cannot write {name}: the ending says what to write: choose a name that ends in .jsonl, .jsonl.gz, .csv,"
-            " .csv.gz or .parquet"
+            f"cannot write {name}: its name must end in .jsonl, .jsonl.gz, .csv, .csv.gz or .parquet"
         )
 
 
 def test_a_format_that_the_ending_contradicts_is_refused() -> None:
-    with pytest.raises(FiqaError, match=r"^a.csv with --format jsonl: leave --format out, "):
+    with pytest.raises(FiqaError, match=r"^a.csv with --format jsonl: omit --format: "):
         Destination.of(Path("a.csv"), Format.JSONL)
 
 

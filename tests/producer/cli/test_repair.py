@@ -23,7 +23,7 @@ def job(ledger: Ledger, images: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_results_report_and_retry_name_a_lost_shard_and_go_on(job: str, tmp_path: Path) -> None:
-    advice = f"1 shard is lost, the results of the others are complete: `fiqa repair {job}` makes lost ones again"
+    advice = f"1 shard is lost, all others are complete: run `fiqa repair {job}` to recreate lost ones"
     for form in ("jsonl", "csv"):
         done = fiqa("results", job, "--format", form)
         assert done.returncode == 1
@@ -42,7 +42,7 @@ def test_repair_makes_it_again_and_says_so(job: str, ledger: Ledger) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     named, said = done.stderr.splitlines()
     assert "00000001.jsonl.gz" in named
-    assert said == f"job {job} is running: 1 shards are made again"
+    assert said == f"job {job} is running: 1 shards are recreated"
     assert refused(fiqa("repair", job), 1) == f"job {job} is running: only a finished one can be repaired"
     work(ledger)
     assert fiqa("repair", job).stderr == f"job {job} has all its shards\n"
@@ -57,6 +57,6 @@ def test_recover_counts_the_shards_that_are_whole_and_names_the_others(
     done = fiqa("recover", job)
     assert done.returncode == 1
     assert f"fiqa: results 0 of job {job} is damaged" in done.stderr
-    assert "1 damaged shards of it are not counted: workers make them again" in done.stderr
+    assert "1 of its shards are damaged and not counted: workers recreate them" in done.stderr
     work(ledger)
     assert ledger.status(job).no_face == 20

@@ -76,7 +76,7 @@ def test_the_command_reads_a_job_also_while_it_runs(
     ("arguments", "message"),
     [
         (["nowhere.jsonl"], "nowhere.jsonl: No such file or directory"),
-        (["good.jsonl"] * 7, "a report sets at most 6 side by side: join files that belong together"),
+        (["good.jsonl"] * 7, "a report compares at most 6 inputs: join files that belong together"),
         (
             ["good.jsonl", "-o", "no/where.html"],
             "cannot write no/where.html: No such file or directory: choose another file",
@@ -97,8 +97,8 @@ def test_a_wrong_call_is_one_line_and_loses_no_page(arguments: list[str], messag
     ("name", "message"),
     [
         ("old.html", "old.html exists already: replace it with --force, or choose another file"),
-        ("page.pdf", "cannot write page.pdf: the ending says what to write: choose a name that ends in .html or .htm"),
-        ("-", "cannot write -: the ending says what to write: choose a name that ends in .html or .htm"),
+        ("page.pdf", "cannot write page.pdf: its name must end in .html or .htm"),
+        ("-", "cannot write -: its name must end in .html or .htm"),
     ],
 )
 def test_a_page_is_written_over_no_file_and_under_no_other_ending(name: str, message: str, tmp_path: Path) -> None:
