@@ -78,7 +78,7 @@ _MODULES: Final = {
     "fiqa.sources.manifest": ("read_source",),
 }
 
-if not TYPE_CHECKING:  # with it, type checkers would believe that the package has every name
+if not TYPE_CHECKING:  # type checkers would accept any name if they saw it
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":

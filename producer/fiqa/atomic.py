@@ -12,17 +12,17 @@ from pathlib import Path
 def write_atomically(
     path: Path, parts: Iterable[bytes], *, once: bool = False, durable: bool = True, like: os.stat_result | None = None
 ) -> bool:
-    """Write a file so that every reader sees all of it or nothing. Its folder is made if need be.
+    """Write a file so that every reader sees all of it or nothing. Its folder is created if it does not exist.
 
     Args:
         path: the file.
         parts: its content, piece by piece.
-        once: leave a file that exists already as it is.
+        once: do not replace a file that exists.
         durable: return only when the content would survive a loss of power.
         like: take the permissions and, if allowed, the owner from this; None: 0644 and the current user.
 
     Returns:
-        Whether the file was written: False if `once` found one.
+        Whether the file was written: False if it existed and `once` is set.
 
     Raises:
         OSError: the file cannot be written. Nothing of it is left.

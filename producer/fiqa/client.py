@@ -117,7 +117,8 @@ class Client:
             name: a display name.
             priority: a job of a higher priority goes first. Jobs of the same priority share the workers.
             chunk_size: images per chunk; None lets chunks grow from 16 to 256.
-            max_failed: the job is stopped if more than this share of at least 1,000 images failed; 1 never stops it.
+            max_failed: the job is stopped if more than this share of its images failed, once at least 1,000 are done.
+                1 never stops it.
             keep_s: how long a finished job is kept if its storage is Redis. Other storages keep it until it is deleted.
             any_worker: let workers with different fingerprints score it together. Otherwise only those with the
                 fingerprint of the first one do.
@@ -125,7 +126,7 @@ class Client:
             progress: called with the number of images after each chunk.
 
         Raises:
-            SourceError: the source holds no images, or an item that is not a URI that workers can read.
+            SourceError: the source holds no images, or holds an item whose URI workers cannot read.
             UsageError: an argument is out of range, or the source is a string.
             UnknownJobError: there is no job `resume_id`; or the job was deleted while it was submitted.
             JobStateError: the job `resume_id` is not `preparing`; or the job was cancelled or submitted again while it
@@ -173,7 +174,7 @@ class Client:
         return Job(status.id, status.name, status.images, status.chunks, self)
 
     def status(self, job_id: str) -> JobStatus:
-        """Return how far a job is.
+        """Return the state and the counters of a job.
 
         Raises:
             UnknownJobError: no such job.
@@ -181,7 +182,7 @@ class Client:
         return self._ledger.status(job_id)
 
     def jobs(self, *, limit: int = 100) -> list[JobStatus]:
-        """Return how far the newest jobs are, newest first."""
+        """Return the status of the newest jobs, newest first."""
         return self._ledger.jobs(limit=limit)
 
     def workers(self) -> list[WorkerStatus]:
@@ -206,13 +207,13 @@ class Client:
 
         Raises:
             UnknownJobError: no such job.
-            TimeoutError: it is not finished after `timeout_s` seconds. It goes on.
+            TimeoutError: it is not finished after `timeout_s` seconds. The job continues.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for status in self.watch(job_id):
             if deadline is not None and not status.is_finished and time.monotonic() >= deadline:
                 stuck = status.state is JobState.RUNNING and not status.workers_run
-                hint = "no worker runs: start `fiqa worker`" if stuck else "it goes on"
+                hint = "no worker runs: start `fiqa worker`" if stuck else "it continues"
                 raise TimeoutError(f"job {job_id} is {status.state} after {timeout_s:g} s; {hint}")
         return status
 
@@ -230,8 +231,8 @@ class Client:
             job_id: the job.
             selection: which results, and which of their faces.
             follow: wait for the other results too, until the job is finished.
-            on_lost: called with the error of each shard that is gone or damaged; its results are left out. None raises
-                it. `repair` makes such shards again.
+            on_lost: called with an error for each shard that is gone or damaged; its results are left out. If None, the
+                error is raised. `repair` lets workers recreate such shards.
 
         Raises:
             UnknownJobError: no such job.
@@ -288,7 +289,7 @@ class Client:
         return self._control(job_id, Control.PAUSE)
 
     def resume(self, job_id: str, *, max_failed: float | None = None) -> JobStatus:
-        """Go on with a paused job, or with one that too many failed images stopped. A second call does nothing.
+        """Continue a paused job, or one that too many failed images stopped. A second call does nothing.
 
         Args:
             job_id: the job.
@@ -333,13 +334,13 @@ class Client:
         rest: bool = False,
         on_lost: Callable[[StorageError], None] | None = None,
     ) -> Job:
-        """Submit the failed images of a finished job as a new job, which names the first as its parent.
+        """Submit the failed images of a finished job as a new job, whose `parent` is the finished one.
 
         Args:
             job_id: the finished job.
             all_failed: retry also images that will probably fail again, such as not_found and decode_failed.
             rest: submit also the images that have no result, since the job was stopped.
-            on_lost: called with the error of each result shard that is gone or damaged. None raises it.
+            on_lost: called with an error for each result shard that is gone or damaged. If None, the error is raised.
 
         Raises:
             UnknownJobError: no such job.
@@ -349,11 +350,11 @@ class Client:
         return self._opened(retry(job_id, ledger=self._ledger, all_failed=all_failed, rest=rest, on_lost=on_lost))
 
     def repair(self, job_id: str, progress: Callable[[int, int], None] | None = None) -> Repair:
-        """Let workers make those result shards of a finished job again that are gone or damaged.
+        """Let workers recreate the result shards of a finished job that are gone or damaged.
 
         Args:
             job_id: the finished job. If it had succeeded, it runs again.
-            progress: called after each shard with the number of shards that were read, and of all.
+            progress: called after each shard with two numbers: shards read so far, and all shards.
 
         Raises:
             UnknownJobError: no such job.
@@ -373,12 +374,12 @@ class Client:
         progress: Callable[[int, int], None] | None = None,
         on_lost: Callable[[StorageError], None] | None = None,
     ) -> JobStatus:
-        """Rebuild a job in Redis from this client's storage, after Redis was lost. The job goes on.
+        """Rebuild a job in Redis from this client's storage, after Redis was lost. The job continues.
 
         Args:
             job_id: the job.
-            progress: called after each shard with the number of shards that are counted, and of all.
-            on_lost: called with the error of each result shard that is damaged. Workers make it again.
+            progress: called after each shard with two numbers: shards counted so far, and all shards.
+            on_lost: called with an error for each result shard that is damaged. Workers recreate it.
 
         Raises:
             UnknownJobError: the storage does not hold such a job, or its submit was interrupted.
@@ -390,7 +391,7 @@ class Client:
         return self.status(job_id)
 
     def score(self, uri: str | Item, *, timeout_s: float = 30.0) -> ImageResult:
-        """Score one image now, before all bulk jobs. The job that does it is deleted at the end.
+        """Score one image now, before all bulk jobs. This makes a job of one image, and deletes it at the end.
 
         The image waits until a worker process has finished the chunk that it works on.
 
@@ -398,7 +399,7 @@ class Client:
             TimeoutError: there is no result after `timeout_s` seconds.
             SourceError: it is not a URI that workers can read.
         """
-        # In Redis, whatever the storage of other jobs: it is one result, and it is deleted in a moment.
+        # Stored in Redis, also if other jobs are stored elsewhere: it is one result, and it is deleted soon.
         storage = open_storage(REDIS_STORAGE, self._ledger.connection)
         created = self._ledger.connection.now()
         spec = JobSpec(id=new_job_id(), name="score", priority=Priority.HIGH, created=created, keep_s=60)
@@ -425,5 +426,5 @@ class Client:
     def _publish_tickets(self) -> None:
         from fiqa.broker import publish_tickets  # noqa: PLC0415  as in _app
 
-        with suppress(RedisUnavailableError):  # what was asked is in effect: the workers' reconciler adds the tickets
+        with suppress(RedisUnavailableError):  # the call is in effect already: the workers' reconciler adds the tickets
             publish_tickets(self._app, self._ledger)

@@ -40,7 +40,7 @@ class _Open(StrEnum):
 
 
 class Status(StrEnum):
-    """How an image ended. "No face" is an outcome, not an error."""
+    """The outcome of an image. "No face" is an outcome, not an error."""
 
     SCORED = "scored"
     NO_FACE = "no_face"
@@ -137,7 +137,7 @@ class JobSpec(_Wire):
     Attributes:
         created: Unix seconds.
         parent: the job whose failed images this job tries again.
-        max_failed: the job is stopped if more than this share of its images failed.
+        max_failed: the job is stopped if more than this share of its images failed, once at least 1,000 are done.
         keep_s: seconds until a finished job is deleted, if its storage is Redis.
         images: number of images in the manifest, once the manifest is complete.
         chunks: number of chunks in the manifest, once the manifest is complete.
@@ -191,7 +191,7 @@ class ImageError(_Wire):
 
 
 class ImageResult(_Wire):
-    """How one image of a job ended; one line of a result shard.
+    """The result of one image of a job; one line of a result shard.
 
     Attributes:
         version: version of the object in S3 that the item named; if it named none, the line has no such field.

@@ -5,12 +5,12 @@ FiqaError
 ├── UsageError              a call or a command was used in a wrong way
 ├── MissingDependencyError  an optional package is not installed
 ├── OutputError             an output file cannot be written
-├── SourceError             a manifest source cannot be read
-├── RedisUnavailableError   Redis does not answer, or refuses
+├── SourceError             a source cannot be read
+├── RedisUnavailableError   Redis does not answer, or refuses a command
 ├── StorageError            a job's storage cannot be read or written
-│   └── LostShardError      it answers, but a shard is gone or damaged
+│   └── LostShardError      the storage answers, but a shard is gone or damaged
 ├── UnknownJobError         no such job
-├── JobStateError           the job's state does not allow it
+├── JobStateError           the job's state does not allow the call
 └── ContractError           a message or line does not follow version 1 of the wire format
 """
 
@@ -43,11 +43,11 @@ class OutputError(FiqaError):
 
 
 class SourceError(FiqaError):
-    """A manifest source cannot be read."""
+    """A source cannot be read."""
 
 
 class RedisUnavailableError(FiqaError):
-    """Redis does not answer, or refuses."""
+    """Redis does not answer, or refuses a command."""
 
 
 class StorageError(FiqaError):
@@ -55,7 +55,7 @@ class StorageError(FiqaError):
 
 
 class LostShardError(StorageError):
-    """The storage answers, but a shard is gone, damaged, or not the one of its chunk."""
+    """The storage answers, but a shard is gone, damaged, or does not fit its chunk."""
 
 
 class UnknownJobError(FiqaError):
@@ -63,7 +63,7 @@ class UnknownJobError(FiqaError):
 
 
 class JobStateError(FiqaError):
-    """The job's state does not allow it."""
+    """The job's state does not allow the call."""
 
 
 class ContractError(FiqaError):

@@ -35,7 +35,7 @@ class Job:
     _client: Client = field(repr=False, compare=False)
 
     def status(self) -> JobStatus:
-        """Return how far the job is: `Client.status`."""
+        """Return the state and the counters of the job: `Client.status`."""
         return self._client.status(self.id)
 
     def watch(self) -> Iterator[JobStatus]:
@@ -55,7 +55,7 @@ class Job:
         return self._client.pause(self.id)
 
     def resume(self, *, max_failed: float | None = None) -> JobStatus:
-        """Go on after a pause, or with more failed images than were allowed: `Client.resume`."""
+        """Continue after a pause, or with more failed images than were allowed: `Client.resume`."""
         return self._client.resume(self.id, max_failed=max_failed)
 
     def cancel(self) -> JobStatus:
@@ -67,7 +67,7 @@ class Job:
         return self._client.retry(self.id, all_failed=all_failed, rest=rest)
 
     def repair(self) -> Repair:
-        """Make result shards again that are gone or damaged: `Client.repair`."""
+        """Let workers recreate lost result shards: `Client.repair`."""
         return self._client.repair(self.id)
 
     def delete(self) -> None:

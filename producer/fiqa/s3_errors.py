@@ -1,4 +1,4 @@
-"""The errors of S3 in words."""
+"""Readable text for the errors of S3."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ OTHER_REGION: Final = frozenset(
     }
 )
 
-# By the server's code. It is the HTTP status if the answer has no body, and the name of botocore's error if there is no
-# answer at all.
+# # A key is the server's error code, or the HTTP status if the answer has no body, or the name of botocore's exception
+# if there is no answer at all.
 _HINTS: Final = {
     "NoSuchBucket": "no such bucket: check its name, or make it",
     "AccessDenied": _CHECK_ACCESS,
@@ -96,7 +96,7 @@ class S3Problem(NamedTuple):
 
 
 def describe(error: BaseException | None) -> S3Problem:
-    """Put an error of botocore into words.
+    """Turn an error of botocore into a code and a readable line.
 
     Args:
         error: one of `s3_errors()`. For any other, and for None, the code is empty.

@@ -33,7 +33,7 @@ def in_order(
         threads: how many run `work`.
         name: prefix of the threads' names.
         depth: the most results that are ready or in progress; None for as many as there are threads.
-        admits: called before another item is started while others wait; False keeps the window as it is.
+        admits: called before an item is started while others are in the window. False lets the item wait.
         on_wait: called with an item before the caller waits for its result.
         join: wait at the end for work that has started.
     """

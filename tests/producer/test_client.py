@@ -140,7 +140,7 @@ def test_wait_returns_the_final_status(client: Client, ledger: Ledger) -> None:
 def test_wait_raises_after_its_timeout_and_the_job_goes_on(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS)
     beat(ledger)
-    with pytest.raises(TimeoutError, match=rf"^job {job.id} is running after 0\.1 s; it goes on$"):
+    with pytest.raises(TimeoutError, match=rf"^job {job.id} is running after 0\.1 s; it continues$"):
         client.wait(job.id, timeout_s=0.1)
     assert client.status(job.id).state is JobState.RUNNING
 

@@ -12,7 +12,7 @@ from fiqa.storage.storage import Storage, open_storage
 
 
 def delete(job_id: str, *, ledger: Ledger) -> None:
-    """Delete a finished job, or one that is `preparing`. It is listed until nothing of it is left.
+    """Delete a finished job, or one that is `preparing`. The job is listed until all of it is deleted.
 
     Raises:
         UnknownJobError: no such job.
@@ -37,12 +37,12 @@ def roll_back(
     """Roll back a failed submission. If that fails too, the error gets a note.
 
     Args:
-        error: what the submit failed of.
+        error: the error that ended the submit.
         job_id: the job.
         submission: the token of the failed submission.
         ledger: where the job was created.
         storage: where its manifest was written.
-        is_written: whether the storage has taken a chunk.
+        is_written: whether the storage has stored a chunk.
 
     Raises:
         JobStateError: the job runs after all, or another process has replaced it. The job stays.
@@ -54,18 +54,18 @@ def roll_back(
         try:
             storage.delete(job_id)
         except StorageError:
-            if is_written:  # else the storage has never taken anything, and there is nothing to delete
+            if is_written:  # else nothing was stored, and there is nothing to delete
                 raise
         with suppress(UnknownJobError):
             ledger.control(job_id, Control.DELETE)
     except JobStateError as stays:
         raise stays from error
     except FiqaError:
-        error.add_note(f"what was written of job {job_id} is still there: `fiqa delete {job_id}`")
+        error.add_note(f"parts of job {job_id} are still stored: `fiqa delete {job_id}` deletes them")
 
 
 def check_no_results(job_id: str, storage: Storage) -> None:
-    """Return if a job that is `preparing` has no results.
+    """Check that a job that is `preparing` has no results.
 
     Raises:
         JobStateError: it has results. It is being recovered, or its recovery was interrupted.

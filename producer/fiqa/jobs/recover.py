@@ -47,8 +47,8 @@ def recover(
         job_id: the job.
         ledger: where the job is rebuilt.
         storage: where its shards are.
-        progress: called after each shard with the number of shards that are counted, and of all.
-        on_lost: called with the error of each shard that is damaged. Workers make it again.
+        progress: called after each shard with two numbers: shards counted so far, and all shards.
+        on_lost: called with an error for each shard that is damaged. Workers recreate it.
 
     Raises:
         UnknownJobError: the storage does not hold such a job, or its submit was interrupted.
@@ -110,6 +110,6 @@ def _ending(job_id: str, storage: Storage) -> tuple[JobState | None, str | None]
         state, reason = summary.get("state"), summary.get("reason")
     except (ValueError, AttributeError):
         raise StorageError(
-            f"summary.json of job {job_id} in {storage.url} is damaged: delete it, and the job goes on"
+            f"summary.json of job {job_id} in {storage.url} is damaged: delete it, and the job continues"
         ) from None
     return (JobState(state), reason) if state in {JobState.CANCELLED, JobState.FAILED} else (None, None)

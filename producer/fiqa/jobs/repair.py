@@ -1,4 +1,4 @@
-"""Repair a job: make those of its result shards again that are gone or damaged."""
+"""Repair a job: let workers recreate its result shards that are gone or damaged."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _TRIES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What is made again.
+    """What `repair` did.
 
     Attributes:
-        shards: one line for each result shard that is made again: its name, and what is wrong with it.
-        state: of the job now.
+        shards: one line for each result shard that workers recreate: its name, and what is wrong with it.
+        state: the job's state now.
     """
 
     shards: tuple[str, ...]
@@ -30,15 +30,15 @@ class Repair:
 
 
 def repair(job_id: str, *, ledger: Ledger, progress: Callable[[int, int], None] | None = None) -> Repair:
-    """Read all result shards of a finished job, and let workers make those again that are gone or damaged.
+    """Read all result shards of a finished job, and let workers recreate those that are gone or damaged.
 
-    A shard of images that ended as manifest_lost is made again too, if its manifest is back. If the job was cancelled
-    or failed, it stays so, and the lost results are no longer counted.
+    If all images of a chunk ended as manifest_lost, and its manifest is back, its shard is recreated too. If the
+    job was cancelled or failed, it stays so, and the lost results are no longer counted.
 
     Args:
         job_id: the finished job.
         ledger: where it is.
-        progress: called after each shard with the number of shards that were read, and of all.
+        progress: called after each shard with two numbers: shards read so far, and all shards.
 
     Raises:
         UnknownJobError: no such job.
@@ -67,8 +67,8 @@ def _try(job_id: str, ledger: Ledger, progress: Callable[[int, int], None] | Non
     results = read_results(storage, job_id, chunks, sizes=sizes, on_lost=on_lost)
     for number, (chunk, found) in enumerate(results, 1):
         if _manifest_is_back(job_id, chunk, found, storage):
-            lost[chunk] = f"results {chunk} of job {job_id} are made again: the manifest is back"
-            # Workers keep a shard that is stored. One without the results of its chunk is replaced.
+            lost[chunk] = f"results {chunk} of job {job_id} are recreated: the manifest is back"
+            # Workers never replace a stored shard, unless it does not fit its chunk. An empty shard does not fit.
             storage.replace(job_id, "results", chunk, pack([]))
         else:
             counts += Counts.of(found)

@@ -31,7 +31,7 @@ class _ContestedError(JobStateError):
 
 
 def chunked(items: Iterable[Item], *, size: int | None = None) -> Iterator[list[Item]]:
-    """Cut a stream into chunks of `size`; if that is None, of 16 items at first and 256 in the end."""
+    """Cut a stream into chunks of `size` items. None lets chunks grow from 16 to 256 items."""
     target = size or _FIRST_CHUNK
     made = 0
     chunk: list[Item] = []
@@ -82,7 +82,7 @@ def submit(
     first = next(chunks, None)
     if first is None:
         names = ", ".join(IMAGE_SUFFIXES)
-        raise SourceError(f"the source holds no images: in a folder or prefix, names that end in {names} count")
+        raise SourceError(f"the source holds no images: in a folder or prefix, an image is a name that ends in {names}")
     if resume:
         _check_can_be_replaced(spec.id, ledger=ledger, storage=storage)
     submission = ledger.create(spec, storage=storage.url, replace=resume)

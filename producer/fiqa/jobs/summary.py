@@ -14,7 +14,7 @@ from fiqa.storage.storage import open_storage
 
 
 def write_summaries(ledger: Ledger) -> int:
-    """Write all summaries that are due. One that fails stays due, and the reconciler tries it again.
+    """Write all missing summaries. If one cannot be written, the reconciler tries it again.
 
     Returns:
         How many were written.
