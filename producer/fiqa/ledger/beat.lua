@@ -1,7 +1,7 @@
 -- Record that a worker runs, and drop the workers whose heartbeats stopped.
 --
 -- Keys: 1 workers; 2 fingerprints; 3 the worker's hash.
--- ARGV: 1 worker id; 2 its fingerprint; 3 its facts as JSON; 4 seconds until the next heartbeat must have come.
+-- ARGV: 1 worker id; 2 its fingerprint; 3 its facts as JSON; 4 seconds after which this heartbeat expires.
 -- Reply: 1.
 local worker, fingerprint, facts, seconds = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now = fiqa.clock()

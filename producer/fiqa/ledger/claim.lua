@@ -1,22 +1,22 @@
--- Claim one chunk: of the due job with the best priority, and among those of the job with the smallest virtual time.
+-- Claim one chunk of the due job with the highest priority; among several, of the one with the smallest virtual time.
 --
--- Jobs that the caller backs off from, and jobs that its scores do not fit, are passed over. A chunk that the caller's
--- machine doubted (suspect.lua) is claimed only if the job has no other.
+-- Skip the jobs from which the caller backs off, and the jobs with another fingerprint than the caller's. If the
+-- caller's machine has failed a chunk before (suspect.lua), claim it only if the job has no other.
 --
 -- Keys: due; leases; the hash of the job, and its parts done, attempts, holders, requeued, in_flight, quarantined and
 --   doubts.
 -- ARGV: 1 length of the lease in seconds; 2 name of the caller's machine, or ''; 3 its fingerprint, or '' to fit any
 --   job; then the ids of the jobs that it backs off from.
--- Reply: number of jobs passed over, and ids of those that do not fit; and if a chunk is claimed: job id, chunk,
---   attempt, fencing token, storage URL, the quarantined items as 'index:code index:code', the sizes of the job's
---   chunks, and the job's fingerprint.
+-- Reply: number of jobs that were skipped, and ids of those with another fingerprint. Then, if a chunk is claimed: job
+--   id, chunk, attempt, fencing token, storage URL, the quarantined items as 'index:code index:code', the sizes of the
+--   job's chunks, and the job's fingerprint.
 local lease_s, machine, fingerprint = ARGV[1], ARGV[2], ARGV[3]
 local avoided = {}
 for i = 4, #ARGV do avoided[ARGV[i]] = true end
 local now = fiqa.clock()
 fiqa.sweep(now)
 
--- The first requeued chunk that this machine did not doubt.
+-- The first requeued chunk that this machine has not failed.
 local function requeued_for(job)
   local first = redis.call('ZRANGE', fiqa.key(job, 'requeued'), 0, 31)
   if machine == '' or #first == 0 then return first[1] end
@@ -25,7 +25,7 @@ local function requeued_for(job)
   end
 end
 
--- Whether the job's fingerprint holds: a chunk is done or in work.
+-- Whether the job must keep its fingerprint: a chunk of it is done or in flight.
 local function is_pinned(job)
   if fiqa.number(job, 'done') > 0 then return true end
   for _, chunk in ipairs(redis.call('HKEYS', fiqa.key(job, 'holders'))) do

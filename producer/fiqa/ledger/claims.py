@@ -55,7 +55,7 @@ class Claim:
 
     @property
     def isolated(self) -> bool:
-        """Whether to compute one item at a time, and to note each item before: earlier workers died on this chunk."""
+        """Whether to compute one item at a time, and to record each one first: earlier workers died on this chunk."""
         return self.attempt >= ISOLATED_FROM_ATTEMPT
 
 
@@ -90,7 +90,7 @@ class Offer:
 
 
 class Completion(StrEnum):
-    """What came of counting a chunk. The values are the replies of complete.lua."""
+    """The outcome of counting a chunk. The values are the replies of complete.lua."""
 
     COUNTED = "counted"
     COUNTED_BEFORE = "counted_before"

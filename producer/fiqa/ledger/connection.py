@@ -86,7 +86,7 @@ class Connection:
             raise RedisUnavailableError(f"Redis at {self._where} refused: {_first_line(error)}") from error
 
     def ping(self) -> None:
-        """Return if Redis answers.
+        """Check that Redis answers.
 
         Raises:
             RedisUnavailableError: it does not answer, or refuses.

@@ -2,7 +2,7 @@
 --
 -- Keys: the job's hash and parts; jobs; due; leases; ended.
 -- ARGV: 1 job id; 2 'pause', 'resume', 'cancel' or 'delete'; 3 submission token, or '' for any;
---   4 the new share of failed images that stops the job, with which a failed job can be resumed, or ''.
+--   4 the new share of failed images that stops the job, or ''. Only with a new share can a failed job be resumed.
 -- Reply: the state before; nil there is no such job; 'replaced' the job was replaced by a later submission.
 local job, verb, submission, max_failed = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local hash = fiqa.key(job)
@@ -11,7 +11,7 @@ if state and submission ~= '' and redis.call('HGET', hash, 'submission') ~= subm
   return 'replaced'
 end
 
--- Let a failed job go on. Its claimed chunks that are not done are requeued: their leases were dropped when it failed.
+-- Let a failed job continue. Requeue its claimed chunks that are not done: their leases were dropped when it failed.
 local function reopen()
   redis.call('HSET', hash, 'state', 'running', 'max_failed', max_failed)
   redis.call('HDEL', hash, 'reason', 'finished')

@@ -30,7 +30,7 @@ _ALLOWED_IN: Final = {
 
 def no_job(job_id: str) -> UnknownJobError:
     """Return the error for a job that Redis does not know."""
-    return UnknownJobError(f"no job {job_id}: `fiqa jobs` lists those there are")
+    return UnknownJobError(f"no job {job_id}: `fiqa jobs` lists the newest")
 
 
 def read_state(job_id: str, reply: bytes | None) -> JobState:
@@ -44,13 +44,13 @@ def read_state(job_id: str, reply: bytes | None) -> JobState:
         raise no_job(job_id)
     if reply == REPLACED:
         raise JobStateError(
-            f"job {job_id} was replaced by another `submit --resume-id` or `recover`: this one leaves it alone"
+            f"job {job_id} was replaced by another `submit --resume-id` or `recover`: this call changes nothing"
         )
     return JobState(reply.decode())
 
 
 def check_allowed(job_id: str, control: Control, state: JobState, *, reopens: bool = False) -> None:
-    """Return if the state allows the control.
+    """Check that the state allows the control.
 
     Args:
         job_id: the job.
@@ -74,7 +74,7 @@ def check_allowed(job_id: str, control: Control, state: JobState, *, reopens: bo
 
 
 def check_preparing(job_id: str, state: JobState) -> None:
-    """Return if a job in this state can be opened.
+    """Check that a job in this state can be opened.
 
     Raises:
         JobStateError: it cannot.

@@ -1,8 +1,8 @@
-"""Failures that may be the fault of a worker's machine: whether they are results is decided here.
+"""Decides whether failures are results, if they may be the fault of a worker's machine.
 
-A machine that lacks a share, a right or a network fails its chunks much faster than the others score theirs. So a
-failure that can depend on the machine is a result only if the machine has read that source before, or if other machines
-have seen the same.
+If a machine lacks a mounted folder, a permission or the network, it fails its chunks much faster than other machines
+score theirs. So it would fail most of a job. Therefore a failure that can depend on the machine is a result only if the
+machine has read that source before, or if other machines have seen the same.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Final
 from fiqa.ledger.claims import Claim
 from fiqa.ledger.connection import Connection
 
-MACHINES_NEEDED: Final = 3  # that have seen a failure, or all that run if they are fewer
+MACHINES_NEEDED: Final = 3  # so many must have seen a failure; all of them, if fewer run
 _ALONE_S: Final = 60.0
 _PATIENCE_S: Final = 900.0
 LONGEST_BACKOFF_S: Final = 60.0
 
 
 class Decision(StrEnum):
-    """What comes of a chunk with failures in doubt. The values are the replies of suspect.lua."""
+    """What to do with a chunk whose failures are in doubt. The values are the replies of suspect.lua."""
 
     RESULTS = "results"  # the failures are results: go on
     RELEASED = "released"  # the chunk is released for other machines
@@ -33,7 +33,7 @@ class Verdict:
     """What comes of a chunk with failures in doubt.
 
     Attributes:
-        backoff_s: if the chunk is released: for how long this process claims no chunk of the job.
+        backoff_s: seconds for which this process must claim no chunk of the job, if the chunk is released.
     """
 
     decision: Decision
@@ -41,19 +41,19 @@ class Verdict:
 
 
 class Doubts:
-    """The doubts of machines in Redis. Threads may share it."""
+    """The failures in doubt, in Redis. Threads may share it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._suspect = connection.script("suspect")
 
     def suspect(self, claim: Claim, *, machine: str, machines: int, last_error: str) -> Verdict:
-        """Ask whether failures that may be the fault of this machine are results. If not, the chunk is released.
+        """Decide whether failures that may be the fault of this machine are results. If not, release the chunk.
 
         Args:
             claim: the chunk.
             machine: the name of this machine.
-            machines: how many machines can be asked, with this one.
+            machines: number of machines that can try this chunk, including this one.
             last_error: one line for the job's status.
 
         Raises:

@@ -55,7 +55,7 @@ def new_fields(spec: JobSpec, *, storage: str, submission: int) -> dict[str, str
 
 
 def read_statuses(connection: Connection, job_ids: Sequence[str]) -> list[JobStatus]:
-    """Return the statuses of those of the jobs that Redis knows, in one round trip.
+    """Return the statuses of these jobs in one round trip. Jobs that Redis does not know are left out.
 
     Raises:
         RedisUnavailableError: Redis does not answer, or refuses.

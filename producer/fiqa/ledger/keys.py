@@ -17,8 +17,8 @@ ENDED: Final = "fiqa:ended"  # set: finished jobs whose summary is not written y
 DUE: Final = "fiqa:due"  # zset: jobs with unclaimed chunks, by priority and then by virtual time (shared.lua)
 LEASES: Final = "fiqa:leases"  # zset: job:chunk by expiry
 RECONCILER_LOCK: Final = "fiqa:reconciler"  # string: there while a worker reconciles for all
-WORKERS: Final = "fiqa:workers"  # zset: id of each worker by the time until which its heartbeat lasts
-FINGERPRINTS: Final = "fiqa:fingerprints"  # zset: what decides the scores of workers, by the same time
+WORKERS: Final = "fiqa:workers"  # zset: id of each worker by the time at which its heartbeat expires
+FINGERPRINTS: Final = "fiqa:fingerprints"  # zset: fingerprint of each worker by the same time
 
 # kombu's
 TICKETS: Final = QUEUE  # list: tickets that no worker has taken
@@ -38,7 +38,7 @@ def job_key(job_id: str, part: str = "") -> str:
         submission: the submission token. It belongs to one `create`; a later `create(replace=True)` sets another.
         state, chunks, images, started, finished: as in JobStatus.
         last_error: why a chunk was released; only while the job runs.
-        fingerprint: what decides its scores, from its first chunk on; "*" if any worker fits.
+        fingerprint: of the worker that claimed its first chunk; only workers with the same one fit. "*" if any fits.
         reason: why the job was stopped; only once it has ended.
         next: the first chunk that was never claimed.
         sizes: images in each chunk, as "8x16 1x7".
@@ -53,7 +53,7 @@ def job_key(job_id: str, part: str = "") -> str:
         requeued: zset of chunks that were claimed, and can be claimed again.
         in_flight: hash, chunk -> index of the item that its worker computes.
         quarantined: hash, chunk -> items that are not computed again, as "index:code index:code".
-        wrong_answers: hash, chunk -> how often its storage answered wrongly, and to which machines.
+        wrong_answers: hash, chunk -> number of attempts that failed for a lasting reason, and their machines.
         doubts: hash of failures that may be a machine's fault (suspect.lua). Chunk -> "tries first last MACHINE...",
             doubt:MACHINE -> how many of its doubts nobody shared, alone:MACHINE -> when it was last believed alone.
         pace: hash, time in units of PACE_BUCKET_S -> images done.
@@ -65,6 +65,6 @@ def job_key(job_id: str, part: str = "") -> str:
 def worker_key(worker_id: str) -> str:
     """Return the key of a worker's hash. It expires with its heartbeat.
 
-    Fields: `facts` as JSON, `heartbeat`, and `problem:SUBJECT` for each source or job that the worker cannot do.
+    Fields: `facts` as JSON, `heartbeat`, and `problem:SUBJECT` for each problem with a source or a job.
     """
     return f"{WORKERS}:{worker_id}"

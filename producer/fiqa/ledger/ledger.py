@@ -78,7 +78,7 @@ class Ledger:
         return submission
 
     def check_submission(self, job_id: str, submission: int) -> None:
-        """Return if `open` would succeed with this submission token.
+        """Check that `open` would succeed with this submission token.
 
         Raises:
             UnknownJobError: no such job.
@@ -158,7 +158,7 @@ class Ledger:
         check_allowed(job_id, control, read_state(job_id, state), reopens=max_failed is not None)
 
     def status(self, job_id: str) -> JobStatus:
-        """Return how far a job is. This is one round trip, however large the job is.
+        """Return the state and the counters of a job. This is one round trip, however large the job is.
 
         Raises:
             UnknownJobError: no such job.
@@ -199,16 +199,17 @@ class Ledger:
             return (self.connection.redis.hget(job_key(job_id), "sizes") or b"").decode()
 
     def repair(self, job_id: str, chunks: Sequence[int], *, done: int, counts: Counts) -> JobState | None:
-        """Let a finished job make these chunks again.
+        """Let workers recreate these chunks of a finished job.
 
         Args:
             job_id: the job.
-            chunks: those that are not done after all.
-            done: how many were done when the others were counted.
-            counts: those of the others.
+            chunks: the chunks to recreate.
+            done: how many chunks were done when `counts` was computed.
+            counts: the sums over the other done chunks.
 
         Returns:
-            The state before: if that is not a finished one, nothing changed. None if another number of chunks is done.
+            The state before. If the job was not finished, nothing changed. None if the number of done chunks is not
+            `done`; then nothing changed either.
 
         Raises:
             UnknownJobError: no such job.
@@ -259,10 +260,10 @@ class Ledger:
             self._release(args=[claim.job_id, claim.chunk, claim.token, delay_s, last_error, item])
 
     def wrong_answer(self, claim: Claim, machine: str) -> tuple[int, frozenset[str]]:
-        """Count that the storage answered wrongly for a chunk.
+        """Count an attempt that failed for a lasting reason, such as a lost manifest.
 
         Returns:
-            How often it did, and to which machines; 0 if the lease is lost.
+            The number of such attempts on the chunk, and the machines on which they failed; 0 if the lease is lost.
         """
         with self.connection.errors():
             reply = self._wrong_answer(args=[claim.job_id, claim.chunk, claim.token, "_".join(machine.split()) or "?"])
@@ -270,7 +271,7 @@ class Ledger:
         return int(number), frozenset(machines)
 
     def complete(self, job_id: str, chunk: int, counts: Counts) -> Completion:
-        """Count a chunk whose results are stored. It counts once, however often and by whomever this is called.
+        """Count a chunk whose results are stored. It counts once, even if several workers call this.
 
         A chunk of a job that was stopped counts, too: its results are stored.
         """

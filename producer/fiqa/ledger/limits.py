@@ -7,8 +7,8 @@ from typing import Final
 LEASE_S: Final = 10.0
 LEASES_RENEWED_EVERY_S: Final = 1.5
 LONGEST_LEASE_S: Final = 300.0  # a lease with more time left is from before the clock was set back
-MAX_TICKETS: Final = 2000  # that wait in the queue, so that the broker's memory does not grow with a job
-MIN_IMAGES_TO_FAIL: Final = 1000  # before a job may be stopped for its share of failed images
+MAX_TICKETS: Final = 2000  # in the queue; more would let the broker's memory grow with a job
+MIN_IMAGES_TO_FAIL: Final = 1000  # a job is stopped for its failed images only after so many images
 PACE_WINDOW_S: Final = 60
 PACE_BUCKET_S: Final = 5
 RANK_SPAN: Final = 1_000_000_000_000  # of virtual times, in images: a job of a lower rank is always served first

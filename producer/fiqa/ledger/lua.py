@@ -15,7 +15,8 @@ from fiqa.contract import REDIS_STORAGE
 from fiqa.ledger import keys, limits
 
 # Only what the scripts use, since each call builds the table again. These 17 and the 12 functions of shared.lua fit
-# into the 32 slots that Lua allocates at first, and take 2.6 us; five more constants let it grow, and take 4.8 us.
+# into the 32 slots that Lua allocates at first, and take 2.6 us. With
+# five more constants Lua grows the table, and they take 4.8 us.
 CONSTANTS: Final[dict[str, str | float]] = {
     "JOB": keys.JOB,
     "JOBS": keys.JOBS,

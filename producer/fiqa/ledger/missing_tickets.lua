@@ -1,7 +1,7 @@
 -- Count the tickets that the queue lacks: one for each unclaimed chunk, MAX_TICKETS at most.
 --
--- Tickets that workers hold are not counted. A ticket too many does no harm; nothing may wait for a ticket that died
--- with its worker.
+-- Tickets that workers hold are not counted: a worker may have died, and a chunk must not wait for the ticket of a dead
+-- worker. An extra ticket does no harm.
 --
 -- Keys: due; leases; the hashes of due jobs and their part requeued; tickets; unacked; unacked_index.
 -- ARGV: none.
@@ -12,7 +12,7 @@ for _, job in ipairs(redis.call('ZRANGE', fiqa.DUE, 0, 99)) do
   wanted = wanted + fiqa.unclaimed(job)
   if wanted >= fiqa.MAX_TICKETS then break end
 end
--- If there is nothing to do, a held ticket is worth nothing. Its worker may be dead, and kombu would keep it an hour.
+-- If there is nothing to do, a held ticket has no use. Its worker may be dead, and kombu would keep it for an hour.
 if wanted == 0 and redis.call('ZCARD', fiqa.LEASES) == 0 then
   redis.call('DEL', fiqa.UNACKED, fiqa.UNACKED_INDEX)
 end

@@ -1,6 +1,6 @@
--- Let a finished job make some of its shards again, and set the counters to those of the others.
+-- Let workers recreate some shards of a finished job, and set its counters to the sums over its other shards.
 --
--- A job that had succeeded runs again. One that was stopped stays so, and the chunks are no longer counted.
+-- A job that had succeeded runs again. A job that was stopped stays stopped, and these chunks are no longer counted.
 --
 -- Keys: the job's hash and its parts; due; ended.
 -- ARGV: 1 job id; 2 the number of done chunks that the caller has seen; 3 number of chunks to make again; then these

@@ -1,7 +1,7 @@
 -- Functions that the scripts share. They are added to the table `fiqa`.
 --
--- The scripts run after two other parts: one line that sets `fiqa` to the keys of keys.py and the numbers of limits.py,
--- and this file. So no script repeats a key or a number.
+-- Two parts are sent in front of each script: one line that sets `fiqa` to the keys of keys.py and the numbers of
+-- limits.py, and this file. So no script repeats a key or a number.
 --
 -- A job's virtual time `vt` is the number of its images that were handed out, on a scale common to all jobs. The due
 -- job with the smallest `vt` is served next. That is start-time fair queueing (Goyal, Vin, Cheng 1997). The score in
@@ -49,8 +49,8 @@ function fiqa.make_due(job)
   local ceiling = '(' .. (floor + fiqa.RANK_SPAN)
   local first = redis.call('ZRANGEBYSCORE', fiqa.DUE, floor, ceiling, 'WITHSCORES', 'LIMIT', 0, 1)
   local vt = first[2] and tonumber(first[2]) - floor or fiqa.number(job, 'vt')
-  -- A job that joins or rejoins the queue starts at the smallest virtual time, not counting that job's chunk in flight.
-  -- Otherwise a small job would wait for one more chunk of a large one.
+  -- A job that joins or rejoins the queue gets the smallest virtual time, as it was before the newest chunk of that job
+  -- was handed out. Otherwise a small job would wait for one more chunk of a large one.
   if first[1] and fiqa.number(first[1], 'vt') == vt then vt = math.max(0, vt - fiqa.chunk_images(first[1])) end
   redis.call('ZADD', fiqa.DUE, floor + vt, job)
 end
@@ -94,7 +94,7 @@ function fiqa.requeue(job, chunk)
   fiqa.make_due(job)
 end
 
--- Requeue the chunks whose leases ran out, at most 100 a call.
+-- Requeue the chunks whose leases ran out, at most 100 per call.
 function fiqa.sweep(now)
   -- A lease that ends later than LONGEST_LEASE_S from now is from before the clock was set back.
   local latest = now + fiqa.LONGEST_LEASE_S

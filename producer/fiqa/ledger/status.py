@@ -1,4 +1,4 @@
-"""JobStatus: how far a job is."""
+"""JobStatus: the state and the counters of a job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fiqa.contract import JobState, Priority
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """How far a job is, as `fiqa status` shows it. Times are Unix seconds of Redis's clock.
+    """The state and the counters of a job, as `fiqa status` shows them. Times are Unix seconds of Redis's clock.
 
     Attributes:
         images_per_s: over the last minute while the job runs; over the whole run once it has ended.
@@ -18,7 +18,7 @@ class JobStatus:
         reason: why the job was stopped; None before it has ended.
         parent: the job whose failed images this job tries again.
         models: number of images by detector and quality model, as "detector/quality_model".
-        max_failed: the job is stopped if more than this share of its images failed.
+        max_failed: the job is stopped if more than this share of its images failed, once at least 1,000 are done.
         keep_s: seconds until a finished job is deleted, if its storage is Redis.
         fingerprint: what decides its scores, from its first chunk on; "*" if any worker may score it.
         workers_run: whether any worker on this Redis sent a heartbeat within the last 15 s.

@@ -1,13 +1,15 @@
--- Ask whether failures that may be the fault of the caller's machine are results of a chunk. If they are not, release
--- the chunk for other machines, without counting this attempt.
+-- A chunk has failures that may be the fault of the caller's machine. Decide whether they are the results of these
+-- images. If not, release the chunk for other machines, without counting this attempt.
 --
--- They are results if enough machines have seen them; if the caller's machine is the only one, after its third try; and
--- in any case after a long time and three tries: a machine that is counted on may never come.
+-- They are results if enough machines have seen them. If the caller's machine is the only one, they are results after
+-- its third try. In any case they are results after a long time and three tries, since the other machines may never
+-- claim the chunk.
 --
 -- Keys: leases; due; the job's hash and its parts attempts, holders, requeued, in_flight and doubts.
 -- ARGV: 1 job id; 2 chunk; 3 fencing token; 4 name of the caller's machine; 5 number of machines that must have seen
---   it; 6 the error, for the status; 7 seconds for which a machine that is alone is believed; 8 seconds after which
---   three tries are enough; 9 most seconds to back off.
+--   it; 6 the error, for the status; 7 seconds in which a machine that is alone
+--   needs no three tries again, after three tries have counted; 8 seconds after which three tries are enough in any
+--   case; 9 maximum seconds to back off.
 -- Reply: 'results', and 0; 'released', and the seconds for which the caller is to back off from the job;
 --   'lost' if the lease is lost, and 0.
 local job, chunk, token, machine, needed = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -16,7 +18,7 @@ if not fiqa.holds(job, chunk, token) then return {'lost', 0} end
 local doubts = fiqa.key(job, 'doubts')
 local now = fiqa.clock()
 
--- Of the chunk: the number of tries, the time of the first and of the last one, and the machines that have seen it.
+-- What is known of this chunk: number of tries, time of the first and of the last try, and the machines that failed.
 local tries, first, last, machines = (redis.call('HGET', doubts, chunk) or ''):match('^(%d+) (%S+) (%S+)(.*)$')
 tries, first, last, machines = tonumber(tries or 0), tonumber(first or now), tonumber(last or 0), machines or ''
 -- Several processes of a machine may try at once: that is one try.
@@ -34,7 +36,7 @@ else
 end
 if results then
   redis.call('HDEL', doubts, chunk)
-  -- Each was right: it need not back off from the next chunk that is like this one.
+  -- These machines were right, so they need not back off after their next failure of this kind.
   for witness in machines:gmatch('%S+') do
     local doubt = tonumber(redis.call('HGET', doubts, 'doubt:' .. witness) or 0)
     redis.call('HSET', doubts, 'doubt:' .. witness, math.max(-4, doubt - 2))

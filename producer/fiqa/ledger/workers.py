@@ -1,4 +1,4 @@
-"""The workers that run: what each of them is, when it was last heard of, and what it cannot do."""
+"""The workers that run: facts about each one, its last heartbeat, and its problems."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fiqa.ledger.keys import FINGERPRINTS, WORKERS, worker_key
 
 # A worker reports a problem again for as long as it lasts, at most this often.
 PROBLEM_REPORTED_EVERY_S: Final = 20.0
-# A process that was replaced cannot withdraw what it reported.
+# After this a problem expires, since a process that was replaced cannot withdraw what it reported.
 _PROBLEM_LASTS_S: Final = 90.0
 _PROBLEM: Final = "problem:"
 _PAGE: Final = 100
@@ -32,10 +32,10 @@ class WorkerStatus:
         device: where the models run.
         allowed_sources: the URI prefixes that it may read.
         fingerprint: of all that decides scores. Workers with the same fingerprint give the same scores.
-        processes: how many score.
+        processes: number of processes that score images.
         started: when it started.
-        heartbeat: when it was last heard of.
-        problems: what it cannot do now, by source or job, each in one line.
+        heartbeat: time of its last heartbeat.
+        problems: its current problems by source or job, each in one line.
     """
 
     id: str
@@ -83,10 +83,10 @@ class Workers:
             pipe.execute()
 
     def report(self, worker_id: str, subject: str, problem: str) -> None:
-        """Report what a worker cannot do. It is shown until it is withdrawn, or for 90 s after its last report.
+        """Report a problem of a worker. It is shown until it is withdrawn, or for 90 s after its last report.
 
         Args:
-            worker_id: the worker. One that is not in the registry reports nothing.
+            worker_id: the worker. If it is not in the registry, nothing is reported.
             subject: a source or a job.
             problem: one line.
         """
@@ -108,7 +108,7 @@ class Workers:
         return sorted(self.each(), key=lambda worker: (worker.host, worker.pid, worker.id))
 
     def each(self) -> Iterator[WorkerStatus]:
-        """Yield the workers that run, in no order. They are read a hundred at a time."""
+        """Yield the workers that run, in no particular order. They are read a hundred at a time."""
         now = self._connection.now()
         start = 0
         while True:

@@ -1,8 +1,8 @@
--- Count that the storage answered wrongly for a chunk that the caller holds.
+-- Count an attempt that failed for a lasting reason, such as a lost manifest, on a chunk that the caller holds.
 --
 -- Keys: leases; the job's hash and its parts holders and wrong_answers.
 -- ARGV: 1 job id; 2 chunk; 3 fencing token; 4 the caller's machine, without spaces.
--- Reply: how often it did, and the names of the machines that it answered: 'number machine machine'; nil if the lease
+-- Reply: the number of such attempts, and the machines on which they failed: 'number machine machine'; nil if the lease
 --   is lost.
 local job, chunk, token, machine = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if not fiqa.holds(job, chunk, token) then return false end

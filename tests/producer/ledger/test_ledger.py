@@ -101,7 +101,7 @@ def test_jobs_are_listed_newest_first(ledger: Ledger) -> None:
 )
 def test_an_unknown_job_is_an_error_that_says_where_to_look(ledger: Ledger, act: Callable[[Ledger, str], None]) -> None:
     job_id = new_job_id()
-    with pytest.raises(UnknownJobError, match=rf"^no job {job_id}: `fiqa jobs` lists those there are$"):
+    with pytest.raises(UnknownJobError, match=rf"^no job {job_id}: `fiqa jobs` lists the newest$"):
         act(ledger, job_id)
     assert ledger.connection.redis.keys() == []
 
