@@ -128,11 +128,11 @@ def in_words(code: str) -> str:
 def untrusted(text: str) -> str:
     """Return what to do about an error of TLS, from its text."""
     lower = text.lower()
-    if "wrong_version_number" in lower or "wrong version number" in lower or "invalidcontenttype" in lower:
+    if any(words in lower for words in ("wrong_version_number", "wrong version number", "invalidcontenttype")):
         return "the server does not speak TLS there: write http:// in AWS_ENDPOINT_URL"
     if "expired" in lower:
         return "the certificate of the server has expired, or the clock of this machine is wrong"
-    if "hostname mismatch" in lower or "ip address mismatch" in lower or "notvalidforname" in lower:
+    if any(words in lower for words in ("hostname mismatch", "address mismatch", "doesn't match", "notvalidforname")):
         return "the certificate of the server is for another name than that in AWS_ENDPOINT_URL"
     return "the certificate of the server is not trusted: set AWS_CA_BUNDLE to a file with its authority"
 

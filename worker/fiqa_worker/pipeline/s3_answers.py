@@ -67,7 +67,8 @@ class Answer(Exception):  # noqa: N818  an outcome, which the reader may still t
             host: of the server.
             timeout_s: of one try.
         """
-        said = f"{self.status} {self.code}".removeprefix("0 ").rstrip()
+        # botocore's code of an answer without a body is the status.
+        said = " ".join(dict.fromkeys(str(part) for part in (self.status, self.code) if part))
         reason = self._fault_of_the_worker(said, host)
         if reason:
             return SourceUnavailable(f"s3://{bucket}", reason)
