@@ -119,7 +119,7 @@ class Client:
             chunk_size: images per chunk; None lets chunks grow from 16 to 256.
             max_failed: the job is stopped if more than this share of its images failed, once at least 1,000 are done.
                 1 never stops it.
-            keep_s: how long a finished job is kept if its storage is Redis. Other storages keep it until it is deleted.
+            keep_s: how long Redis keeps a finished job. Other storages keep its files until they are deleted.
             any_worker: let workers with different fingerprints score it together. Otherwise only those with the
                 fingerprint of the first one do.
             resume_id: a job that an interrupted submit left `preparing`; its manifest is replaced.

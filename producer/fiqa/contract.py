@@ -138,7 +138,7 @@ class JobSpec(_Wire):
         created: Unix seconds.
         parent: the job whose failed images this job tries again.
         max_failed: the job is stopped if more than this share of its images failed, once at least 1,000 are done.
-        keep_s: seconds until a finished job is deleted, if its storage is Redis.
+        keep_s: seconds until Redis forgets a finished job. If its storage is not Redis, its files stay there.
         images: number of images in the manifest, once the manifest is complete.
         chunks: number of chunks in the manifest, once the manifest is complete.
         chunk_sizes: images in each chunk, as "8x16 8x32 1x7"; empty if it is not known.

@@ -43,7 +43,7 @@ _DAY_S: Final = 24 * 3600.0
     type=click.FloatRange(0, min_open=True),
     default=DEFAULT_KEEP_S / _DAY_S,
     show_default=True,
-    help="Keep the finished job this long, if its storage is Redis.",
+    help="Keep the finished job in Redis this long.",
 )
 @click.option(
     "--any-worker", is_flag=True, help="Let workers with different models, settings or versions score it together."

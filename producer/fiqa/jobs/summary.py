@@ -7,40 +7,56 @@ import json
 from datetime import UTC, datetime
 
 from fiqa.contract import WIRE_VERSION
-from fiqa.errors import StorageError, UnknownJobError
+from fiqa.errors import FiqaError, RedisUnavailableError, UnknownJobError
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.status import JobStatus
 from fiqa.storage.storage import open_storage
 
 
+def write_summary(job_id: str, *, ledger: Ledger) -> None:
+    """Write the summary of a finished job, if the job is still there.
+
+    Raises:
+        FiqaError: its storage cannot be opened or written, or Redis does not answer. The status of the job says so.
+    """
+    try:
+        status = ledger.status(job_id)
+    except UnknownJobError:  # it was deleted
+        return
+    if not status.is_finished:  # it is being repaired
+        return
+    try:
+        storage = open_storage(status.storage, ledger.connection)
+        storage.write_document(job_id, "summary", _encode(status))
+        if storage.read_document(job_id, "job") is None and not storage.chunks(job_id, "results"):
+            storage.delete(job_id)  # the job was deleted while its summary was written
+    except FiqaError as error:
+        ledger.summary_failed(job_id, f"summary.json is not written: {error}")
+        raise
+    ledger.summarized(job_id, chunks_done=status.chunks_done)
+
+
 def write_summaries(ledger: Ledger) -> int:
-    """Write all missing summaries. If one cannot be written, the reconciler tries it again.
+    """Write all summaries that are due now. One that fails is due again later.
 
     Returns:
         How many were written.
 
     Raises:
-        StorageError: a storage cannot be written.
-        RedisUnavailableError: Redis does not answer.
+        FiqaError: of one that could not be written, after the others.
     """
     written = 0
-    errors: list[StorageError] = []
-    for job_id in ledger.ended():
+    first: FiqaError | None = None
+    while job_id := ledger.take_summary():
         try:
-            status = ledger.status(job_id)
-            storage = open_storage(status.storage, ledger.connection)
-            storage.write_document(job_id, "summary", _encode(status))
-            if storage.read_document(job_id, "job") is None and not storage.chunks(job_id, "results"):
-                storage.delete(job_id)  # the job was deleted while its summary was written
+            write_summary(job_id, ledger=ledger)
             written += 1
-        except UnknownJobError:  # it was deleted
-            pass
-        except StorageError as error:  # other jobs may have another storage
-            errors.append(error)
-            continue
-        ledger.summarized(job_id)
-    if errors:
-        raise errors[0]
+        except RedisUnavailableError:
+            raise
+        except FiqaError as error:  # other jobs may have another storage
+            first = first or error
+    if first:
+        raise first
     return written
 
 

@@ -37,7 +37,10 @@ end
 local place, unfit = 0, {}
 while true do
   local job, score = unpack(redis.call('ZRANGE', fiqa.DUE, place, place, 'WITHSCORES'))
-  if not job then return {place, unfit} end
+  if not job then
+    if place == 0 then redis.call('DEL', fiqa.UNCLAIMED) end
+    return {place, unfit}
+  end
   local hash = fiqa.key(job)
   local counts = redis.call('HMGET', hash, 'next', 'chunks', 'fingerprint')
   local next, chunks, pinned = tonumber(counts[1] or 0), tonumber(counts[2] or 0), counts[3] or ''
@@ -47,6 +50,7 @@ while true do
     place = place + 1
     if not fits then unfit[#unfit + 1] = job end
   else
+    local before = fiqa.unclaimed(job)
     local chunk = requeued_for(job)
     if not chunk and next >= chunks then chunk = redis.call('ZRANGE', fiqa.key(job, 'requeued'), 0, 0)[1] end
     if chunk then
@@ -62,12 +66,14 @@ while true do
       -- The bitmap has whole bytes, and ends with its last 1: there may be a 0 that is not a chunk.
       if chunk >= chunks then chunk = nil end
     end
+    local left = fiqa.unclaimed(job)
+    redis.call('DECRBY', fiqa.UNCLAIMED, before - left)
     if not chunk then
       redis.call('ZREM', fiqa.DUE, job)
     else
       score = score + fiqa.chunk_images(job)
       redis.call('HSET', hash, 'vt', string.format('%.0f', score % fiqa.RANK_SPAN))
-      if fiqa.unclaimed(job) > 0 then
+      if left > 0 then
         redis.call('ZADD', fiqa.DUE, score, job)
       else
         redis.call('ZREM', fiqa.DUE, job)

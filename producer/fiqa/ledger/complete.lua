@@ -9,7 +9,9 @@ local hash = fiqa.key(job)
 if redis.call('EXISTS', hash) == 0 then return 'job_is_gone' end
 if redis.call('SETBIT', fiqa.key(job, 'done'), chunk, 1) == 1 then return 'counted_before' end
 redis.call('ZREM', fiqa.LEASES, job .. ':' .. chunk)
-redis.call('ZREM', fiqa.key(job, 'requeued'), chunk)
+if redis.call('ZREM', fiqa.key(job, 'requeued'), chunk) == 1 and redis.call('ZSCORE', fiqa.DUE, job) then
+  redis.call('DECR', fiqa.UNCLAIMED)
+end
 for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined', 'wrong_answers', 'doubts'}) do
   redis.call('HDEL', fiqa.key(job, part), chunk)
 end
@@ -32,7 +34,7 @@ if not fiqa.is_open(job) then
   -- The results were stored just before the job was stopped. If its summary is written already, it lacks this chunk.
   local state = redis.call('HGET', hash, 'state')
   if state ~= 'preparing' and redis.call('HGET', hash, 'storage') ~= fiqa.REDIS_STORAGE then
-    redis.call('SADD', fiqa.ENDED, job)
+    redis.call('ZADD', fiqa.ENDED, now, job)
   end
   fiqa.expire_with_job(job)
   return 'counted'

@@ -15,7 +15,9 @@ end
 local function reopen()
   redis.call('HSET', hash, 'state', 'running', 'max_failed', max_failed)
   redis.call('HDEL', hash, 'reason', 'finished')
-  redis.call('SREM', fiqa.ENDED, job)
+  redis.call('HDEL', hash, 'last_error', 'summary_tries')
+  redis.call('ZREM', fiqa.ENDED, job)
+  redis.call('ZREM', fiqa.EXPIRING, job)
   redis.call('PERSIST', hash)
   for _, part in ipairs({'done', 'manifest', 'results'}) do redis.call('PERSIST', fiqa.key(job, part)) end
   local done = redis.call('GET', fiqa.key(job, 'done')) or ''
@@ -33,7 +35,7 @@ end
 
 if verb == 'pause' and state == 'running' then
   redis.call('HSET', hash, 'state', 'paused')
-  redis.call('ZREM', fiqa.DUE, job)
+  fiqa.make_idle(job)
 elseif verb == 'resume' and (state == 'paused' or (state == 'running' and max_failed ~= '')) then
   redis.call('HSET', hash, 'state', 'running')
   if max_failed ~= '' then redis.call('HSET', hash, 'max_failed', max_failed) end
@@ -48,7 +50,8 @@ elseif verb == 'delete' and state and not fiqa.is_open(job) then
     redis.call('UNLINK', fiqa.key(job, part))
   end
   redis.call('ZREM', fiqa.JOBS, job)
-  redis.call('SREM', fiqa.ENDED, job)
+  redis.call('ZREM', fiqa.ENDED, job)
+  redis.call('ZREM', fiqa.EXPIRING, job)
   redis.call('SREM', fiqa.PREPARING, job)
 end
 return state

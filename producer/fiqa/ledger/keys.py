@@ -13,7 +13,9 @@ from fiqa.contract import QUEUE
 
 JOBS: Final = "fiqa:jobs"  # zset: job id by time of creation
 PREPARING: Final = "fiqa:preparing"  # set: jobs that are `preparing`
-ENDED: Final = "fiqa:ended"  # set: finished jobs whose summary is not written yet
+ENDED: Final = "fiqa:ended"  # zset: finished jobs whose summary is not written yet, by the time of the next try
+EXPIRING: Final = "fiqa:expiring"  # zset: finished jobs by the time at which Redis forgets them
+UNCLAIMED: Final = "fiqa:unclaimed"  # string: number of unclaimed chunks of all jobs in `due`
 DUE: Final = "fiqa:due"  # zset: jobs with unclaimed chunks, by priority and then by virtual time (shared.lua)
 LEASES: Final = "fiqa:leases"  # zset: job:chunk by expiry
 RECONCILER_LOCK: Final = "fiqa:reconciler"  # string: there while a worker reconciles for all
@@ -37,7 +39,8 @@ def job_key(job_id: str, part: str = "") -> str:
         rank: of the priority; 0 is served first.
         submission: the submission token. It belongs to one `create`; a later `create(replace=True)` sets another.
         state, chunks, images, started, finished: as in JobStatus.
-        last_error: why a chunk was released; only while the job runs.
+        last_error: why a chunk was released, while the job runs; then, why its summary is not written.
+        summary_tries: how often its summary was tried to be written.
         fingerprint: of the worker that claimed its first chunk; only workers with the same one fit. "*" if any fits.
         reason: why the job was stopped; only once it has ended.
         next: the first chunk that was never claimed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from itertools import chain
+from typing import Final
 
 from fiqa.contract import ErrorCode, JobSpec, JobState
 from fiqa.errors import JobStateError
@@ -14,10 +15,12 @@ from fiqa.ledger.control import REPLACED, Control, check_allowed, check_preparin
 from fiqa.ledger.doubts import Doubts
 from fiqa.ledger.job_hash import new_fields, read_statuses
 from fiqa.ledger.job_id import check_job_id
-from fiqa.ledger.keys import ENDED, JOBS, PREPARING, TICKETS, job_key
+from fiqa.ledger.keys import ENDED, EXPIRING, JOBS, PREPARING, TICKETS, job_key
 from fiqa.ledger.limits import LEASE_S
 from fiqa.ledger.status import JobStatus
 from fiqa.ledger.workers import Workers
+
+_PAGE: Final = 1000
 
 
 class Ledger:
@@ -47,6 +50,9 @@ class Ledger:
         self._repair = self.connection.script("repair")
         self._wrong_answer = self.connection.script("wrong_answer")
         self._missing_tickets = self.connection.script("missing_tickets")
+        self._take_summary = self.connection.script("take_summary")
+        self._summarized = self.connection.script("summarized")
+        self._forget = self.connection.script("forget")
         self._try_reconciler_lock = self.connection.script("try_reconciler_lock")
 
     def close(self) -> None:
@@ -170,13 +176,22 @@ class Ledger:
 
     def jobs(self, *, limit: int = 100) -> list[JobStatus]:
         """Return the newest jobs, newest first."""
-        with self.connection.errors():
-            ids = [raw.decode() for raw in self.connection.redis.zrange(JOBS, 0, limit - 1, desc=True)]
-        found = read_statuses(self.connection, ids)
-        # Jobs that have expired: Redis drops their keys by itself, but not the members of a set.
-        if gone := set(ids) - {status.id for status in found}:
+        found: list[JobStatus] = []
+        start = 0
+        while len(found) < limit:
+            end = start + min(limit - len(found), _PAGE) - 1
             with self.connection.errors():
-                self.connection.redis.zrem(JOBS, *gone)
+                ids = [raw.decode() for raw in self.connection.redis.zrange(JOBS, start, end, desc=True)]
+            if not ids:
+                break
+            page = read_statuses(self.connection, ids)
+            found += page
+            # Jobs that have expired: Redis drops their keys by itself, but not the members of a set.
+            if gone := set(ids) - {status.id for status in page}:
+                with self.connection.errors():
+                    self.connection.redis.zrem(JOBS, *gone)
+                    self.connection.redis.zrem(EXPIRING, *gone)
+            start += len(page)
         return found
 
     def known(self) -> tuple[set[str], set[str]]:
@@ -284,10 +299,14 @@ class Ledger:
         with self.connection.errors():
             return int(self.connection.redis.llen(TICKETS))
 
-    def missing_tickets(self) -> int:
-        """Return how many tickets to publish, so that one waits for each unclaimed chunk, up to MAX_TICKETS."""
+    def missing_tickets(self, *, count_again: bool = False) -> int:
+        """Return how many tickets to publish, so that one waits for each unclaimed chunk, up to MAX_TICKETS.
+
+        Args:
+            count_again: count the unclaimed chunks, and correct their number in Redis if it is wrong.
+        """
         with self.connection.errors():
-            return int(self._missing_tickets())
+            return int(self._missing_tickets(args=[int(count_again)]))
 
     def try_reconciler_lock(self, *, seconds: float) -> bool:
         """Return whether this process is the one that reconciles for the next `seconds`."""
@@ -297,9 +316,26 @@ class Ledger:
     def ended(self) -> list[str]:
         """Return the finished jobs whose summary is not written yet."""
         with self.connection.errors():
-            return sorted(raw.decode() for raw in self.connection.redis.smembers(ENDED))
+            return sorted(raw.decode() for raw in self.connection.redis.zrange(ENDED, 0, -1))
 
-    def summarized(self, job_id: str) -> None:
-        """Report that the summary of a job is written."""
+    def take_summary(self) -> str | None:
+        """Return a finished job whose summary is to be written now; None if there is none. Nobody else gets it."""
         with self.connection.errors():
-            self.connection.redis.srem(ENDED, job_id)
+            job_id = self._take_summary()
+        return None if job_id is None else job_id.decode()
+
+    def summarized(self, job_id: str, *, chunks_done: int) -> None:
+        """Report that the summary of a job is written, with this number of done chunks."""
+        with self.connection.errors():
+            self._summarized(args=[job_id, chunks_done])
+
+    def summary_failed(self, job_id: str, error: str) -> None:
+        """Show in the status of a finished job why its summary is not written yet."""
+        with self.connection.errors():
+            if self.connection.redis.exists(job_key(job_id)):
+                self.connection.redis.hset(job_key(job_id), "last_error", error)
+
+    def forget_expired(self) -> int:
+        """Take the ids of jobs that have expired out of the list of jobs, and return how many."""
+        with self.connection.errors():
+            return int(self._forget())

@@ -11,4 +11,7 @@ MAX_TICKETS: Final = 2000  # in the queue; more would let the broker's memory gr
 MIN_IMAGES_TO_FAIL: Final = 1000  # a job is stopped for its failed images only after so many images
 PACE_WINDOW_S: Final = 60
 PACE_BUCKET_S: Final = 5
+SUMMARY_GRACE_S: Final = 10.0  # in which the worker that finished a job writes its summary
+SUMMARY_TRIES: Final = 30  # with up to an hour in between, about a day
+SUMMARY_LONGEST_WAIT_S: Final = 3600.0
 RANK_SPAN: Final = 1_000_000_000_000  # of virtual times, in images: a job of a lower rank is always served first

@@ -7,6 +7,7 @@ The text of a script is the same in every process of one version, so Redis compi
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -14,13 +15,14 @@ from typing import Final
 from fiqa.contract import REDIS_STORAGE
 from fiqa.ledger import keys, limits
 
-# Only what the scripts use, since each call builds the table again. These 17 and the 12 functions of shared.lua fit
-# into the 32 slots that Lua allocates at first, and take 2.6 us. With
-# five more constants Lua grows the table, and they take 4.8 us.
+# A script gets only those that it or shared.lua uses, since each call builds the table again. Up to 32 constants and
+# functions fit into the slots that Lua allocates at first, and take 2.6 us; five more let it grow, and take 4.8 us.
 CONSTANTS: Final[dict[str, str | float]] = {
     "JOB": keys.JOB,
     "JOBS": keys.JOBS,
     "PREPARING": keys.PREPARING,
+    "EXPIRING": keys.EXPIRING,
+    "UNCLAIMED": keys.UNCLAIMED,
     "ENDED": keys.ENDED,
     "DUE": keys.DUE,
     "LEASES": keys.LEASES,
@@ -32,6 +34,9 @@ CONSTANTS: Final[dict[str, str | float]] = {
     "LEASE_S": limits.LEASE_S,
     "LONGEST_LEASE_S": limits.LONGEST_LEASE_S,
     "MAX_TICKETS": limits.MAX_TICKETS,
+    "SUMMARY_GRACE_S": limits.SUMMARY_GRACE_S,
+    "SUMMARY_TRIES": limits.SUMMARY_TRIES,
+    "SUMMARY_LONGEST_WAIT_S": limits.SUMMARY_LONGEST_WAIT_S,
     "MIN_IMAGES_TO_FAIL": limits.MIN_IMAGES_TO_FAIL,
     "PACE_WINDOW_S": limits.PACE_WINDOW_S,
     "PACE_BUCKET_S": limits.PACE_BUCKET_S,
@@ -42,14 +47,16 @@ CONSTANTS: Final[dict[str, str | float]] = {
 @cache
 def script_text(name: str) -> str:
     """Return the whole text of the script `name`.lua, as it is sent to Redis."""
-    return f"{_constants()}\n{_read('shared')}\n{_read(name)}"
+    body = f"{_read('shared')}\n{_read(name)}"
+    return f"{_constants(body)}\n{body}"
 
 
 def _read(name: str) -> str:
     return files("fiqa.ledger").joinpath(f"{name}.lua").read_text("utf-8")
 
 
-def _constants() -> str:
+def _constants(body: str) -> str:
     """Return one line of Lua that sets the table `fiqa`. A JSON string of ASCII is a Lua string, too."""
-    fields = (f"{name} = {json.dumps(value)}" for name, value in CONSTANTS.items())
+    used = set(re.findall(r"\bfiqa\.([A-Z_]+)\b", body))
+    fields = (f"{name} = {json.dumps(value)}" for name, value in CONSTANTS.items() if name in used)
     return "local fiqa = {" + ", ".join(fields) + "}"

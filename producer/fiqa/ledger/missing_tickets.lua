@@ -3,17 +3,24 @@
 -- Tickets that workers hold are not counted: a worker may have died, and a chunk must not wait for the ticket of a dead
 -- worker. An extra ticket does no harm.
 --
--- Keys: due; leases; the hashes of due jobs and their part requeued; tickets; unacked; unacked_index.
--- ARGV: none.
+-- Keys: due; leases; unclaimed; tickets; unacked; unacked_index; to count again, the hashes of due jobs and their part
+--   requeued.
+-- ARGV: 1 '1' to count the unclaimed chunks again, else '0'. Each script keeps their number up to date; this corrects
+--   it.
 -- Reply: the number of tickets to publish.
 fiqa.sweep(fiqa.clock())
-local wanted = 0
-for _, job in ipairs(redis.call('ZRANGE', fiqa.DUE, 0, 99)) do
-  wanted = wanted + fiqa.unclaimed(job)
-  if wanted >= fiqa.MAX_TICKETS then break end
+local wanted = tonumber(redis.call('GET', fiqa.UNCLAIMED) or 0)
+if ARGV[1] == '1' then
+  local counted, jobs = 0, redis.call('ZRANGE', fiqa.DUE, 0, fiqa.MAX_TICKETS - 1)
+  for _, job in ipairs(jobs) do counted = counted + fiqa.unclaimed(job) end
+  if counted > wanted or (counted < wanted and #jobs < fiqa.MAX_TICKETS) then
+    redis.call('SET', fiqa.UNCLAIMED, counted)
+    wanted = counted
+  end
 end
--- If there is nothing to do, a held ticket has no use. Its worker may be dead, and kombu would keep it for an hour.
-if wanted == 0 and redis.call('ZCARD', fiqa.LEASES) == 0 then
+if wanted <= 0 and redis.call('EXISTS', fiqa.DUE) == 0 then redis.call('DEL', fiqa.UNCLAIMED) end
+-- If there is nothing to do, a held ticket is worth nothing. Its worker may be dead, and kombu would keep it an hour.
+if wanted <= 0 and redis.call('ZCARD', fiqa.LEASES) == 0 then
   redis.call('DEL', fiqa.UNACKED, fiqa.UNACKED_INDEX)
 end
 return math.max(0, math.min(wanted, fiqa.MAX_TICKETS) - redis.call('LLEN', fiqa.TICKETS))

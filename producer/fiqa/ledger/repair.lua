@@ -23,10 +23,12 @@ if state == 'succeeded' then
   redis.call('HDEL', hash, 'finished')
   redis.call('PERSIST', hash)
   for _, part in ipairs({'done', 'manifest', 'results'}) do redis.call('PERSIST', fiqa.key(job, part)) end
-  redis.call('SREM', fiqa.ENDED, job)
+  redis.call('HDEL', hash, 'last_error', 'summary_tries')
+  redis.call('ZREM', fiqa.ENDED, job)
+  redis.call('ZREM', fiqa.EXPIRING, job)
   for i = 4, 3 + number do redis.call('ZADD', fiqa.key(job, 'requeued'), ARGV[i], ARGV[i]) end
   fiqa.make_due(job)
 elseif storage ~= fiqa.REDIS_STORAGE then
-  redis.call('SADD', fiqa.ENDED, job)
+  redis.call('ZADD', fiqa.ENDED, fiqa.clock(), job)
 end
 return state

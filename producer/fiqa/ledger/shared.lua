@@ -53,6 +53,21 @@ function fiqa.make_due(job)
   -- was handed out. Otherwise a small job would wait for one more chunk of a large one.
   if first[1] and fiqa.number(first[1], 'vt') == vt then vt = math.max(0, vt - fiqa.chunk_images(first[1])) end
   redis.call('ZADD', fiqa.DUE, floor + vt, job)
+  redis.call('INCRBY', fiqa.UNCLAIMED, fiqa.unclaimed(job))
+end
+
+-- Take a job out of `due`, and its chunks out of the number of unclaimed ones.
+function fiqa.make_idle(job)
+  if redis.call('ZREM', fiqa.DUE, job) == 1 then redis.call('DECRBY', fiqa.UNCLAIMED, fiqa.unclaimed(job)) end
+  if redis.call('EXISTS', fiqa.DUE) == 0 then redis.call('DEL', fiqa.UNCLAIMED) end
+end
+
+-- Let Redis forget a finished job `keep_s` seconds from now.
+function fiqa.expire(job, now)
+  local keep_s = fiqa.number(job, 'keep_s')
+  redis.call('EXPIRE', fiqa.key(job), keep_s)
+  redis.call('ZADD', fiqa.EXPIRING, now + keep_s, job)
+  fiqa.expire_with_job(job)
 end
 
 -- Let the job's other keys expire when its hash does.
@@ -70,19 +85,19 @@ function fiqa.finish(job, state, reason, now)
   redis.call('HSET', hash, 'state', state, 'finished', string.format('%.3f', now))
   redis.call('HDEL', hash, 'last_error')
   if reason then redis.call('HSET', hash, 'reason', reason) end
-  redis.call('ZREM', fiqa.DUE, job)
+  fiqa.make_idle(job)
   redis.call('SREM', fiqa.PREPARING, job)
-  for _, lease in ipairs(redis.call('ZRANGE', fiqa.LEASES, 0, -1)) do
-    if lease:sub(1, #job + 1) == job .. ':' then redis.call('ZREM', fiqa.LEASES, lease) end
+  for _, chunk in ipairs(redis.call('HKEYS', fiqa.key(job, 'attempts'))) do
+    redis.call('ZREM', fiqa.LEASES, job .. ':' .. chunk)
   end
   for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined', 'wrong_answers', 'requeued', 'doubts'}) do
     redis.call('DEL', fiqa.key(job, part))
   end
-  if redis.call('HGET', hash, 'storage') == fiqa.REDIS_STORAGE then
-    redis.call('EXPIRE', hash, fiqa.number(job, 'keep_s'))
-    fiqa.expire_with_job(job)
-  elseif fiqa.number(job, 'chunks') > 0 then  -- a job that was never opened gets no summary
-    redis.call('SADD', fiqa.ENDED, job)
+  -- A job that was never opened gets no summary. That of a cancelled one is written by a reconciler, at once.
+  if redis.call('HGET', hash, 'storage') == fiqa.REDIS_STORAGE or fiqa.number(job, 'chunks') == 0 then
+    fiqa.expire(job, now)
+  else
+    redis.call('ZADD', fiqa.ENDED, state == 'cancelled' and now or now + fiqa.SUMMARY_GRACE_S, job)
   end
 end
 
@@ -90,7 +105,9 @@ end
 function fiqa.requeue(job, chunk)
   redis.call('ZREM', fiqa.LEASES, job .. ':' .. chunk)
   if not fiqa.is_open(job) or redis.call('GETBIT', fiqa.key(job, 'done'), chunk) == 1 then return end
-  redis.call('ZADD', fiqa.key(job, 'requeued'), chunk, chunk)
+  if redis.call('ZADD', fiqa.key(job, 'requeued'), chunk, chunk) == 1 and redis.call('ZSCORE', fiqa.DUE, job) then
+    redis.call('INCR', fiqa.UNCLAIMED)
+  end
   fiqa.make_due(job)
 end
 

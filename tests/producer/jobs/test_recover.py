@@ -9,7 +9,7 @@ import pytest
 from fiqa.client import Client
 from fiqa.contract import QUEUE, ErrorCode, JobSpec, JobState
 from fiqa.errors import JobStateError, StorageError, UnknownJobError
-from fiqa.jobs.summary import write_summaries
+from fiqa.jobs.summary import write_summary
 from fiqa.ledger.claims import Counts
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
@@ -53,7 +53,7 @@ def test_a_job_that_had_ended_is_recovered_in_the_same_state(client: Client, led
         work(ledger, chunks=20)
         client.cancel(job.id)
     work(ledger)
-    write_summaries(ledger)
+    write_summary(job.id, ledger=ledger)
     before = client.status(job.id)
     assert before.state is state
     ledger.connection.redis.flushall()

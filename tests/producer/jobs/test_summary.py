@@ -9,6 +9,7 @@ from fiqa.contract import ErrorCode
 from fiqa.errors import StorageError
 from fiqa.jobs.summary import write_summaries
 from fiqa.ledger.control import Control
+from fiqa.ledger.keys import ENDED
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import open_storage
 from tests.producer.faceless import failed, work
@@ -20,6 +21,7 @@ def test_a_finished_job_has_a_summary_next_to_its_results(client: Client, ledger
     job = client.submit(URIS, name="backfill")
     work(ledger, chunks=6)
     work(ledger, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
+    ledger.connection.redis.zadd(ENDED, {job.id: 0})
     assert write_summaries(ledger) == 1
     assert write_summaries(ledger) == 0
     document = open_storage(storage, ledger.connection).read_document(job.id, "summary")
@@ -38,11 +40,14 @@ def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledg
     ledger.connection.redis.hset(f"fiqa:job:{job.id}", "storage", "/dev/null/storage")
     other = client.submit(URIS)
     work(ledger)
+    ledger.connection.redis.zadd(ENDED, dict.fromkeys(ledger.ended(), 0))
     with pytest.raises(StorageError):
         write_summaries(ledger)
     assert ledger.ended() == [job.id]
     assert open_storage(storage, ledger.connection).read_document(other.id, "summary") is not None
     ledger.connection.redis.hset(f"fiqa:job:{job.id}", "storage", storage)
+    assert write_summaries(ledger) == 0
+    ledger.connection.redis.zadd(ENDED, {job.id: 0})
     assert write_summaries(ledger) == 1
 
 

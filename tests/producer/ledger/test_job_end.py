@@ -7,7 +7,7 @@ import pytest
 from fiqa.contract import ErrorCode, JobState
 from fiqa.ledger.claims import Completion, Counts
 from fiqa.ledger.control import Control
-from fiqa.ledger.keys import ENDED, JOBS, job_key
+from fiqa.ledger.keys import ENDED, EXPIRING, JOBS, LEASES, job_key
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.redis import RedisStorage
 from tests.producer.ledger.ledger_jobs import (
@@ -79,6 +79,7 @@ def test_a_finished_job_keeps_only_the_keys_that_are_still_read(ledger: Ledger) 
         complete(ledger, claim)
     assert {key.decode() for key in ledger.connection.redis.scan_iter()} == {
         JOBS,
+        EXPIRING,
         job_key(job_id),
         job_key(job_id, "done"),
         job_key(job_id, "pace"),
@@ -111,15 +112,49 @@ def test_results_stored_after_a_job_was_cancelled_expire_with_it(ledger: Ledger)
         assert ledger.connection.redis.ttl(job_key(job_id, part)) > 0
 
 
-def test_a_finished_job_with_results_elsewhere_stays_until_it_is_deleted_and_gets_a_summary(ledger: Ledger) -> None:
-    job_id, submission = create(ledger, storage="s3://b/p")
+def test_a_finished_job_with_results_elsewhere_expires_once_its_summary_is_written(ledger: Ledger) -> None:
+    job_id, submission = create(ledger, storage="s3://b/p", keep_s=1)
     ledger.open(job_id, submission, chunks=1, images=10)
     assert ledger.ended() == []
     complete(ledger, claimed(ledger))
     assert ledger.ended() == [job_id]
     assert ledger.connection.redis.ttl(job_key(job_id)) == -1
-    ledger.summarized(job_id)
+    ledger.summarized(job_id, chunks_done=1)
     assert not ledger.connection.redis.exists(ENDED)
+    wait_until(lambda: not ledger.connection.redis.exists(job_key(job_id), job_key(job_id, "done")))
+    wait_until(lambda: ledger.forget_expired() == 1)
+    assert not ledger.connection.redis.exists(JOBS, EXPIRING)
+
+
+def test_the_newest_jobs_are_listed_though_newer_ones_have_expired(ledger: Ledger) -> None:
+    old = [opened(ledger) for _ in range(3)]
+    for _ in range(50):
+        ledger.connection.redis.delete(job_key(opened(ledger)))
+    assert sorted(status.id for status in ledger.jobs(limit=20)) == sorted(old)
+    assert ledger.connection.redis.zcard(JOBS) == 3
+
+
+def test_a_summary_that_lacks_a_chunk_is_written_again(ledger: Ledger) -> None:
+    job_id, submission = create(ledger, storage="s3://b/p")
+    ledger.open(job_id, submission, chunks=2, images=20)
+    first = claimed(ledger)
+    ledger.control(job_id, Control.CANCEL)
+    complete(ledger, first)
+    ledger.summarized(job_id, chunks_done=0)
+    assert ledger.ended() == [job_id]
+    ledger.summarized(job_id, chunks_done=1)
+    assert ledger.ended() == []
+
+
+def test_the_end_of_a_job_takes_its_own_leases_only(ledger: Ledger) -> None:
+    other = opened(ledger, chunks=3)
+    job_id, held = held_by_three(ledger)
+    mine = [claim for claim in held if claim.job_id == job_id] + [claimed(ledger) for _ in range(3)]
+    ledger.release(next(claim for claim in mine if claim.job_id == job_id), delay_s=60)
+    before = {raw.decode() for raw in ledger.connection.redis.zrange(LEASES, 0, -1)}
+    ledger.control(job_id, Control.CANCEL)
+    after = {raw.decode() for raw in ledger.connection.redis.zrange(LEASES, 0, -1)}
+    assert after == {lease for lease in before if lease.startswith(other)}
 
 
 def test_a_chunk_counted_after_its_job_was_stopped_keeps_the_reason_and_renews_the_summary(
@@ -130,7 +165,7 @@ def test_a_chunk_counted_after_its_job_was_stopped_keeps_the_reason_and_renews_t
     first, second = claimed(ledger), claimed(ledger)
     broken = Counts(0, 0, 0, {ErrorCode.NOT_FOUND: 1000}, {})
     complete(ledger, first, broken)
-    ledger.summarized(job_id)
+    ledger.summarized(job_id, chunks_done=1)
     complete(ledger, second, broken)
     status = ledger.status(job_id)
     assert (status.state, status.reason) == (JobState.FAILED, "1000 of the first 1000 images failed")

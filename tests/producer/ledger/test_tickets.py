@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
+from random import Random
 
 from fiqa.contract import QUEUE, Priority
-from fiqa.ledger.keys import RECONCILER_LOCK, UNACKED, UNACKED_INDEX
+from fiqa.errors import JobStateError
+from fiqa.ledger.claims import Claim
+from fiqa.ledger.control import Control
+from fiqa.ledger.keys import RECONCILER_LOCK, UNACKED, UNACKED_INDEX, UNCLAIMED
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import MAX_TICKETS
 from tests.producer.ledger.ledger_jobs import (
@@ -78,3 +82,42 @@ def test_a_lock_from_before_the_clock_was_set_back_does_not_hold(ledger: Ledger)
     ledger.connection.redis.set(RECONCILER_LOCK, 1, px=3_600_000)
     assert ledger.try_reconciler_lock(seconds=5)
     assert not ledger.try_reconciler_lock(seconds=5)
+
+
+def test_the_number_of_unclaimed_chunks_is_right_whatever_happens_to_jobs(ledger: Ledger) -> None:
+    """Random acts on a few jobs; after each, the running count is what a new count finds."""
+    random = Random(5)  # noqa: S311  not a secret
+    jobs: list[str] = []
+    claims: list[Claim] = []
+
+    def act() -> None:
+        kind = random.randrange(10)
+        if kind == 0 or not jobs:
+            jobs.append(opened(ledger, chunks=random.randint(1, 9)))
+        elif kind < 4:
+            if claim := ledger.claim():
+                claims.append(claim)
+        elif kind == 4 and claims:
+            ledger.release(claims.pop(random.randrange(len(claims))), delay_s=random.choice((0, 60)))
+        elif kind == 5 and claims:
+            complete(ledger, claims.pop(random.randrange(len(claims))))
+        elif kind == 6:
+            expire_leases(ledger)
+            ledger.missing_tickets()
+        else:
+            with suppress(JobStateError):
+                control = random.choice((Control.PAUSE, Control.RESUME, Control.RESUME, Control.CANCEL))
+                ledger.control(random.choice(jobs[-4:]), control)
+
+    for _ in range(1500):
+        act()
+        kept = int(ledger.connection.redis.get(UNCLAIMED) or 0)
+        assert (kept, ledger.missing_tickets()) == (ledger.missing_tickets(count_again=True),) * 2
+
+
+def test_a_wrong_number_of_unclaimed_chunks_is_corrected(ledger: Ledger) -> None:
+    opened(ledger, chunks=5)
+    for wrong in (0, 3, 9):
+        ledger.connection.redis.set(UNCLAIMED, wrong)
+        assert ledger.missing_tickets(count_again=True) == 5
+        assert ledger.missing_tickets() == 5

@@ -14,6 +14,7 @@ import pytest
 
 from fiqa.broker import make_app, publish_tickets
 from fiqa.contract import ErrorCode, ImageResult, Item, JobSpec, JobState, Status
+from fiqa.jobs.summary import write_summary
 from fiqa.ledger.claims import Claim
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
@@ -136,6 +137,7 @@ def processor(ledger: Ledger, redis_url: str, pipeline: Pipeline) -> Iterator[Ch
             drain=ChildDrain(60.0, sleep=lambda _: time.sleep(0.01), end=lambda _: None),
             fingerprint=lambda: pipeline.identity.fingerprint,
             publish_tickets=lambda: publish_tickets(app, ledger),
+            on_finished=lambda job_id: write_summary(job_id, ledger=ledger),
             image_time_limit_s=60.0,
         )
 

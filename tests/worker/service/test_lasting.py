@@ -65,6 +65,7 @@ def processor(ledger: Ledger) -> ChunkProcessor:
         fingerprint=str,
         drain=ChildDrain(60.0, sleep=lambda _: None, end=lambda _: None),
         publish_tickets=lambda: None,
+        on_finished=lambda _: None,
         image_time_limit_s=60.0,
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -8,11 +9,16 @@ import pytest
 
 from fiqa.broker import make_app, publish_tickets
 from fiqa.contract import JobSpec
+from fiqa.ledger.claims import Counts
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
-from fiqa.ledger.keys import RECONCILER_LOCK
+from fiqa.ledger.keys import ENDED, RECONCILER_LOCK
 from fiqa.ledger.ledger import Ledger
-from fiqa_worker.service.reconciler import Reconciler
+from fiqa.ledger.limits import SUMMARY_TRIES
+from fiqa.storage.directory import DirectoryStorage
+from fiqa.storage.layout import Document
+from fiqa_worker.service.reconciler import Reconciler, Summaries, SummaryWriter
+from tests.waiting import wait_until
 from tests.worker.service.conftest import StoppableRedis
 from tests.worker.service.stepped import Over, nothing, rounds
 
@@ -60,15 +66,96 @@ def test_the_lock_is_free_again_before_the_next_round_of_the_same_process(ledger
     assert 0 < ledger.connection.redis.pttl(RECONCILER_LOCK) < 5000
 
 
-def test_a_round_writes_the_summary_of_a_job_that_has_ended(ledger: Ledger, redis_url: str, tmp_path: Path) -> None:
+def summarize(ledger: Ledger, *actions: Callable[[], object]) -> None:
+    """Run one round of Summaries after each action."""
+    with pytest.raises(Over):
+        Summaries(ledger, sleep=rounds(*actions)).run()
+
+
+def finished(ledger: Ledger, storage: Path) -> tuple[str, Path]:
+    """Return the id of a cancelled job and the place of its summary."""
+    job_id = opened(ledger, chunks=1, storage=str(storage))
+    folder = storage / "jobs" / job_id
+    if storage.is_dir():
+        folder.mkdir(parents=True)
+        (folder / "job.json").write_bytes(b"{}")
+    ledger.control(job_id, Control.CANCEL)
+    return job_id, folder / "summary.json"
+
+
+def test_a_round_writes_the_summary_of_a_job_that_has_ended(ledger: Ledger, tmp_path: Path) -> None:
+    _, summary = finished(ledger, tmp_path)
+    summarize(ledger, nothing)
+    assert summary.exists()
+    assert ledger.ended() == []
+
+
+def test_a_summary_that_fails_is_tried_later_and_later_and_given_up_with_a_word_in_the_status(
+    ledger: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = tmp_path / "a file"
+    storage.touch()
+    job_id, _ = finished(ledger, storage)
+    waits = []
+    for _ in range(SUMMARY_TRIES):
+        summarize(ledger, nothing, nothing)  # the second round does nothing
+        waits.append(ledger.connection.redis.zscore(ENDED, job_id) - ledger.connection.now())
+        ledger.connection.redis.zadd(ENDED, {job_id: 0})
+    assert [round(wait, -1) for wait in waits[:5]] == [10, 20, 40, 80, 160]
+    assert 3500 < waits[-1] <= 3600
+    assert len(warnings(caplog)) == SUMMARY_TRIES
+    error = ledger.status(job_id).last_error
+    assert str(error).startswith("summary.json is not written: cannot write")
+    summarize(ledger, nothing)
+    assert ledger.ended() == []
+    assert ledger.status(job_id).last_error == f"given up: {error}"
+
+
+def test_a_summary_that_is_written_at_last_takes_its_error_out_of_the_status(ledger: Ledger, tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    storage.touch()
+    job_id, summary = finished(ledger, storage)
+    summarize(ledger, nothing)
+    storage.unlink()
+    summary.parent.mkdir(parents=True)
+    (summary.parent / "job.json").write_bytes(b"{}")
+    ledger.connection.redis.zadd(ENDED, {job_id: 0})
+    summarize(ledger, nothing)
+    assert summary.exists()
+    assert ledger.status(job_id).last_error is None
+
+
+def test_of_many_processes_one_writes_each_summary(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    real = DirectoryStorage.write_document
+
+    def write(self: DirectoryStorage, job_id: str, name: Document, data: bytes) -> None:
+        written.append(job_id)
+        real(self, job_id, name, data)
+
+    monkeypatch.setattr(DirectoryStorage, "write_document", write)
+    jobs = sorted(finished(ledger, tmp_path)[0] for _ in range(20))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: summarize(ledger, nothing), range(8)))
+    assert sorted(written) == jobs
+
+
+def test_who_finishes_a_job_writes_its_summary_alone(ledger: Ledger, tmp_path: Path) -> None:
+    gone = tmp_path / "a file"
+    gone.touch()
+    others = {finished(ledger, gone)[0] for _ in range(100)}
     job_id = opened(ledger, chunks=1, storage=str(tmp_path))
     folder = tmp_path / "jobs" / job_id
     folder.mkdir(parents=True)
     (folder / "job.json").write_bytes(b"{}")
-    ledger.control(job_id, Control.CANCEL)
-    reconcile(ledger, redis_url, nothing)
-    assert (folder / "summary.json").exists()
-    assert ledger.ended() == []
+    assert ledger.claim()
+    ledger.complete(job_id, 0, Counts.of([]))
+    assert ledger.take_summary() in others  # the job's own is left to the process that finished it, for a while
+    SummaryWriter(ledger).write(job_id)
+    wait_until(lambda: (folder / "summary.json").exists() and job_id not in ledger.ended())
+    assert len(ledger.ended()) == 100
 
 
 def test_an_error_that_lasts_is_logged_once_and_one_that_comes_back_again(
@@ -81,17 +168,3 @@ def test_an_error_that_lasts_is_logged_once_and_one_that_comes_back_again(
     found = warnings(caplog)
     assert len(found) == 2
     assert all(line.startswith("reconciler failed, retrying: cannot reach Redis") for line in found)
-
-
-def test_a_storage_that_cannot_be_written_keeps_no_ticket_back(
-    ledger: Ledger, redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    storage = tmp_path / "a file"
-    storage.touch()
-    ended = opened(ledger, chunks=1, storage=str(storage))
-    ledger.control(ended, Control.CANCEL)
-    opened(ledger, chunks=2)
-    reconcile(ledger, redis_url, nothing)
-    assert ledger.waiting_tickets() == 2
-    assert ledger.ended() == [ended]
-    assert len(warnings(caplog)) == 1

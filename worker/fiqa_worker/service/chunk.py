@@ -10,13 +10,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fiqa.contract import ErrorCode, ImageResult, Item
 from fiqa.errors import FiqaError, RedisUnavailableError
-from fiqa.jobs.summary import write_summaries
 from fiqa.ledger.claims import Claim, Claimant, Completion, Counts
 from fiqa.ledger.doubts import Decision
 from fiqa.ledger.ledger import Ledger
@@ -71,6 +69,7 @@ class ChunkProcessor:
         drain: of this process.
         fingerprint: returns what decides the scores of this process; empty if its models do not load.
         publish_tickets: publishes the tickets that the queue lacks. Raises RedisUnavailableError.
+        on_finished: called with the id of a job that is finished by a chunk of this process.
         image_time_limit_s: an item that takes longer ends this process.
         sleep: as time.sleep.
     """
@@ -83,6 +82,7 @@ class ChunkProcessor:
     drain: ChildDrain
     fingerprint: Callable[[], str]
     publish_tickets: Callable[[], object]
+    on_finished: Callable[[str], object]
     image_time_limit_s: float
     sleep: Callable[[float], object] = time.sleep
 
@@ -180,8 +180,7 @@ class ChunkProcessor:
         )
         if completion is Completion.JOB_IS_FINISHED:
             _log.info("the job is finished")
-            with suppress(FiqaError):  # every worker's reconciler tries again, and logs the error
-                write_summaries(self.ledger)
+            self.on_finished(claim.job_id)
 
     def _score(self, claim: Claim, storage: Storage, lease: Lease, given_up: GivenUp | None) -> list[ImageResult]:
         quarantined = claim.quarantined

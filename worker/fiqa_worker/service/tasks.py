@@ -27,7 +27,7 @@ from fiqa_worker.service.fleet import Fleet
 from fiqa_worker.service.health import TICKS_EVERY_S, Health, note_loaded
 from fiqa_worker.service.heartbeat import Heartbeat, describe, in_words, machine, worker_id
 from fiqa_worker.service.logs import configure
-from fiqa_worker.service.reconciler import Reconciler
+from fiqa_worker.service.reconciler import Reconciler, Summaries, SummaryWriter
 from fiqa_worker.service.standing import Standing
 from fiqa_worker.service.tickets import TicketTransport
 from fiqa_worker.settings import WorkerSettings
@@ -66,6 +66,7 @@ def _processor() -> ChunkProcessor:
         drain=_drain(),
         fingerprint=_fingerprint,
         publish_tickets=_publish_tickets,
+        on_finished=SummaryWriter(_ledger()).write,
         image_time_limit_s=settings.image_time_limit_s,
     )
 
@@ -134,6 +135,7 @@ class _Operation(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
         MainDrain(settings.drain_s, self._drain).install()
         self._heartbeat.start()
         Reconciler(_ledger(), _publish_tickets).start()
+        Summaries(_ledger()).start()
         if self._health:
             self._health.start()
 

@@ -1,0 +1,19 @@
+-- Take the ids of jobs that have expired out of `jobs`, at most 1,000 a call.
+--
+-- Keys: jobs; expiring; the jobs' hashes.
+-- ARGV: none.
+-- Reply: how many.
+local now, gone = fiqa.clock(), 0
+for _, job in ipairs(redis.call('ZRANGEBYSCORE', fiqa.EXPIRING, '-inf', now, 'LIMIT', 0, 1000)) do
+  local left = redis.call('TTL', fiqa.key(job))
+  if left >= 0 then
+    redis.call('ZADD', fiqa.EXPIRING, now + left + 1, job)
+  else
+    redis.call('ZREM', fiqa.EXPIRING, job)
+    if left == -2 then
+      redis.call('ZREM', fiqa.JOBS, job)
+      gone = gone + 1
+    end
+  end
+end
+return gone
