@@ -10,11 +10,12 @@ from typing import Final
 # For the processes that load the published models without fiqa, such as the naive worker.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-from tests.bench import blackhole, bulk, local_run, memory, parity, speed
+from tests.bench import blackhole, bulk, ledger, local_run, memory, parity, speed
 
 _OTHERS: Final[dict[str, Callable[[], object]]] = {
     "blackhole": blackhole.main,
     "bulk": bulk.main,
+    "ledger": ledger.main,
     "local_run": local_run.main,
     "memory": memory.main,
     "parity": parity.main,
