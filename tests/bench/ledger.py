@@ -40,14 +40,17 @@ def main() -> None:
     parser.add_argument("--finished", type=int, default=100_000, help="number of finished jobs; 0: none")
     options = parser.parse_args()
     table = Table("what", "measured", title="the ledger in Redis")
-    with tempfile.TemporaryDirectory() as folder, start_redis(Path(folder)) as server:
-        with closing(Ledger(server.url)) as ledger:
-            for jobs in _JOBS:
-                for leases in _LEASES:
-                    cost = _chunk_us(ledger, jobs, leases)
-                    table.add_row(f"a chunk with {jobs:,} jobs and {leases:,} leases", f"{cost:.0f} us of Redis")
-            if options.finished:
-                _measure_finished(table, ledger, options.finished)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        start_redis(Path(folder)) as server,
+        closing(Ledger(server.url)) as ledger,
+    ):
+        for jobs in _JOBS:
+            for leases in _LEASES:
+                cost = _chunk_us(ledger, jobs, leases)
+                table.add_row(f"a chunk with {jobs:,} jobs and {leases:,} leases", f"{cost:.0f} us of Redis")
+        if options.finished:
+            _measure_finished(table, ledger, options.finished)
     Console().print(table)
 
 
