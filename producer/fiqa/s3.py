@@ -59,14 +59,14 @@ def s3_client(
 ) -> BaseClient:
     """Make an S3 client. Threads may share it.
 
-    It follows a bucket to another region, if the server says which.
+    If a bucket is in another region and the server says in which one, the client sends its requests there.
 
     Args:
         for_images: it only reads images or lists them, so FIQA_S3_ANONYMOUS applies to it.
         session: of `s3_session`; a new one if it is None.
         connect_timeout_s: for one try.
         read_timeout_s: the same.
-        tries: how often a request is sent that fails.
+        tries: how often a failing request is sent.
 
     Raises:
         SettingsError: the settings of S3 are wrong, or the credentials cannot be fetched.
@@ -107,14 +107,14 @@ def _wrong(error: Exception) -> str:
 def s3_session() -> Session:
     """Make a botocore session: threads cannot make clients of a shared session.
 
-    AWS_REGION comes before AWS_DEFAULT_REGION, and AWS_PROFILE before AWS_DEFAULT_PROFILE: botocore does not know the
-    first and turns the others around. An empty variable counts as unset. All sessions share botocore's description of
-    S3, which takes 12 MB.
+    AWS_REGION comes before AWS_DEFAULT_REGION, and AWS_PROFILE before AWS_DEFAULT_PROFILE: botocore does not know
+    AWS_REGION, and reads the two profile variables in the other order. An empty variable counts as unset. All sessions
+    share botocore's description of S3, which takes 12 MB.
     """
     from botocore.configprovider import ConfigChainFactory  # noqa: PLC0415  loaded when used
     from botocore.session import get_session  # noqa: PLC0415  loaded when used
 
-    # botocore reads the environment in a dozen places, and takes an empty value for one in half of them.
+    # botocore reads the environment in a dozen places, and half of them take an empty value for a value.
     for name in [name for name, value in os.environ.copy().items() if not value.strip() and _is_of_s3(name)]:
         os.environ.pop(name, None)
     session = get_session()
@@ -144,9 +144,9 @@ def _loader() -> Loader:
 
 
 def ca_bundle(session: Session, client: BaseClient) -> Path | None:
-    """Return the file of the authorities that a client trusts: AWS_CA_BUNDLE, the profile's, REQUESTS_CA_BUNDLE.
+    """Return the file with the certificate authorities of a client: AWS_CA_BUNDLE, the profile's, REQUESTS_CA_BUNDLE.
 
-    None: those that come with the software; or the endpoint is not https.
+    None: there is no such file, so the default authorities are trusted; or the endpoint is not https.
 
     Raises:
         ValueError: the file cannot be read, or holds no certificate.
@@ -155,7 +155,7 @@ def ca_bundle(session: Session, client: BaseClient) -> Path | None:
     if not file or urlsplit(client.meta.endpoint_url).scheme != "https":
         return None
     try:
-        # botocore would say so at the first request only, and then in words about TLS.
+        # botocore would report it at the first request only, and then with an unclear TLS error.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
     except ssl.SSLError:
         raise ValueError(f"{file} holds no certificate: AWS_CA_BUNDLE needs a file in PEM format") from None

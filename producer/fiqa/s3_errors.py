@@ -30,7 +30,7 @@ THROTTLED: Final = frozenset(
         "509",
     }
 )
-# Answers that new credentials change: those that this process holds have expired, or were replaced.
+# Errors that may go away with new credentials: those that this process holds have expired, or were replaced.
 STALE_CREDENTIALS: Final = frozenset(
     {
         "ExpiredToken",
@@ -56,7 +56,7 @@ OTHER_REGION: Final = frozenset(
     }
 )
 
-# # A key is the server's error code, or the HTTP status if the answer has no body, or the name of botocore's exception
+# A key is the server's error code, or the HTTP status if the answer has no body, or the name of botocore's exception
 # if there is no answer at all.
 _HINTS: Final = {
     "NoSuchBucket": "no such bucket: check its name, or make it",
@@ -83,7 +83,7 @@ _HINTS: Final = {
 
 
 class S3Problem(NamedTuple):
-    """What an error of S3 means.
+    """A readable form of an error of S3.
 
     Attributes:
         code: the server's, such as NoSuchKey, or its HTTP status if the answer has no body. Empty if the server did
@@ -117,11 +117,11 @@ def in_words(code: str) -> str:
     if code in _HINTS:
         return _HINTS[code]
     if code in THROTTLED:
-        return f"S3 is slowing us down: {code}: try again later, or with less at once"
+        return f"S3 throttles requests: {code}: try again later, or send fewer requests at once"
     if code in OTHER_REGION:
         return _OTHER_REGION
     if code.startswith("KMS."):
-        return f"the key of its encryption cannot be used: {code}"
+        return f"its encryption key cannot be used: {code}"
     return f"the store answered {code}"
 
 

@@ -20,7 +20,7 @@ def histogram(title: str, bins: Bins, series: Sequence[Sequence[int]]) -> str:
     Args:
         title: for screen readers.
         bins: the classes of the x axis.
-        series: counts by bin, one series an input. An input without values is an empty series, so that the others
+        series: counts by bin, one series per input. An input without values is an empty series, so that the others
             keep their colors.
 
     Returns:
@@ -47,7 +47,7 @@ def bars(title: str, labels: Sequence[str], series: Sequence[Sequence[int]]) -> 
     Args:
         title: for screen readers.
         labels: the names of the classes.
-        series: counts by class, one series an input.
+        series: counts by class, one series per input.
 
     Returns:
         An <svg> element.
@@ -125,6 +125,6 @@ def import_drawing() -> tuple[Any, Any]:
         import pygal  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f"a report needs {error.name}: pip install 'fiqa[report]'") from error
-    # pygal hooks into every failed import, to look for maps that it does not bring. Python 3.11 warns about such hooks.
+    # pygal hooks into every failed import, to look for extra map packages. Python 3.11 warns about such hooks.
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
     return jinja2, pygal

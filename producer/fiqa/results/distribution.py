@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 class Distribution:
-    """Values counted by their first four digits. The memory depends on how many differ, not on how many there are."""
+    """Counts values, rounded to four digits. The memory depends on how many differ, not on how many there are."""
 
     def __init__(self) -> None:
         self._counts: Counter[float] = Counter()
@@ -36,7 +36,7 @@ class Distribution:
             shares: 0 to 1, ascending.
 
         Returns:
-            One value a share; an empty list if there are no values.
+            One value per share; an empty list if there are no values.
         """
         total = self.total
         ranks = [max(1, math.ceil(share * total)) for share in shares]
@@ -90,7 +90,7 @@ class Bins:
         return _steps(value, self.step) - self.first
 
     def edge(self, number: int) -> float:
-        """Return the lower edge of bin `number`; for the number of bins, the upper edge of the last one."""
+        """Return the lower edge of bin `number`. One more than the last bin gives the upper edge of the last bin."""
         return (self.first + number) * self.step
 
 

@@ -13,7 +13,7 @@ from fiqa.contract import Face, ImageResult
 from fiqa.errors import MissingDependencyError
 from fiqa.results.selection import Selection
 
-# Rows of a row group: enough to compress well, and few enough to hold in memory.
+# Rows per row group: enough to compress well, and few enough to hold in memory.
 _PARQUET_ROWS: Final = 50_000
 _LANDMARKS: Final = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 
@@ -68,9 +68,9 @@ def write(shards: Iterable[list[bytes]], file: IO[bytes], form: Format, selectio
     """Write shards as they come.
 
     Args:
-        shards: results as JSON lines, one list a shard.
+        shards: results as JSON lines, one list per shard.
         file: binary.
-        form: JSONL has a line an image. CSV and Parquet have a row a face, and a row for an image without a face.
+        form: JSONL has a line per image. CSV and Parquet have a row per face, and a row for an image without a face.
         selection: the results and faces to write.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Tallies to one self-contained HTML page: no script, no network, and all text is escaped."""
+"""Turns tallies into one self-contained HTML page: no script, no network, and all text is escaped."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def render(tallies: Sequence[Tally], *, now: datetime | None = None) -> str:
     """Return the page as HTML.
 
     Args:
-        tallies: one an input, shown side by side.
-        now: the time to print as the page's; None: the current time.
+        tallies: one per input, shown side by side.
+        now: the time at which the page says it was made. None: the current time.
 
     Raises:
         MissingDependencyError: jinja2 or pygal is not installed.
     """
     environment, markup = _environment()
     style = _resource("page.css")
-    # The policy allows this style sheet alone: nothing else is loaded, run or sent, even if it got into the page.
+    # The policy allows this style sheet only. Even if hostile text became HTML, nothing would be loaded, run or sent.
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     models = _models(tallies, markup)
     page: str = environment.from_string(_resource("page.html")).render(

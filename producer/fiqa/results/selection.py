@@ -17,8 +17,8 @@ class Selection:
     Attributes:
         status: only results with this status; None: all.
         best: only the face of the highest quality in each image.
-        min_quality: only faces of at least this quality, and images that have one.
-        max_quality: only faces of at most this quality, and images that have one.
+        min_quality: only faces of at least this quality, and images with such a face.
+        max_quality: only faces of at most this quality, and images with such a face.
     """
 
     status: Status | None = None
@@ -31,7 +31,7 @@ class Selection:
         return self == Selection()
 
     def of(self, result: ImageResult) -> ImageResult | None:
-        """Return what is selected of one image's result; None: nothing."""
+        """Return the selected part of one image's result; None if nothing of it is selected."""
         if self.status is not None and result.status is not self.status:
             return None
         faces = result.faces
@@ -44,7 +44,7 @@ class Selection:
         return result if faces == result.faces else result.model_copy(update={"faces": faces})
 
     def results(self, lines: Iterable[bytes]) -> Iterator[ImageResult]:
-        """Yield what is selected of results as JSON lines.
+        """Decode results from JSON lines, and yield the selected part of each.
 
         Raises:
             ContractError: a line is not a result.

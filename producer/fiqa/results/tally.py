@@ -1,4 +1,4 @@
-"""What a report shows of results: counts, distributions, the best and the worst images; in bounded memory."""
+"""Counts results for a report, in bounded memory: counts, distributions, the best and the worst images."""
 
 from __future__ import annotations
 
@@ -158,7 +158,8 @@ def tally_file(path: Path, *, on_bad_line: OnBadLine) -> Tally:
 
     Args:
         path: the file.
-        on_bad_line: called with an error for each of the first lines that are not results, then with their number.
+        on_bad_line: called with an error for each of the first three lines that are not results. If there are more, it
+            is called once more at the end, with an error that names their number.
 
     Raises:
         SourceError: the file cannot be read, or holds lines but no result.

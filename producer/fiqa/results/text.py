@@ -24,7 +24,7 @@ def number(value: float) -> str:
 
 
 def quality(value: float) -> str:
-    """Return three decimals, or four digits for a value that they do not fit, such as 0.00012."""
+    """Return three decimals; four digits if the value is too small or too large for that, such as 0.00012."""
     return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1000 else f"{value:.4g}"  # noqa: PLR2004
 
 
@@ -34,7 +34,7 @@ def digits(value: float) -> str:
 
 
 def per_cent(part: int, whole: int) -> str:
-    """Return a share in per cent. Only none is shown as 0 %, and only all is shown as 100 %."""
+    """Return a share in per cent. Only a share of zero is shown as 0 %, and only a full share as 100 %."""
     share = 100 * part / whole if whole else 0.0
     if 0 < share < 0.1:  # noqa: PLR2004
         return "under 0.1 %"
@@ -44,7 +44,7 @@ def per_cent(part: int, whole: int) -> str:
 
 
 def shown(text: str, *, most: int | None = None) -> str:
-    r"""Return text with every character escaped that is invisible or changes the direction of text: \n, \u202e.
+    r"""Escape every character that is invisible or changes the direction of text, such as \n and \u202e.
 
     Args:
         text: from any source, so it may be hostile.

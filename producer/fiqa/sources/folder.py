@@ -20,8 +20,8 @@ from fiqa.sources.left_out import (
 )
 from fiqa.sources.lines import is_image
 
-# A folder that may not be read, or whose path is too long. Any other error could mean that the disk is failing, and
-# then the images of a job would be lost without a word.
+# No permission to read a folder, or its path is too long. Any other error could mean that the disk is failing: if it
+# were ignored, the job would silently lack images.
 _UNREADABLE: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG})
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 
@@ -32,7 +32,7 @@ def image_files(folder: Path, left_out: LeftOut) -> Iterator[Path]:
     Links to folders are not followed: they may lead in a circle.
 
     Args:
-        folder: the source itself is read whatever its name is.
+        folder: the source. It is read even if its name begins with a dot or is that of a system folder.
         left_out: counts what is not yielded.
 
     Raises:
@@ -43,7 +43,7 @@ def image_files(folder: Path, left_out: LeftOut) -> Iterator[Path]:
         is_below = os.fspath(error.filename) != os.fspath(folder)
         if is_below and error.errno in _UNREADABLE:
             left_out.add(UNREADABLE_FOLDER, os.fspath(error.filename))
-        elif not is_below or error.errno not in _GONE:  # one that was removed in the meantime has no images
+        elif not is_below or error.errno not in _GONE:  # a folder that was removed in the meantime has no images
             raise SourceError(f"{error.filename}: {error.strerror}") from error
 
     for parent, folders, names in os.walk(folder, onerror=count_or_fail):

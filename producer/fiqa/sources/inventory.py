@@ -51,7 +51,7 @@ def read_inventory(file: IO[bytes], name: str, on_bad_line: OnBadLine, left_out:
     Args:
         file: the manifest.json. Its data files are read from the bucket that it names, wherever the manifest itself is.
         name: what errors call the manifest.
-        on_bad_line: called with an error for each row that is not an object. The stream goes on unless it raises.
+        on_bad_line: called with an error for each row that names no object. If it returns, the stream continues.
         left_out: counts what is skipped.
 
     Raises:
@@ -85,7 +85,7 @@ def read_inventory(file: IO[bytes], name: str, on_bad_line: OnBadLine, left_out:
 
 
 class _CsvFiles:
-    """CSV without a row of titles: the manifest has the columns. Keys are URL-encoded."""
+    """CSV without a header row: the manifest names the columns. Keys are URL-encoded."""
 
     def __init__(self, name: str, schema: str) -> None:
         self._columns = [column.strip().lower() for column in schema.split(",")]

@@ -15,7 +15,7 @@ def checked_items(source: Iterable[str | Item]) -> Iterator[Item]:
     """Yield an item for each URI, and each item as it is.
 
     Raises:
-        SourceError: workers cannot read what an item names. The error has the number of the item, from 0.
+        SourceError: workers cannot read the URI of an item. The error names the number of the item, from 0.
     """
     for number, given in enumerate(source):
         try:

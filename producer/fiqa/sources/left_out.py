@@ -1,4 +1,4 @@
-"""What a source holds and does not become an item: other files, linked folders, folders of systems, and so on."""
+"""Counts the files and folders of a source that do not become items: other files, linked folders, and so on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MAX_SHOWN: Final = 12
 
 
 class LeftOut:
-    """Counts what a source leaves out, by kind: an ending such as `.heic`, or a word such as `linked folder`.
+    """Counts what is left out, by kind: a file suffix such as `.heic`, or words such as `linked folder`.
 
     Attributes:
         counts: how many of each kind.
@@ -46,7 +46,7 @@ class LeftOut:
 
         Args:
             kind: in the singular.
-            name: which one. The first of its kind is shown.
+            name: an example of the kind. The first one is shown.
         """
         self.counts[kind] += 1
         if name:
@@ -74,11 +74,11 @@ class LeftOut:
 
 
 def is_in_system_folder(path: str) -> bool:
-    """Return whether a path, relative to its source, leads through a folder that a system made for itself."""
+    """Return whether a path, relative to its source, is below a folder that a system made for itself."""
     return _is_system(path[: path.rfind("/") + 1])
 
 
-# The keys of a folder follow one another. The pattern takes 4 us a key, which the listing of millions would feel.
+# Cached, since the keys of one folder follow one another: the pattern takes 4 us per key, and there are millions.
 @lru_cache(maxsize=1024)
 def _is_system(folders: str) -> bool:
     return _SYSTEM.search(folders) is not None

@@ -36,12 +36,12 @@ Parse: TypeAlias = Callable[[str], Item | None]
 
 
 def is_image(name: str) -> bool:
-    """Return whether a name ends like that of an image."""
+    """Return whether a name has the suffix of an image."""
     return name[-_LONGEST_SUFFIX:].lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_uri(text: str) -> bool:
-    """Return whether a text begins with a scheme, which a path does not."""
+    """Return whether a text begins with a scheme. A path does not."""
     return _SCHEME.match(text) is not None
 
 
@@ -61,10 +61,10 @@ def read_lines(file: IO[bytes], name: str, parse: Parse, on_bad_line: OnBadLine)
     """Stream the items of a file of lines. A line is UTF-8 and at most 64 KiB long.
 
     Args:
-        file: at its beginning.
+        file: positioned at its beginning.
         name: what errors call the file.
         parse: called with each line that is not empty, without the spaces around it.
-        on_bad_line: called with an error for each line that is not an item. The stream goes on unless it raises.
+        on_bad_line: called with an error for each line that is not an item. If it returns, the stream continues.
     """
     number = 0
     while line := file.readline(_MAX_LINE_BYTES + 1):
@@ -105,7 +105,7 @@ def list_line(text: str) -> Item | None:
 
 
 def batch_row(text: str) -> Item | None:
-    """Parse a row of S3 Batch Operations: bucket, URL-encoded key and perhaps a version. A row of titles is skipped."""
+    """Parse a row of S3 Batch Operations: bucket, URL-encoded key and perhaps a version. A header row is skipped."""
     values = csv_values(text)
     if len(values) not in _BATCH_COLUMNS:
         hint = "a list of URIs ends in .txt" if len(values) == 1 else "for an S3 Inventory pass its manifest.json"

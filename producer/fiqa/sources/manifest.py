@@ -42,7 +42,7 @@ def read_source(
         sources: folders (recursive), image files, s3://bucket/prefix/, `-` for a list on standard input, or files:
             lists (.txt, .jsonl), CSV of S3 Batch Operations (.csv), manifest.json of S3 Inventory. Each file may also
             be gzipped (.gz), and may be in S3.
-        on_bad_line: called with an error for each line that is not an item. The stream goes on unless it raises.
+        on_bad_line: called with an error for each line that is not an item. If it returns, the stream continues.
         left_out: counts what is left out of folders, prefixes and inventories: other files, linked folders, and so on.
 
     Raises:
@@ -71,7 +71,7 @@ def _read_stdin(on_bad_line: OnBadLine) -> Iterator[Item]:
         raise SourceError("standard input is closed: pipe a list into it")
     file: IO[bytes] = sys.stdin.buffer
     with reading("standard input"):
-        # There is no name to tell gzip by. peek() returns the first bytes and leaves them to be read.
+        # It has no name, so only its first bytes show whether it is gzip. peek() leaves them to be read.
         if isinstance(file, io.BufferedReader) and file.peek(2).startswith(_GZIP_BEGINS):
             file = unzipped(file)
         yield from read_lines(file, "standard input", list_line, on_bad_line)

@@ -48,7 +48,7 @@ class DirectoryStorage:
         try:
             return self._read(path)
         except StorageError as error:
-            # Without the folder of all jobs, this is not the storage: its file system is probably not mounted.
+            # If the folder of all jobs is missing too, the shard is not lost: the file system is probably not mounted.
             is_gone = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError | IsADirectoryError)
             if is_gone and (self._folder / JOBS).is_dir():
                 raise LostShardError(str(error)) from error.__cause__

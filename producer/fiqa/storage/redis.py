@@ -10,7 +10,7 @@ from fiqa.storage.layout import Document, Part
 
 
 class RedisStorage:
-    """Two hashes a job, next to the job's keys in the ledger: one of manifest shards, one of result shards."""
+    """Two hashes per job, next to the job's keys in the ledger: one of manifest shards, one of result shards."""
 
     url = REDIS_STORAGE
 

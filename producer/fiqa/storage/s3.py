@@ -52,7 +52,7 @@ class S3Storage:
             problem = describe(error)
             if problem.code in {"PreconditionFailed", "412"}:
                 return False
-            # Amazon answers so to two conditional writes at once, and asks for a retry. boto3 does not retry it.
+            # Amazon's answer if two conditional writes run at once: it asks for a retry, but boto3 does not retry it.
             if problem.code == "ConditionalRequestConflict" and tries > 1:
                 time.sleep(_CONFLICT_PAUSE_S)
                 return self._put(name, data, content_type=content_type, tries=tries - 1, **conditions)

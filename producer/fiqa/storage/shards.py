@@ -24,7 +24,7 @@ _READERS: Final = 8
 
 
 def pack(lines: Iterable[bytes]) -> bytes:
-    """Compress JSON lines into a shard. Equal lines make equal bytes."""
+    """Compress JSON lines into a shard. The same lines always give the same bytes."""
     return gzip.compress(b"".join(line + b"\n" for line in lines), compresslevel=6, mtime=0)
 
 
@@ -85,8 +85,8 @@ def store_results(storage: Storage, job_id: str, chunk: int, results: list[Image
     """Store the results of a chunk once.
 
     Returns:
-        Those that are stored. An earlier attempt may have stored its results, and died or lost its lease before it
-        could count them. What is stored counts.
+        The results that are stored. They may be those of an earlier attempt that died or lost its lease before it could
+        count them. What is stored counts.
 
     Raises:
         StorageError: the storage does not answer or refuses.
@@ -98,7 +98,7 @@ def store_results(storage: Storage, job_id: str, chunk: int, results: list[Image
     try:
         return _results(name, _checked(storage.read(job_id, "results", chunk), "results", name, len(results)))
     except LostShardError as error:
-        # Nobody has counted it, and with it this chunk could never be counted.
+        # It is not counted yet, and with a damaged shard this chunk could never be counted.
         _log.warning("the shard of an earlier attempt is replaced: %s", error)
         storage.replace(job_id, "results", chunk, shard)
         return results
@@ -118,8 +118,8 @@ def read_shards(
     Args:
         storage: the job's.
         job_id: the job.
-        part: of the manifest, or of the results.
-        chunks: which.
+        part: `manifest` or `results`.
+        chunks: the chunks to read.
         sizes: the sizes of the job's chunks; empty if they are not known.
         on_lost: called with a chunk whose shard is gone or damaged; it is left out. None raises the error.
 
@@ -153,7 +153,7 @@ def _checked(data: bytes | LostShardError, part: Part, name: str, size: int) -> 
     lines = unpack(data, name)
     if size and len(lines) != size:
         raise LostShardError(f"{name} is damaged: it has {len(lines):,} lines, its chunk has {size:,} images")
-    # Cheap, since commands write most results as they are: to decode a line takes a hundred times as long.
+    # A cheap check, since commands write most results without decoding them. Decoding takes a hundred times as long.
     if part == "results" and not all(line[:1] == b"{" and line[-1:] == b"}" and b'"uri"' in line for line in lines):
         raise LostShardError(f"{name} is damaged: a line is not a result")
     return lines

@@ -1,4 +1,4 @@
-"""The storage of a job: one interface, and three places behind it.
+"""The storage of a job: one interface, and three implementations.
 
 Each chunk of a job has two gzipped JSONL files: one of items (its part of the manifest) and one of results. Such a file
 is a shard. Outside of Redis a job also has two documents: job.json, from which the ledger can be rebuilt, and
@@ -34,7 +34,7 @@ class Storage(Protocol):
     RedisUnavailableError.
 
     Attributes:
-        url: what `open_storage` opens the same storage from.
+        url: the URL with which `open_storage` opens the same storage.
     """
 
     url: str
@@ -58,7 +58,7 @@ class Storage(Protocol):
         """Return a document; None if there is none."""
 
     def delete(self, job_id: str) -> None:
-        """Delete all of a job that is there."""
+        """Delete all shards and documents of a job."""
 
     def jobs(self) -> list[str]:
         """Return the ids of the jobs that can be recovered from here, oldest first."""

@@ -68,7 +68,7 @@ def test_the_command_reads_a_job_also_while_it_runs(
     assert f"<b>front door</b> ({job.id}) is running: this page shows 40 of 60 images." in some.text
     assert f"<b>front door</b> ({job.id}): 60 images, 60 scored" in everything.text
     assert "Job succeeded Started 20" in everything.text
-    assert "Images a second" in everything.text
+    assert "Images per second" in everything.text
     assert "is running" not in everything.text
 
 

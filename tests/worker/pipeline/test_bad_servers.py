@@ -152,7 +152,7 @@ def test_the_error_of_a_bad_answer_is_one_sentence_without_secrets(
 @pytest.mark.parametrize("key", [PLAIN_KEY, ODD_KEY])
 @pytest.mark.parametrize(
     ("handler", "message"),
-    [(slow_down, "S3 is slowing us down: 503 SlowDown"), (wrong_time, "the clock of this machine is wrong: set it")],
+    [(slow_down, "S3 throttles requests: 503 SlowDown"), (wrong_time, "the clock of this machine is wrong: set it")],
 )
 def test_an_answer_that_says_nothing_of_the_image_is_a_fault_of_the_worker(
     key: str, handler: Handler, message: str, monkeypatch: pytest.MonkeyPatch

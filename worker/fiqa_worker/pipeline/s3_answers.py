@@ -89,7 +89,7 @@ class Answer(Exception):  # noqa: N818  an outcome, which the reader may still t
 
     def _fault_of_the_worker(self, said: str, host: str) -> str:
         if self.throttles:
-            return f"S3 is slowing us down: {said}"
+            return f"S3 throttles requests: {said}"
         if self.code in OTHER_REGION | STALE_CREDENTIALS:
             return f"{said}: {in_words(self.code)}"
         return {
