@@ -52,6 +52,12 @@ if TYPE_CHECKING:
 
 _FIRST_POLL_S: Final = 0.01
 _POLL_S: Final = 0.25
+_NO_WORKER: Final = "no worker runs: start `fiqa worker`"
+_STATE_HINTS: Final = {
+    JobState.PREPARING: "its submit has not ended",
+    JobState.RUNNING: "it continues",
+    JobState.PAUSED: "it continues once it is resumed",
+}
 
 
 class Client:
@@ -209,12 +215,18 @@ class Client:
             UnknownJobError: no such job.
             TimeoutError: it is not finished after `timeout_s` seconds. The job continues.
         """
+        status = self._watched(job_id, timeout_s)
+        if not status.is_finished:
+            hint = _NO_WORKER if _lacks_workers(status) else _STATE_HINTS[status.state]
+            raise TimeoutError(f"job {job_id} is {status.state} after {timeout_s:g} s; {hint}")
+        return status
+
+    def _watched(self, job_id: str, timeout_s: float | None) -> JobStatus:
+        """Return the status of a job at its end, or after `timeout_s` seconds."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for status in self.watch(job_id):
-            if deadline is not None and not status.is_finished and time.monotonic() >= deadline:
-                stuck = status.state is JobState.RUNNING and not status.workers_run
-                hint = "no worker runs: start `fiqa worker`" if stuck else "it continues"
-                raise TimeoutError(f"job {job_id} is {status.state} after {timeout_s:g} s; {hint}")
+            if deadline is not None and time.monotonic() >= deadline:
+                return status
         return status
 
     def results(
@@ -396,7 +408,7 @@ class Client:
         The image waits until a worker process has finished the chunk that it works on.
 
         Raises:
-            TimeoutError: there is no result after `timeout_s` seconds.
+            TimeoutError: there is no result after `timeout_s` seconds. The image is not scored later.
             SourceError: it is not a URI that workers can read.
         """
         # Stored in Redis, also if other jobs are stored elsewhere: it is one result, and it is deleted soon.
@@ -405,7 +417,10 @@ class Client:
         spec = JobSpec(id=new_job_id(), name="score", priority=Priority.HIGH, created=created, keep_s=60)
         job = self._opened(submit(checked_items([uri]), spec, ledger=self._ledger, storage=storage))
         try:
-            job.wait(timeout_s)
+            status = self._watched(job.id, timeout_s)
+            if not status.is_finished:
+                hint = _NO_WORKER if _lacks_workers(status) else status.last_error or "the workers have not come to it"
+                raise TimeoutError(f"no result after {timeout_s:g} s, and the image is not scored later: {hint}")
             for result in job.results():
                 return result
             raise JobStateError(f"job {job.id} was cancelled before it had a result")
@@ -428,3 +443,7 @@ class Client:
 
         with suppress(RedisUnavailableError):  # the call is in effect already: the workers' reconciler adds the tickets
             publish_tickets(self._app, self._ledger)
+
+
+def _lacks_workers(status: JobStatus) -> bool:
+    return status.state is JobState.RUNNING and not status.workers_run

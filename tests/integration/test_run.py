@@ -73,11 +73,36 @@ def test_run_writes_a_table_if_the_files_suffix_names_one(fiqa: Fiqa, photos: Pa
 
 def test_run_reports_the_built_in_models_that_are_the_fallback(fiqa: Fiqa, photos: Path) -> None:
     # A proxy that refuses, so that the test never leaves this machine.
-    environment = {"https_proxy": "http://127.0.0.1:9", "FIQA_DETECTOR": "yunet_2023mar"}
+    environment = {"https_proxy": "http://127.0.0.1:9"}
     done = fiqa("run", photos / "original-0.jpg", environment=environment)
     assert done.returncode == 0, done.stderr
     assert "using builtin_detector and builtin_quality" in done.stderr
     assert ImageResult.decode(done.stdout).detector == "builtin_detector"
+
+
+@pytest.mark.parametrize("command", ["run", "score", "demo"])
+@pytest.mark.parametrize("named", [("FIQA_DETECTOR", "yunet_2023mar"), ("FIQA_QUALITY_MODEL", "ediffiqa_tiny_jun2024")])
+def test_a_model_that_was_named_is_never_replaced_by_the_built_in_one(
+    fiqa: Fiqa, photos: Path, command: str, named: tuple[str, str]
+) -> None:
+    setting, model = named
+    arguments = [] if command == "demo" else [photos / "original-0.jpg"]
+    done = fiqa(command, *arguments, environment={"https_proxy": "http://127.0.0.1:9", setting: model})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"fiqa: {setting}: {model} is not in " in done.stderr
+    assert "using builtin" not in done.stderr
+
+
+def test_a_run_of_which_all_images_failed_says_so_and_why(fiqa: Fiqa, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for number in range(3):
+        (broken / f"{number}.jpg").write_bytes(b"\xff\xd8 cut")
+    done = fiqa("run", broken, "-o", tmp_path / "out.jsonl")
+    assert done.returncode == 1
+    assert re.search(
+        r"^fiqa: 100 % failed, more than 50 %: the first is file:///.*/0\.jpg: \w+: .+$", done.stderr, re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["sigterm", "sigkill"])

@@ -143,6 +143,9 @@ def test_wait_raises_after_its_timeout_and_the_job_goes_on(client: Client, ledge
     with pytest.raises(TimeoutError, match=rf"^job {job.id} is running after 0\.1 s; it continues$"):
         client.wait(job.id, timeout_s=0.1)
     assert client.status(job.id).state is JobState.RUNNING
+    client.pause(job.id)
+    with pytest.raises(TimeoutError, match=r"is paused after 0\.1 s; it continues once it is resumed$"):
+        client.wait(job.id, timeout_s=0.1)
 
 
 # Pause, resume
@@ -293,8 +296,13 @@ def test_one_image_is_scored_before_all_others_and_its_job_is_deleted(client: Cl
     assert [job.images for job in client.jobs()] == [100]
 
 
-def test_an_image_that_is_not_scored_in_time_is_a_timeout(client: Client) -> None:
-    with pytest.raises(TimeoutError, match=r"; no worker runs: start `fiqa worker`$"):
+def test_an_image_that_is_not_scored_in_time_is_a_timeout(client: Client, ledger: Ledger) -> None:
+    unscored = "^no result after 0.2 s, and the image is not scored later: "
+    with pytest.raises(TimeoutError, match=unscored + "no worker runs: start `fiqa worker`$"):
+        client.score("s3://images/now.jpg", timeout_s=0.2)
+    assert client.jobs() == []
+    beat(ledger)  # a worker that is busy, or that died less than 15 s ago
+    with pytest.raises(TimeoutError, match=unscored + "the workers have not come to it$"):
         client.score("s3://images/now.jpg", timeout_s=0.2)
     assert client.jobs() == []
     with pytest.raises(SourceError, match="is not a URI"):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from fiqa.cli.messages import LostShards
-from fiqa.cli.output import as_json_option, exit_status, print_job, status_as_json
+from fiqa.cli.output import as_json_option, print_job, status_as_json
 from fiqa.cli.progress import follow, summary
 from fiqa.client import Client
 from fiqa.ledger.status import JobStatus
@@ -68,7 +66,7 @@ def watch(job: str, *, as_json: bool) -> int:
     """
     with Client() as client:
         client.status(job)  # before a bar is drawn, so that a wrong id is one line and nothing else
-        return _follow_as_json(client, job) if as_json else follow(client, job)
+        return follow(client, job, as_json=as_json)
 
 
 @click.command()
@@ -131,17 +129,6 @@ def retry(job: str, *, all_failed: bool, rest: bool, as_json: bool) -> int:
         print_job(client.retry(job, all_failed=all_failed, rest=rest, on_lost=lost), as_json=as_json)
     lost.report_rest(job)
     return 1 if lost.found else 0
-
-
-def _follow_as_json(client: Client, job_id: str) -> int:
-    printed = None
-    for found in client.watch(job_id):
-        changing = (found.state, found.images_done, found.last_error, found.reason)
-        if changing != printed:
-            click.echo(status_as_json(found))
-            sys.stdout.flush()
-        printed = changing
-    return exit_status(found)
 
 
 def _print_status(found: JobStatus, *, as_json: bool) -> None:

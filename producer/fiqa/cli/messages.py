@@ -1,17 +1,14 @@
-"""What commands report on standard error: errors, bad lines of a source, and failed images."""
+"""What commands report on standard error: errors, and bad lines of a source."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from fiqa.errors import SourceError
 from fiqa.results.text import shown
 from fiqa.sources.left_out import LeftOut
-
-if TYPE_CHECKING:
-    from fiqa.ledger.status import JobStatus
 
 _BAD_LINES_SHOWN: Final = 20
 
@@ -26,18 +23,6 @@ def report_notes(error: BaseException | None) -> None:
     """Print the notes that were added to an error, such as what is left behind and what to do with it."""
     for note in getattr(error, "__notes__", ()):
         click.echo(f"fiqa: {note}", err=True)
-
-
-def report_failures(status: JobStatus, where: str) -> None:
-    """Print how many images failed with which code, if any did.
-
-    Args:
-        status: the job's.
-        where: a clause that says where to read the reasons.
-    """
-    if status.failed:
-        codes = ", ".join(f"{count:,} {code}" for code, count in status.failed_by_code.items())
-        click.echo(f"failed: {codes}: {where}", err=True)
 
 
 class LostShards:

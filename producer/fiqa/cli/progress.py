@@ -2,31 +2,62 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Self
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
 from rich.table import Column
 
-from fiqa.cli.messages import report_failures
-from fiqa.cli.output import exit_status
+from fiqa.cli.failures import report_failures, report_too_many
+from fiqa.cli.output import exit_status, status_as_json
 from fiqa.client import Client
 from fiqa.contract import JobState
 from fiqa.ledger.status import JobStatus
 from fiqa.results.text import duration
 
 
-def follow(client: Client, job_id: str) -> int:
+def follow(client: Client, job_id: str, *, as_json: bool = False) -> int:
     """Show a job's progress until it is finished, and report its failures.
+
+    Args:
+        client: of the job's Redis.
+        job_id: the job.
+        as_json: print a JSON line on standard output whenever the status changes, instead of a bar.
 
     Returns:
         The exit status of the command.
     """
+    try:
+        found = _print_changes(client, job_id) if as_json else _show(client, job_id)
+    except KeyboardInterrupt as error:
+        error.add_note(
+            f"job {job_id} continues: `fiqa watch {job_id}` follows it again, `fiqa cancel {job_id}` stops it for good"
+        )
+        raise
+    if not as_json:
+        report_failures(found, f"`fiqa results {job_id} --status failed` says why")
+    report_too_many(client, found)
+    return exit_status(found)
+
+
+def _show(client: Client, job_id: str) -> JobStatus:
     with JobProgress() as progress:
         for found in client.watch(job_id):
             progress.show(found)
-    report_failures(found, f"`fiqa results {job_id} --status failed` says why")
-    return exit_status(found)
+    return found
+
+
+def _print_changes(client: Client, job_id: str) -> JobStatus:
+    printed = None
+    for found in client.watch(job_id):
+        changing = (found.state, found.images_done, found.last_error, found.reason)
+        if changing != printed:
+            click.echo(status_as_json(found))
+            sys.stdout.flush()
+        printed = changing
+    return found
 
 
 class JobProgress:

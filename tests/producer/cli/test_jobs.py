@@ -29,7 +29,9 @@ def test_an_interrupted_watch_reports_it_and_exits_with_130(ledger: Ledger, imag
         run.send_signal(signal.SIGINT)
         out, err = run.communicate(timeout=30)
     assert (run.returncode, out) == (130, b"")
-    assert err.decode().splitlines()[-1] == "fiqa: interrupted"
+    *_, interrupted, goes_on = err.decode().splitlines()
+    assert interrupted == "fiqa: interrupted"
+    assert goes_on.startswith(f"fiqa: job {job} continues: ")
     assert b"Traceback" not in err
     assert ledger.status(job).state == "running"
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from fiqa.contract import ErrorCode
 from fiqa.ledger.ledger import Ledger
 from tests.producer.cli.running import FIQA, JOB_ID, fiqa, refused, submitted
-from tests.producer.faceless import work
+from tests.producer.faceless import failed, work
 
 
 def test_submit_prints_the_id_alone_on_standard_output(ledger: Ledger, images: Path) -> None:
@@ -57,6 +58,43 @@ def test_submit_can_wait_for_the_end_of_the_job(ledger: Ledger, images: Path) ->
     assert JOB_ID.fullmatch(job)
     assert "succeeded" in reported
     assert "Traceback" not in reported
+
+
+def test_a_job_of_which_all_images_failed_says_so_and_why(ledger: Ledger, images: Path) -> None:
+    with subprocess.Popen([*FIQA, "submit", images, "--wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        while run.poll() is None:
+            work(ledger, end=lambda item: failed(item, ErrorCode.DECODE_FAILED))
+            time.sleep(0.05)
+        assert run.stdout is not None
+        assert run.stderr is not None
+        job, reported = run.stdout.read().decode().strip(), run.stderr.read().decode()
+    uri = (images / "00.jpg").as_uri()
+    why = f"fiqa: 100 % failed, more than --max-failed 50 %: the first is {uri}: decode_failed: it is decode_failed"
+    assert run.returncode == 1
+    assert reported.splitlines()[-1] == why
+    again = fiqa("watch", job, "--json")
+    assert (again.returncode, again.stderr) == (1, f"{why}\n")
+    ledger.connection.redis.delete(f"fiqa:job:{job}:results")  # they are gone before the job is
+    assert fiqa("watch", job).stderr.splitlines()[-1] == "fiqa: 100 % failed, more than --max-failed 50 %"
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_ctrl_c_while_it_waits_says_that_the_job_continues(ledger: Ledger, images: Path, options: list[str]) -> None:
+    command = [*FIQA, "submit", str(images), "--wait", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.readline()  # the id: from now on it follows the job
+        time.sleep(2)  # as in test_jobs: while it polls often, redis-py may swallow a Ctrl-C
+        run.send_signal(signal.SIGINT)
+        lines = run.stderr.read().decode().splitlines()
+    (job,) = ledger.jobs()
+    assert run.returncode == 130
+    assert job.state == "running"
+    goes_on = (
+        f"job {job.id} continues: `fiqa watch {job.id}` follows it again, `fiqa cancel {job.id}` stops it for good"
+    )
+    assert lines[-2:] == ["fiqa: interrupted", f"fiqa: {goes_on}"]
 
 
 def test_strict_fails_on_the_first_bad_line(ledger: Ledger) -> None:

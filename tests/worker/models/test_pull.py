@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fiqa.errors import SettingsError
 from fiqa_worker.errors import ModelError
 from fiqa_worker.models.pull import fetch_or_builtin, pull
 from fiqa_worker.models.registry import REGISTRY, Model
@@ -172,6 +173,19 @@ def test_a_model_that_was_chosen_has_no_fallback(tmp_path: Path) -> None:
     assert [found[0].name, found[1].name, found[2]] == ["builtin_detector", "builtin_quality", None]
     with pytest.raises(ModelError, match=r"cannot read .*mine\.onnx"):
         fetch_or_builtin(str(tmp_path), detector=str(tmp_path / "mine.onnx"), quality_model="builtin_quality")
+
+
+@pytest.mark.parametrize("field", [0, 1])
+def test_an_official_model_that_the_person_named_is_never_replaced(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: int
+) -> None:
+    for name in OFFICIAL:
+        monkeypatch.setitem(REGISTRY, name, replace(REGISTRY[name], urls=(f"{server}/missing",)))
+    setting = ("FIQA_DETECTOR", "FIQA_QUALITY_MODEL")[field]
+    named = {OFFICIAL[field]: setting}
+    expected = rf"^{setting}: {OFFICIAL[field]} is not in .* and could not be downloaded: run `fiqa models pull`, or"
+    with pytest.raises(SettingsError, match=expected):
+        fetch_or_builtin(str(tmp_path), detector=OFFICIAL[0], quality_model=OFFICIAL[1], named=named)
 
 
 def test_a_wrong_official_file_is_refused_and_has_no_fallback(tmp_path: Path) -> None:

@@ -52,12 +52,17 @@ def models_or_builtin(settings: WorkerSettings) -> tuple[ModelFile, ModelFile]:
 
     Raises:
         ModelError: a model is missing, or is not the pinned file.
+        SettingsError: an official model that the environment names is missing, and cannot be downloaded.
     """
     with needs("cpu"):
         from fiqa_worker.models.pull import fetch_or_builtin  # noqa: PLC0415  it is part of an extra
 
+    fields = {"detector", "quality_model"} & settings.model_fields_set
     detector, quality_model, note = fetch_or_builtin(
-        settings.models_dir, detector=settings.detector, quality_model=settings.quality_model
+        settings.models_dir,
+        detector=settings.detector,
+        quality_model=settings.quality_model,
+        named={getattr(settings, field): f"FIQA_{field.upper()}" for field in fields},
     )
     if note:
         click.echo(f"fiqa: {note}", err=True)

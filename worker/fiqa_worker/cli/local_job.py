@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import IO
 
+from fiqa.cli.failures import report_too_many
 from fiqa.cli.messages import BadLines
 from fiqa.cli.output import Destination, write_results
 from fiqa.cli.progress import JobProgress
@@ -25,6 +26,8 @@ def score_locally(
     bad_lines: BadLines,
     file: IO[bytes] | None = None,
     name: str | None = None,
+    images_before: int = 0,
+    failed_before: int = 0,
 ) -> JobStatus:
     """Score images with an embedded server and a worker, and write the results as they come.
 
@@ -36,6 +39,8 @@ def score_locally(
         bad_lines: the source's, to report the rest of them when it is read.
         file: the results file, if it is open already.
         name: the job's display name.
+        images_before: images of earlier runs that are in the results file.
+        failed_before: how many of those failed.
 
     Returns:
         The job's status at its end.
@@ -58,4 +63,6 @@ def score_locally(
                 bad_lines.report_rest()
             shards = system.client.result_shards(job.id, follow=True, on_status=show)
             write_results(destination, shards, file=file)
-        return system.client.status(job.id)
+        status = system.client.status(job.id)
+        report_too_many(system.client, status, limit="", images=images_before, failed=failed_before)
+        return status

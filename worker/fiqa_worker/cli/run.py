@@ -10,8 +10,9 @@ from typing import IO, Final
 
 import click
 
+from fiqa.cli.failures import report_failures
 from fiqa.cli.files import check_free, force_option, is_stream, new_file
-from fiqa.cli.messages import BadLines, report_failures
+from fiqa.cli.messages import BadLines
 from fiqa.cli.output import Destination, exit_status, results_option
 from fiqa.cli.progress import CountProgress
 from fiqa.contract import JobState
@@ -83,6 +84,8 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
                 processes=concurrency,
                 bad_lines=bad_lines,
                 file=file,
+                images_before=earlier.done.total(),
+                failed_before=earlier.failed,
             )
         except BaseException:
             _report_how_to_resume(output, can_resume=can_resume)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+from fiqa.errors import SettingsError
 from fiqa_worker.errors import ModelError
 from fiqa_worker.models.download import DownloadFailed, over_https
 from fiqa_worker.models.locate import (
@@ -67,18 +69,31 @@ def pull(
 
 
 def fetch_or_builtin(
-    models_dir: str, *, detector: str, quality_model: str, timeout_s: float = 5.0
+    models_dir: str,
+    *,
+    detector: str,
+    quality_model: str,
+    named: Mapping[str, str] = MappingProxyType({}),
+    timeout_s: float = 5.0,
 ) -> tuple[ModelFile, ModelFile, str | None]:
     """Find both models for a command that must also work offline.
 
     An official model that is missing is downloaded, with one attempt and `timeout_s` seconds for both. If that fails,
     the built-in model is the fallback. Any other name or path has no fallback.
 
+    Args:
+        models_dir: a folder, or an s3://bucket/prefix mirror.
+        detector: a name of the registry, or the path of an .onnx file.
+        quality_model: the same.
+        named: the models that the person named: each with the setting that names it. These have no fallback.
+        timeout_s: the limit for all downloads.
+
     Returns:
         The detector, the quality model, and one line for the user if a built-in model is used as the fallback.
 
     Raises:
         ModelError: what `find` raises, except for an official model that is only missing.
+        SettingsError: an official model that the person named is missing and cannot be downloaded.
     """
     wanted: tuple[tuple[str, Kind], ...] = ((detector, "detector"), (quality_model, "quality"))
     missing = [
@@ -87,6 +102,12 @@ def fetch_or_builtin(
         if name in FALLBACKS and REGISTRY[name].kind == kind and find_known(REGISTRY[name], models_dir) is None
     ]
     failed = _pull_at_once(missing, local_dir(models_dir), timeout_s) if missing else []
+    for name in failed:
+        if name in named:
+            raise SettingsError(
+                f"{named[name]}: {name} is not in {models_dir} and could not be downloaded: run `fiqa models pull`, or"
+                f" set {named[name]}={FALLBACKS[name]} to use the built-in model"
+            )
     found_detector, found_quality = (
         find(FALLBACKS[name] if name in failed else name, kind, models_dir) for name, kind in wanted
     )

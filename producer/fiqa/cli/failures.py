@@ -1,0 +1,64 @@
+"""What commands report of the images of a job that failed."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Final
+
+import click
+
+from fiqa.client import Client
+from fiqa.contract import JobState, Status
+from fiqa.errors import FiqaError
+from fiqa.ledger.status import JobStatus
+from fiqa.results.selection import Selection
+from fiqa.results.text import per_cent, shown
+
+_FAILED: Final = Selection(Status.FAILED)
+
+
+def report_failures(status: JobStatus, where: str) -> None:
+    """Print how many images failed with which code, if any did.
+
+    Args:
+        status: the job's.
+        where: a clause that says where to read the reasons.
+    """
+    if status.failed:
+        codes = ", ".join(f"{count:,} {code}" for code, count in status.failed_by_code.items())
+        click.echo(f"failed: {codes}: {where}", err=True)
+
+
+def report_too_many(
+    client: Client, status: JobStatus, *, limit: str = "--max-failed ", images: int = 0, failed: int = 0
+) -> None:
+    """If too many images of a finished job failed, print their share and why the first of them failed.
+
+    Such a job can have the state `succeeded`. Without this line nothing would explain the exit status 1.
+
+    Args:
+        client: reads the results of the job.
+        status: the job's, at its end.
+        limit: what goes before the limit, such as the option that sets it.
+        images: images of earlier runs, which count too.
+        failed: how many of those failed.
+    """
+    all_failed, done = status.failed + failed, status.images_done + images
+    if status.state is JobState.CANCELLED or all_failed <= status.max_failed * done:
+        return
+    share, most = per_cent(all_failed, done), f"{100 * status.max_failed:.3g} %"
+    if share == most:  # 6,001 of 12,000
+        share = f"{all_failed:,} of {done:,} images"
+    first = _first_failure(client, status.id)
+    click.echo(f"fiqa: {share} failed, more than {limit}{most}{first}", err=True)
+
+
+def _first_failure(client: Client, job_id: str) -> str:
+    try:
+        with closing(client.result_shards(job_id, on_lost=lambda _: None)) as shards:
+            found = next((result for shard in shards for result in _FAILED.results(shard)), None)
+    except FiqaError:  # the results are gone: the share is worth a line without them
+        return ""
+    if found is None or found.error is None:
+        return ""
+    return shown(f": the first is {found.uri}: {found.error.code}: {found.error.message}")
