@@ -26,7 +26,7 @@ def test_throttling_is_in_the_status_and_fails_no_image(
         start_worker(AWS_ENDPOINT_URL=url, FIQA_IMAGE_TIME_LIMIT_S="12")
         job = client.submit(uris)
         wait_until(lambda: client.status(job.id).last_error)
-        assert "S3 is slowing us down: 503 SlowDown" in str(client.status(job.id).last_error)
+        assert "S3 throttles requests: 503 SlowDown" in str(client.status(job.id).last_error)
         proxy.heal()
         results = assert_exactly_once(client, job.id, uris)
         assert {result.status for result in results} == {"scored"}

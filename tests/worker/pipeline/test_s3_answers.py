@@ -41,7 +41,7 @@ def answering(status: str, code: str) -> Callable[[Connection], None]:
             "400 Bad Request",
             "KMS.DisabledException",
             FetchFailed,
-            r"^the key of its encryption cannot be used: KMS\.DisabledException$",
+            r"^its encryption key cannot be used: KMS\.DisabledException$",
         ),
         ("400 Bad Request", "Odd.Code", FetchFailed, r"^the S3 server answers 400 Odd\.Code$"),
         ("405 Method Not Allowed", "MethodNotAllowed", NotFound, "a delete marker: the object was deleted"),
@@ -70,10 +70,10 @@ def test_an_answer_about_the_image_is_its_result(
         ("307 Temporary Redirect", "TemporaryRedirect", "another region: set AWS_REGION to that one$"),
         ("400 Bad Request", "AuthorizationHeaderMalformed", "another region: set AWS_REGION to that one$"),
         ("400 Bad Request", "IllegalLocationConstraintException", "another region: set AWS_REGION to that one$"),
-        ("503 Service Unavailable", "SlowDown", "^S3 is slowing us down: 503 SlowDown$"),
-        ("503 Service Unavailable", "", "^S3 is slowing us down: 503$"),
-        ("429 Too Many Requests", "", "^S3 is slowing us down: 429$"),
-        ("400 Bad Request", "RequestLimitExceeded", "^S3 is slowing us down: 400 RequestLimitExceeded$"),
+        ("503 Service Unavailable", "SlowDown", "^S3 throttles requests: 503 SlowDown$"),
+        ("503 Service Unavailable", "", "^S3 throttles requests: 503$"),
+        ("429 Too Many Requests", "", "^S3 throttles requests: 429$"),
+        ("400 Bad Request", "RequestLimitExceeded", "^S3 throttles requests: 400 RequestLimitExceeded$"),
     ],
 )
 def test_an_answer_about_the_worker_fails_no_image(
@@ -155,7 +155,7 @@ class Quiet(http.server.BaseHTTPRequestHandler):
     [
         ("403 Forbidden", "RequestTimeTooSkewed", "the clock of this machine is wrong: set it$"),
         ("400 Bad Request", "ExpiredToken", "the credentials have expired: renew them$"),
-        ("503 Slow Down", "SlowDown", "S3 is slowing us down: SlowDown: try again later"),
+        ("503 Slow Down", "SlowDown", "S3 throttles requests: SlowDown: try again later"),
         ("404 Not Found", "NoSuchBucket", "no such bucket: check its name, or make it$"),
         ("400 Bad Request", "KMS.DisabledException", r"cannot be used: KMS\.DisabledException$"),
     ],
