@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
-from functools import cached_property
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from pydantic import ValidationError
 
+from fiqa.broker import publish_tickets
 from fiqa.contract import (
     DEFAULT_KEEP_S,
     DEFAULT_MAX_FAILED,
@@ -47,9 +47,6 @@ from fiqa.sources.items import checked_items
 from fiqa.storage.shards import read_shards
 from fiqa.storage.storage import open_storage
 
-if TYPE_CHECKING:
-    from celery import Celery
-
 _FIRST_POLL_S: Final = 0.01
 _POLL_S: Final = 0.25
 _NO_WORKER: Final = "no worker runs: start `fiqa worker`"
@@ -84,17 +81,8 @@ class Client:
         self._ledger = Ledger(settings.redis_url)
         self._storage = open_storage(settings.storage, self._ledger.connection)
 
-    @cached_property
-    def _app(self) -> Celery:
-        # Celery takes half of the import time of fiqa, and only new tickets need it.
-        from fiqa.broker import make_app  # noqa: PLC0415  loaded when used
-
-        return make_app(self._redis_url)
-
     def close(self) -> None:
         """Close the connections to Redis."""
-        if "_app" in self.__dict__:
-            self._app.close()
         self._ledger.close()
 
     def __enter__(self) -> Self:
@@ -439,10 +427,8 @@ class Client:
         return Job(spec.id, spec.name, spec.images, spec.chunks, self)
 
     def _publish_tickets(self) -> None:
-        from fiqa.broker import publish_tickets  # noqa: PLC0415  as in _app
-
         with suppress(RedisUnavailableError):  # the call is in effect already: the workers' reconciler adds the tickets
-            publish_tickets(self._app, self._ledger)
+            publish_tickets(self._ledger)
 
 
 def _lacks_workers(status: JobStatus) -> bool:

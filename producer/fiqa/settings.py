@@ -16,9 +16,19 @@ NOT_A_REDIS_URL: Final = (
     "not a Redis URL: redis://user:password@host:port/database, special characters in user and password percent-encoded"
 )
 _REDIS_SCHEME: Final = re.compile(r"(redis|rediss|unix)://")
+_OTHER_REDIS: Final = re.compile(r"(?i)[a-z+]*(sentinel|cluster)[a-z+]*://")
 
 
 def _redis_url(url: str) -> str:
+    if found := _OTHER_REDIS.match(url):
+        raise PydanticCustomError(
+            "redis_url",
+            "Redis {kind} is not supported: set the redis:// URL of {what}",
+            {
+                "kind": found[1].capitalize(),
+                "what": "the master, or a name that follows it" if found[1].lower() == "sentinel" else "a single Redis",
+            },
+        )
     if not _REDIS_SCHEME.match(url):
         # Pydantic's own message would quote the pattern, which helps nobody, and the value, which may hold a password.
         raise PydanticCustomError("redis_url", NOT_A_REDIS_URL)

@@ -19,6 +19,7 @@ from fiqa.ledger.keys import UNACKED, UNACKED_INDEX
 from fiqa.ledger.limits import LEASE_S
 from tests.faults.proxy import S3Fault
 from tests.faults.system import System, Worker, wait_until
+from tests.redis_refusals import REFUSALS
 from tests.refusing_s3 import refusing_s3
 
 Details: TypeAlias = dict[str, Any]
@@ -180,6 +181,16 @@ def _fill_redis(scene: Scene) -> Details:
     return {"seconds": round(seconds, 1)}
 
 
+def _refuse(name: str) -> Callable[[Scene], Details]:
+    def inflict(scene: Scene) -> Details:
+        seconds = 4.0 if scene.brief else scene.random.uniform(2, 15)
+        with REFUSALS[name](scene.system.redis.url):
+            time.sleep(seconds)
+        return {"refusal": name, "seconds": round(seconds, 1)}
+
+    return inflict
+
+
 def _break_s3(fault: S3Fault, share: float, seconds: float) -> Callable[[Scene], Details]:
     def inflict(scene: Scene) -> Details:
         proxy = scene.system.proxy
@@ -308,6 +319,15 @@ INJURIES: Final = {
         Injury("redis_paused", _pause_redis),
         Injury("redis_connections_cut", _cut_connections),
         Injury("redis_full", _fill_redis),
+        Injury("redis_readonly", _refuse("READONLY")),
+        Injury("redis_masterdown", _refuse("MASTERDOWN")),
+        Injury("redis_noreplicas", _refuse("NOREPLICAS")),
+        Injury("redis_misconf", _refuse("MISCONF")),
+        Injury("redis_busy", _refuse("BUSY")),
+        Injury("redis_unblocked", _refuse("UNBLOCKED")),
+        Injury("redis_noperm", _refuse("NOPERM")),
+        Injury("redis_password_changed", _refuse("WRONGPASS")),
+        Injury("redis_max_clients", _refuse("max clients")),
         *_S3,
         Injury("disk_full", _fill_disk, storages=frozenset({"folder"})),
         Injury("tickets_lost", _lose_tickets),

@@ -29,6 +29,8 @@ REDIS: Final = [
     ("redis_emptied", "redis_restarted"),
     ("redis_paused", "redis_connections_cut"),
     ("redis_full", "tickets_lost", "tickets_doubled", "tickets_left_unacked"),
+    ("redis_readonly", "redis_misconf", "redis_busy", "redis_noreplicas"),
+    ("redis_noperm", "redis_password_changed", "redis_unblocked"),
     ("redis_clock_an_hour_on", "redis_clock_an_hour_back"),
 ]
 # Of the S3 faults one share each. The long form has the others, and 60 s without a pause.

@@ -12,10 +12,11 @@ import pytest
 import redis
 
 from fiqa import Client, JobState
-from fiqa.broker import make_app
+from fiqa.broker import new_ticket
 from fiqa.contract import QUEUE, TASK_NAME
 from fiqa.ledger.keys import UNACKED, UNACKED_INDEX
-from fiqa_worker.service.tickets import clean_ticket, is_ticket
+from fiqa_worker.service.app import make_app
+from fiqa_worker.service.tickets import is_ticket
 from tests.hostile.messages import message, pickled
 from tests.hostile.test_images import children_of
 from tests.integration.conftest import StartWorker
@@ -44,7 +45,7 @@ def test_a_published_ticket_and_a_restored_ticket_are_recognized(ticket: bytes) 
 
 
 def test_a_clean_ticket_has_the_fields_that_celery_publishes(ticket: bytes) -> None:
-    published, clean = json.loads(ticket), clean_ticket()
+    published, clean = json.loads(ticket), new_ticket()
     assert is_ticket(clean)
     assert base64.b64decode(clean["body"]) == base64.b64decode(published["body"])
     names = {"id", "root_id", "correlation_id", "delivery_tag"}

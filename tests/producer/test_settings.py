@@ -58,3 +58,20 @@ def test_a_wrong_redis_url_is_an_error_that_shows_the_format(monkeypatch: pytest
         "FIQA_REDIS_URL: not a Redis URL: redis://user:password@host:port/database, special characters in user and"
         " password percent-encoded"
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("sentinel://:secret@host:26379/0", "Redis Sentinel is not supported: set the redis:// URL of the master"),
+        ("redis+sentinel://host:26379/mymaster/0", "Redis Sentinel is not supported"),
+        ("rediss+sentinel://host:26379", "Redis Sentinel is not supported"),
+        ("redis+cluster://host:7000", "Redis Cluster is not supported: set the redis:// URL of a single Redis"),
+        ("rediscluster://host:7000", "Redis Cluster is not supported"),
+    ],
+)
+def test_sentinel_and_cluster_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, url: str, problem: str) -> None:
+    monkeypatch.setenv("FIQA_REDIS_URL", url)
+    with pytest.raises(SettingsError, match=rf"^FIQA_REDIS_URL: {problem}[^\n]*$") as caught:
+        Settings.load()
+    assert "secret" not in str(caught.value)

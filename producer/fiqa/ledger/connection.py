@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import redis
@@ -12,18 +13,16 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from fiqa.errors import RedisUnavailableError, SettingsError
+from fiqa.ledger.explain import explained, is_passing
 from fiqa.ledger.lua import script_text
-from fiqa.settings import NOT_A_REDIS_URL
+from fiqa.ledger.redis_url import connection_arguments
 
 if TYPE_CHECKING:
     from redis.commands.core import Script
 
 
-def connection_options(redis_url: str) -> dict[str, Any]:
-    """Return the timeouts and health checks that every connection to Redis uses: the ledger's and the broker's."""
-    options = {"socket_connect_timeout": 5, "socket_timeout": 10, "health_check_interval": 30}
-    # A Unix socket has no keep-alive, and redis-py rejects the option for one.
-    return options if redis_url.startswith("unix://") else {**options, "socket_keepalive": True}
+# How long a thread waits for the connection of another: for longer than a command takes before it fails.
+_TURN_S: Final = 30.0
 
 
 class Connection:
@@ -33,30 +32,27 @@ class Connection:
         redis: the redis-py client. Call it inside `errors()`.
     """
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, *, max_connections: int | None = None) -> None:
         """Check the URL. The first command connects.
+
+        Args:
+            redis_url: redis://, rediss:// or unix://.
+            max_connections: threads that need more than this wait for their turn; None for one connection a thread.
 
         Raises:
             SettingsError: `redis_url` is not a Redis URL.
         """
-        try:
-            self._where = _redacted(redis_url)
-            # Any: redis-py types every answer as the union of all modes that a connection can be in.
-            self.redis: Any = redis.Redis.from_url(
-                redis_url,
-                # Retry if the connection was cut, but not if Redis hangs: four tries would take 10 s each.
-                retry=Retry(ExponentialBackoff(cap=1, base=0.1), 3, supported_errors=(redis.ConnectionError,)),
-                **connection_options(redis_url),
-            )
-            # Make one connection and throw it away: redis-py rejects unknown options of the URL only here.
-            pool = self.redis.connection_pool
-            pool.connection_class(**pool.connection_kwargs)
-            # If the database is not a number, redis-py takes database 0, and Celery prints a traceback.
-            if not redis_url.startswith("unix://"):
-                int(urlsplit(redis_url).path.strip("/") or 0)
-        except (TypeError, ValueError):
-            # Do not quote redis-py: its message shows a password that holds a slash.
-            raise SettingsError(f"FIQA_REDIS_URL: {NOT_A_REDIS_URL}") from None
+        # Retry if the connection was cut, but not if Redis hangs: four tries would take 10 s each.
+        retry = Retry(ExponentialBackoff(cap=1, base=0.1), 3, supported_errors=(redis.ConnectionError,))
+        arguments = connection_arguments(redis_url) | {"retry": retry}
+        self._where = _redacted(redis_url)
+        pool: Any = (
+            redis.BlockingConnectionPool(max_connections=max_connections, timeout=_TURN_S, **arguments)  # type: ignore[no-untyped-call]  # half typed
+            if max_connections
+            else redis.ConnectionPool(**arguments)
+        )
+        # Any: redis-py types every answer as the union of all modes that a connection can be in.
+        self.redis: Any = redis.Redis.from_pool(pool)
 
     def script(self, name: str) -> Script:
         """Return the Lua script `name`.lua. A call sends only its hash (EVALSHA), once Redis knows it."""
@@ -68,22 +64,11 @@ class Connection:
         """Turn redis-py's errors into a RedisUnavailableError: one line that says what to do."""
         try:
             yield
-        except redis.AuthenticationError as error:
-            raise RedisUnavailableError(
-                f"Redis at {self._where} refuses the login: check user and password in FIQA_REDIS_URL"
-            ) from error
-        except redis.ConnectionError as error:
-            raise RedisUnavailableError(
-                f"cannot reach Redis at {self._where} ({_first_line(error)}): start it, or set FIQA_REDIS_URL"
-            ) from error
-        except redis.TimeoutError as error:
-            raise RedisUnavailableError(f"Redis at {self._where} does not answer in time: try again") from error
-        except redis.OutOfMemoryError as error:
-            raise RedisUnavailableError(
-                f"Redis at {self._where} is full: raise its maxmemory, or keep jobs elsewhere with FIQA_STORAGE"
-            ) from error
         except redis.RedisError as error:
-            raise RedisUnavailableError(f"Redis at {self._where} refused: {_first_line(error)}") from error
+            # After a failover, the name in the URL leads to another server, but a connection that is open stays where
+            # it is: a server that has become a replica would refuse every write. So the next command connects again.
+            self.redis.connection_pool.disconnect(inuse_connections=False)
+            raise RedisUnavailableError(explained(error, self._where)) from error
 
     def ping(self) -> None:
         """Check that Redis answers.
@@ -93,6 +78,52 @@ class Connection:
         """
         with self.errors():
             self.redis.ping()
+
+    def wait_until_ready(
+        self, on_wait: Callable[[RedisUnavailableError], object], *, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
+        """Return when Redis takes commands. Wait if it is up and refuses for now: it loads, is busy, fails over.
+
+        Args:
+            on_wait: called once with the error, if it has to wait.
+            sleep: as time.sleep.
+
+        Raises:
+            RedisUnavailableError: it does not answer, or refuses this user. The settings may be wrong.
+        """
+        waited = False
+        while True:
+            try:
+                return self.ping()
+            except RedisUnavailableError as error:
+                if not is_passing(error.__cause__):
+                    raise
+                if not waited:
+                    on_wait(error)
+                waited = True
+            sleep(1)
+
+    def check_server(self) -> list[str]:
+        """Return what is wrong with how this Redis is set up, a line each.
+
+        Raises:
+            SettingsError: it is a Redis Cluster.
+            RedisUnavailableError: it does not answer, or refuses.
+        """
+        try:
+            with self.errors():
+                facts = self.redis.info("memory") | self.redis.info("cluster")
+        except RedisUnavailableError as error:
+            if isinstance(error.__cause__, redis.exceptions.NoPermissionError):
+                return [f"cannot check whether Redis at {self._where} evicts keys: its user lacks the right +info"]
+            raise
+        if facts.get("cluster_enabled"):
+            raise SettingsError("FIQA_REDIS_URL: Redis Cluster is not supported: set the URL of a single Redis")
+        policy = facts.get("maxmemory_policy", "noeviction")
+        if policy == "noeviction":
+            return []
+        what = f"Redis at {self._where} evicts keys when it is full (maxmemory-policy {policy})"
+        return [f"{what}: jobs and results would be lost without a word: set maxmemory-policy noeviction"]
 
     def now(self) -> float:
         """Return the time of Redis's clock in Unix seconds.
@@ -113,7 +144,3 @@ def _redacted(url: str) -> str:
     """Return the URL without user, password and options: one of the options may be a password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -299,6 +299,11 @@ class Ledger:
         with self.connection.errors():
             return int(self.connection.redis.llen(TICKETS))
 
+    def add_tickets(self, tickets: Sequence[str]) -> None:
+        """Put these messages into the queue."""
+        with self.connection.errors():
+            self.connection.redis.lpush(TICKETS, *tickets)
+
     def missing_tickets(self, *, count_again: bool = False) -> int:
         """Return how many tickets to publish, so that one waits for each unclaimed chunk, up to MAX_TICKETS.
 

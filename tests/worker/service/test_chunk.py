@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from fiqa.broker import make_app, publish_tickets
+from fiqa.broker import publish_tickets
 from fiqa.contract import ErrorCode, ImageResult, Item, JobSpec, JobState, Status
 from fiqa.jobs.summary import write_summary
 from fiqa.ledger.claims import Claim
@@ -126,20 +126,19 @@ def job(ledger: Ledger, photos: Path, tmp_path: Path) -> Job:
 
 
 @pytest.fixture
-def processor(ledger: Ledger, redis_url: str, pipeline: Pipeline) -> Iterator[ChunkProcessor]:
-    with make_app(redis_url) as app:
-        yield ChunkProcessor(
-            ledger=ledger,
-            open_storage=lambda url: open_storage(url, ledger.connection),
-            load_pipeline=lambda: pipeline,
-            standing=Standing(Roots(("file:///",)).root_of),
-            fleet=Fleet(ledger.workers, machine="here", worker_id="here:1:0", allowed=("file:///",)),
-            drain=ChildDrain(60.0, sleep=lambda _: time.sleep(0.01), end=lambda _: None),
-            fingerprint=lambda: pipeline.identity.fingerprint,
-            publish_tickets=lambda: publish_tickets(app, ledger),
-            on_finished=lambda job_id: write_summary(job_id, ledger=ledger),
-            image_time_limit_s=60.0,
-        )
+def processor(ledger: Ledger, pipeline: Pipeline) -> ChunkProcessor:
+    return ChunkProcessor(
+        ledger=ledger,
+        open_storage=lambda url: open_storage(url, ledger.connection),
+        load_pipeline=lambda: pipeline,
+        standing=Standing(Roots(("file:///",)).root_of),
+        fleet=Fleet(ledger.workers, machine="here", worker_id="here:1:0", allowed=("file:///",)),
+        drain=ChildDrain(60.0, sleep=lambda _: time.sleep(0.01), end=lambda _: None),
+        fingerprint=lambda: pipeline.identity.fingerprint,
+        publish_tickets=lambda: publish_tickets(ledger),
+        on_finished=lambda job_id: write_summary(job_id, ledger=ledger),
+        image_time_limit_s=60.0,
+    )
 
 
 def claimed(ledger: Ledger) -> Claim:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fiqa.broker import make_app, publish_tickets
+from fiqa.broker import publish_tickets
 from fiqa.contract import JobSpec
 from fiqa.ledger.claims import Counts
 from fiqa.ledger.control import Control
@@ -31,25 +31,25 @@ def opened(ledger: Ledger, *, chunks: int, storage: str = "redis") -> str:
     return job_id
 
 
-def reconcile(ledger: Ledger, url: str, *actions: Callable[[], object]) -> None:
+def reconcile(ledger: Ledger, *actions: Callable[[], object]) -> None:
     """Run one round after each action."""
-    with make_app(url) as app, pytest.raises(Over):
-        Reconciler(ledger, lambda: publish_tickets(app, ledger), sleep=rounds(*actions)).run()
+    with pytest.raises(Over):
+        Reconciler(ledger, lambda: publish_tickets(ledger), sleep=rounds(*actions)).run()
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
-def test_a_round_tops_up_the_tickets(ledger: Ledger, redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_round_tops_up_the_tickets(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     opened(ledger, chunks=3)
-    reconcile(ledger, redis_url, nothing)
+    reconcile(ledger, nothing)
     assert ledger.waiting_tickets() == 3
     assert "topped up 3 tickets" in caplog.messages
 
 
-def test_one_process_at_a_time_reconciles(ledger: Ledger, redis_url: str) -> None:
+def test_one_process_at_a_time_reconciles(ledger: Ledger) -> None:
     opened(ledger, chunks=3)
     assert ledger.try_reconciler_lock(seconds=4.4)
 
@@ -57,12 +57,12 @@ def test_one_process_at_a_time_reconciles(ledger: Ledger, redis_url: str) -> Non
         assert ledger.waiting_tickets() == 0
         ledger.connection.redis.delete(RECONCILER_LOCK)
 
-    reconcile(ledger, redis_url, nothing, lock_expires)
+    reconcile(ledger, nothing, lock_expires)
     assert ledger.waiting_tickets() == 3
 
 
-def test_the_lock_is_free_again_before_the_next_round_of_the_same_process(ledger: Ledger, redis_url: str) -> None:
-    reconcile(ledger, redis_url, nothing)
+def test_the_lock_is_free_again_before_the_next_round_of_the_same_process(ledger: Ledger) -> None:
+    reconcile(ledger, nothing)
     assert 0 < ledger.connection.redis.pttl(RECONCILER_LOCK) < 5000
 
 
@@ -162,9 +162,7 @@ def test_an_error_that_lasts_is_logged_once_and_one_that_comes_back_again(
     stoppable_redis: StoppableRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(Ledger(stoppable_redis.url)) as ledger:
-        reconcile(
-            ledger, stoppable_redis.url, stoppable_redis.stop, nothing, stoppable_redis.start, stoppable_redis.stop
-        )
+        reconcile(ledger, stoppable_redis.stop, nothing, stoppable_redis.start, stoppable_redis.stop)
     found = warnings(caplog)
     assert len(found) == 2
     assert all(line.startswith("reconciler failed, retrying: cannot reach Redis") for line in found)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import warnings
@@ -13,6 +14,8 @@ import click
 from fiqa.ledger.ledger import Ledger
 from fiqa_worker.cli.extras import concurrency_option, needs
 from fiqa_worker.settings import WorkerSettings
+
+_log = logging.getLogger(__name__)
 
 # For glibc in the pool's processes: memory that is freed after an image is kept for the next image. The kernel would
 # clear returned memory page by page again, which takes a seventh of the time of an image of 12 megapixels. There are
@@ -46,11 +49,15 @@ def worker(concurrency: int | None) -> int:
             from celery.exceptions import SecurityWarning
 
             from fiqa_worker.service.drain import SIGNALS
+            from fiqa_worker.service.logs import configure
             from fiqa_worker.service.tasks import app
 
     # After the check, so that a missing package is reported even while Redis is down.
     ledger = Ledger(settings.redis_url)
-    ledger.connection.ping()
+    configure(settings.log_format)
+    ledger.connection.wait_until_ready(lambda error: _log.warning("waiting for Redis: %s", error))
+    for problem in ledger.connection.check_server():
+        _log.error("%s", problem)
     ledger.close()
     app.fiqa_identity = checked.identity
     for name, value in _MALLOC.items():

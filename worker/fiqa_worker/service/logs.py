@@ -28,13 +28,7 @@ _JSON_NAMES: Final = {"levelname": "level", "name": "logger", "exc_info": "trace
 # `where` repeats job and chunk. `data` repeats the message of Celery's lines.
 _NOT_IN_JSON: Final = ("where", "data", "color_message")
 
-_LOST: Final = (
-    WorkerLostError,
-    RestartFreqExceeded,
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.OutOfMemoryError,
-)
+_LOST: Final = (WorkerLostError, RestartFreqExceeded, redis.RedisError)
 
 
 class _Labels(logging.Filter):

@@ -15,21 +15,23 @@ from celery import bootsteps, shared_task, signals
 from celery.worker.worker import WorkController
 from kombu.asynchronous import Hub
 
-from fiqa.broker import make_app, publish_tickets
+from fiqa.broker import publish_tickets
 from fiqa.contract import TASK_NAME
 from fiqa.errors import FiqaError, RedisUnavailableError, SettingsError
+from fiqa.ledger.connection import Connection
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import Storage, open_storage
 from fiqa_worker.pipeline.roots import Roots
+from fiqa_worker.service.app import make_app
 from fiqa_worker.service.chunk import ChunkProcessor
 from fiqa_worker.service.drain import ChildDrain, MainDrain
 from fiqa_worker.service.fleet import Fleet
 from fiqa_worker.service.health import TICKS_EVERY_S, Health, note_loaded
 from fiqa_worker.service.heartbeat import Heartbeat, describe, in_words, machine, worker_id
 from fiqa_worker.service.logs import configure
+from fiqa_worker.service.outage import Outage
 from fiqa_worker.service.reconciler import Reconciler, Summaries, SummaryWriter
 from fiqa_worker.service.standing import Standing
-from fiqa_worker.service.tickets import TicketTransport
 from fiqa_worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 settings = WorkerSettings.load()
-app = make_app(settings.redis_url, read_transport=TicketTransport)
+app = make_app(settings.redis_url)
 app.conf.include = [__name__]
 
 # In KiB. Celery compares it, after each chunk, with the most memory that the process ever held.
@@ -50,9 +52,12 @@ def score_chunk() -> None:
     """One ticket: process one chunk of whatever is due."""
     try:
         _processor().process_next()
+        _outage().end()
     except RedisUnavailableError as error:
-        # Nothing is lost: a reconciler replaces a lost ticket, and the lease of a claimed chunk runs out.
-        _log.warning("Redis is unavailable, retrying: %s", error)
+        # Nothing is lost: a reconciler replaces a lost ticket, and the lease of a claimed chunk runs out. Without the
+        # pause a Redis that hands out tickets and refuses scripts would lose all its tickets within seconds.
+        _outage().report(error)
+        _outage().wait(_drain().begun.is_set)
 
 
 @cache
@@ -72,8 +77,14 @@ def _processor() -> ChunkProcessor:
 
 
 @cache
+def _outage() -> Outage:
+    return Outage()
+
+
+@cache
 def _ledger() -> Ledger:
-    return Ledger(settings.redis_url)
+    # One connection a process. Its threads take turns, for a millisecond each.
+    return Ledger(Connection(settings.redis_url, max_connections=1))
 
 
 @cache
@@ -102,7 +113,7 @@ def _drain() -> ChildDrain:
 
 
 def _publish_tickets() -> int:
-    return publish_tickets(app, _ledger())
+    return publish_tickets(_ledger())
 
 
 @signals.celeryd_init.connect(weak=False)

@@ -12,31 +12,29 @@ import binascii
 import inspect
 import json
 import logging
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from queue import Empty
 from typing import Any, Final
-from uuid import uuid4
 
 import kombu
 from kombu.transport import virtual
 from kombu.transport.redis import Channel, QoS, Transport
-from redis import OutOfMemoryError, RedisError
+from redis import RedisError
 
+from fiqa.broker import new_ticket
 from fiqa.contract import QUEUE, TASK_NAME
 from fiqa.errors import MissingDependencyError
 
 _log = logging.getLogger(__name__)
 
 _MAX_BODY_CHARS: Final = 1024
-_EMPTY_BODY: Final = b64encode(
-    json.dumps([[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]).encode()
-).decode()
 _DROPPED: Final = "message dropped, not a ticket: %s"
 
 # What is overridden or called below, with its parameters.
 _KOMBU_METHODS: Final = (
     (Transport, "_deliver", ("self", "message", "queue")),
     (Channel, "_brpop_read", ("self", "options")),
+    (Channel, "_connparams", ("self", "asynchronous")),
     (QoS, "ack", ("self", "delivery_tag")),
     (QoS, "restore_by_tag", ("self", "tag", "client", "leftmost")),
     (QoS, "_remove_from_indices", ("self", "delivery_tag", "pipe")),
@@ -77,38 +75,6 @@ def is_ticket(message: object) -> bool:
     return False
 
 
-def clean_ticket() -> dict[str, Any]:
-    """Return a new ticket, as a message of Celery's protocol 2. Tickets differ only in their ids."""
-    ticket_id = str(uuid4())
-    return {
-        "body": _EMPTY_BODY,
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "headers": {
-            "lang": "py",
-            "task": TASK_NAME,
-            "id": ticket_id,
-            "root_id": ticket_id,
-            "parent_id": None,
-            "group": None,
-            "retries": 0,
-            "eta": None,
-            "expires": None,
-            "timelimit": [None, None],
-            "argsrepr": "()",
-            "kwargsrepr": "{}",
-        },
-        "properties": {
-            "correlation_id": ticket_id,
-            "delivery_info": {"exchange": "", "routing_key": QUEUE},
-            "delivery_mode": 2,
-            "delivery_tag": ticket_id,
-            "priority": 0,
-            "body_encoding": "base64",
-        },
-    }
-
-
 def _carries_nothing(body: str) -> bool:
     if len(body) > _MAX_BODY_CHARS:
         return False
@@ -145,6 +111,13 @@ class _TicketQoS(QoS):
 class _TicketChannel(Channel):
     QoS = _TicketQoS
 
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002  kombu's
+        """Connect as the ledger does, with the same options: kombu ignores some of the URL's and fails over others."""
+        theirs = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]  # half typed
+        ours = self.connection.client.transport_options["fiqa_connection"]
+        # Kombu's class, which reports to its event loop that a connection is closed.
+        return {"db": 0, **ours, "connection_class": theirs["connection_class"]}
+
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]  # half typed
@@ -160,8 +133,8 @@ class TicketTransport(Transport):
 
     Channel = _TicketChannel
 
-    # If Redis is full, reconnect: Celery would otherwise end the whole worker.
-    connection_errors = (*Transport.connection_errors, OutOfMemoryError)
+    # Whatever Redis answers, reconnect: Celery would otherwise end the whole worker, for instance after a failover.
+    connection_errors = (*Transport.connection_errors, RedisError)
 
     def _deliver(self, message: Any, queue: str) -> None:
         if not is_ticket(message):
@@ -169,4 +142,4 @@ class TicketTransport(Transport):
             return
         # Tickets are alike, so a new one is handed on, with nothing of the message that came. Each has its own id: of
         # two tickets with the same id, the second would never be acknowledged.
-        super()._deliver(clean_ticket(), queue)  # type: ignore[no-untyped-call]  # half typed
+        super()._deliver(new_ticket(), queue)  # type: ignore[no-untyped-call]  # half typed

@@ -1,0 +1,78 @@
+"""What an error of Redis means, in one line that says what to do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import redis
+
+_TRUST: Final = "shows a certificate that is not trusted: set ssl_ca_certs in FIQA_REDIS_URL"
+_NO_TLS: Final = "does not speak TLS: use redis:// in FIQA_REDIS_URL"
+
+# A part of the text of an error that has no type of its own, and what to do.
+_TEXTS: Final = {
+    "hostname mismatch": "shows a certificate for another name: set that name in FIQA_REDIS_URL",
+    "ip address mismatch": "shows a certificate for another name: set that name in FIQA_REDIS_URL",
+    "unknown ca": "does not trust the client's certificate: set another ssl_certfile in FIQA_REDIS_URL",
+    "max number of clients reached": "has no connection left: raise its maxclients",
+    "certificate verify failed": _TRUST,
+    "wrong version number": _NO_TLS,
+    "record layer failure": _NO_TLS,
+    "certificate required": "asks for a certificate: set ssl_certfile and ssl_keyfile in FIQA_REDIS_URL",
+}
+
+# Nobody listens there. Or somebody does, and ends the connection at the first byte.
+_NO_SERVER: Final = ("refused", "not known", "resolution", "resolve", "No such file", "unreachable")
+_HUNG_UP: Final = ("reset by peer", "closed by server", "broken pipe")
+
+# The first that fits explains an error.
+_TYPES: Final[tuple[tuple[type[redis.RedisError], str], ...]] = (
+    (redis.AuthenticationError, "Redis at {where} refuses the login: check user and password in FIQA_REDIS_URL"),
+    (redis.BusyLoadingError, "Redis at {where} is not ready ({text}): try again"),
+    (redis.ConnectionError, "cannot reach Redis at {where} ({text}): start it, or set FIQA_REDIS_URL"),
+    (redis.TimeoutError, "Redis at {where} does not answer in time: try again"),
+    (
+        redis.OutOfMemoryError,
+        "Redis at {where} is full: raise its maxmemory, or keep jobs elsewhere with FIQA_STORAGE",
+    ),
+    (
+        redis.ReadOnlyError,
+        "Redis at {where} is a replica, which takes no changes: wait for the failover, or set FIQA_REDIS_URL",
+    ),
+    (
+        redis.exceptions.NoPermissionError,
+        "Redis at {where} refuses: {text}: docs/operate.md shows the rights that fiqa needs",
+    ),
+    (redis.RedisError, "Redis at {where} refuses: {text}"),
+)
+
+
+def explained(error: redis.RedisError, where: str) -> str:
+    """Return what is wrong with the Redis at `where`, and what to do."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    for part, what in _TEXTS.items():
+        if part in text.lower():
+            return f"Redis at {where} {what} ({text})"
+    line = next(line for kind, line in _TYPES if isinstance(error, kind)).format(where=where, text=text)
+    return line + _about_tls(error, where, text)
+
+
+def _about_tls(error: redis.RedisError, where: str, text: str) -> str:
+    """Return a hint if one side may speak TLS and the other may not."""
+    if isinstance(error, redis.AuthenticationError | redis.BusyLoadingError):
+        return ""
+    if not isinstance(error, redis.ConnectionError | redis.TimeoutError) or any(part in text for part in _NO_SERVER):
+        return ""
+    if where.startswith("rediss://"):
+        return "; if this port takes no TLS, use redis://; if it does, check the certificates"
+    if where.startswith("redis://") and any(part in text.lower() for part in _HUNG_UP):
+        return "; if this port takes TLS only, use rediss://"
+    return ""
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether Redis is up and refuses for now, whatever the settings are."""
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+        return False
+    is_full = isinstance(error, redis.ConnectionError) and "max number of clients" in str(error)
+    return is_full or isinstance(error, redis.ResponseError | redis.BusyLoadingError)

@@ -1,0 +1,194 @@
+"""A Redis that is up and refuses: a real worker waits, says so, and goes on, whether it is busy or idle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from fiqa import Client, JobState, RedisUnavailableError
+from fiqa.ledger.ledger import Ledger
+from tests.integration.conftest import BUILTIN, ROOT, Worker
+from tests.ledger_of import ledger_of
+from tests.redis_refusals import REFUSALS, replica
+from tests.redis_relay import RedisRelay, relayed
+from tests.servers import RedisServer, start_redis
+from tests.waiting import WAIT_S, wait_until
+
+# Longer than a worker lived after such an answer: 3 s.
+REFUSES_S: Final = 4.0
+ANSWERS: Final = (
+    "LOADING Redis is loading the dataset in memory",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+    "CLUSTERDOWN The cluster is down",
+    "NOTYETKNOWN whatever a newer Redis says",
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with start_redis(tmp_path_factory.mktemp("refusing"), {"enable-debug-command": "local"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def relay(server: RedisServer) -> Iterator[RedisRelay]:
+    with relayed(urlsplit(server.url).port or 0) as relay:
+        yield relay
+
+
+@pytest.fixture(scope="module")
+def worker(relay: RedisRelay, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """One worker for all refusals. It goes through the relay."""
+    folder = tmp_path_factory.mktemp("worker")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fiqa", "worker", "--concurrency", "1"],
+            env={
+                **os.environ,
+                **BUILTIN,
+                "FIQA_REDIS_URL": relay.url,
+                "FIQA_ALLOWED_SOURCES": photos.as_uri(),
+                "FIQA_DRAIN_S": "30",
+            },
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    yield Worker(process, folder / "log")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(WAIT_S) == 0
+
+
+@pytest.fixture(scope="module")
+def client(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """One client for all refusals."""
+    with Client(server.url, str(tmp_path_factory.mktemp("storage"))) as client:
+        yield client
+
+
+Refuse = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="module")
+def refusals(server: RedisServer, relay: RedisRelay) -> dict[str, Refuse]:
+    """Those of a real Redis, and what a relay answers in its name."""
+
+    @contextmanager
+    def answering(answer: str) -> Iterator[None]:
+        relay.answer = answer
+        try:
+            yield
+        finally:
+            relay.answer = None
+
+    real = {name: partial(refusal, server.url) for name, refusal in REFUSALS.items()}
+    return real | {answer: partial(answering, answer) for answer in ANSWERS}
+
+
+@pytest.mark.timeout(600)
+def test_a_busy_worker_waits_whatever_redis_answers(
+    refusals: dict[str, Refuse], client: Client, worker: Worker, photos: Path
+) -> None:
+    """One job, and one refusal after the other while it runs."""
+    images = 60 * len(refusals)
+    job = client.submit([(photos / "original-0.jpg").as_uri()] * images, chunk_size=4)
+    for name, refuse in refusals.items():
+        done = client.status(job.id).chunks_done
+        wait_until(lambda: client.status(job.id).chunks_done > done, lambda: f"before {name}: {worker.log}")  # noqa: B023
+        seen = len(worker.log)
+        with refuse():
+            time.sleep(REFUSES_S)
+        assert worker.process.poll() is None, f"{name}: {worker.log[seen:]}"
+        # One line of each process, and one if the answer changes.
+        assert worker.log[seen:].count("Redis is unavailable, retrying") <= 4, f"{name}: {worker.log[seen:]}"
+    status = client.wait(job.id, WAIT_S)
+    assert (status.state, status.scored) == (JobState.SUCCEEDED, images)
+    assert "Traceback" not in worker.log
+
+
+@pytest.mark.timeout(600)
+def test_an_idle_worker_waits_whatever_redis_answers(
+    refusals: dict[str, Refuse], client: Client, worker: Worker, photos: Path
+) -> None:
+    client.wait(client.submit([(photos / "original-0.jpg").as_uri()]).id, WAIT_S)
+    for name, refuse in refusals.items():
+        seen = len(worker.log)
+        with refuse():
+            time.sleep(REFUSES_S)
+        assert worker.process.poll() is None, f"{name}: {worker.log[seen:]}"
+        assert worker.log[seen:].count("Redis is unavailable, retrying") <= 3, f"{name}: {worker.log[seen:]}"
+    assert client.wait(client.submit([(photos / "original-0.jpg").as_uri()]).id, WAIT_S).state is JobState.SUCCEEDED
+    assert "Traceback" not in worker.log
+
+
+def test_a_worker_that_waits_ends_in_order(relay: RedisRelay, worker: Worker, client: Client, photos: Path) -> None:
+    """The last of this file: it ends the worker that the others share."""
+    client.wait(client.submit([(photos / "original-0.jpg").as_uri()]).id, WAIT_S)
+    relay.answer = ANSWERS[0]
+    before = relay.refused
+    wait_until(lambda: relay.refused > before)
+    worker.process.send_signal(signal.SIGTERM)
+    try:
+        assert worker.process.wait(WAIT_S) == 0
+    finally:
+        relay.answer = None
+    assert "Traceback" not in worker.log
+
+
+def test_a_client_that_lives_long_goes_on_with_the_new_master(tmp_path: Path) -> None:
+    """After a failover the name leads to the new master; connections that are open lead to the old one."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    with (
+        start_redis(tmp_path / "old") as old,
+        start_redis(tmp_path / "new") as new,
+        relayed(urlsplit(old.url).port or 0) as relay,
+        Client(relay.url, str(tmp_path / "storage")) as client,
+    ):
+        client.submit(["s3://bucket/a.jpg"])
+        with replica(old.url), pytest.raises(RedisUnavailableError, match="is a replica, which takes no changes"):
+            client.submit(["s3://bucket/a.jpg"])
+        relay.upstream = urlsplit(new.url).port or 0
+        job = client.submit(["s3://bucket/a.jpg"])
+        assert ledger_of(client).waiting_tickets() == 1
+        with closing(Ledger(new.url)) as ledger:
+            assert ledger.status(job.id).state is JobState.RUNNING
+
+
+@pytest.mark.parametrize("answer", ANSWERS[:2])
+def test_a_worker_that_starts_while_redis_refuses_waits(answer: str, relay: RedisRelay, tmp_path: Path) -> None:
+    relay.answer = answer
+    before = relay.refused
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fiqa", "worker", "--concurrency", "1"],
+            env={**os.environ, **BUILTIN, "FIQA_REDIS_URL": relay.url},
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    started = Worker(process, tmp_path / "log")
+    try:
+        wait_until(lambda: relay.refused > before + 1 or process.poll() is not None, lambda: started.log)
+        relay.answer = None
+        wait_until(lambda: "Connected to redis" in started.log or process.poll() is not None, lambda: started.log)
+        assert process.poll() is None
+        assert started.log.count("waiting for Redis: ") == 1
+    finally:
+        relay.answer = None
+        process.terminate()
+        process.wait(WAIT_S)
