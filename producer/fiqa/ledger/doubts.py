@@ -15,6 +15,7 @@ from fiqa.ledger.claims import Claim
 from fiqa.ledger.connection import Connection
 
 MACHINES_NEEDED: Final = 3  # so many must have seen a failure; all of them, if fewer run
+NEVER_ENOUGH: Final = 1_000_000
 _ALONE_S: Final = 60.0
 _PATIENCE_S: Final = 900.0
 LONGEST_BACKOFF_S: Final = 60.0
@@ -47,19 +48,19 @@ class Doubts:
         self._connection = connection
         self._suspect = connection.script("suspect")
 
-    def suspect(self, claim: Claim, *, machine: str, machines: int, last_error: str) -> Verdict:
+    def suspect(self, claim: Claim, *, machine: str, needed: int, last_error: str) -> Verdict:
         """Decide whether failures that may be the fault of this machine are results. If not, release the chunk.
 
         Args:
             claim: the chunk.
             machine: the name of this machine.
-            machines: number of machines that can try this chunk, including this one.
+            needed: number of machines that must have seen the failures. NEVER_ENOUGH: another machine has read this
+                source, so it must try the chunk; only after 15 minutes the failures are results without it.
             last_error: one line for the job's status.
 
         Raises:
             RedisUnavailableError: Redis does not answer, or refuses.
         """
-        needed = min(MACHINES_NEEDED, machines)
         limits = (_ALONE_S, _PATIENCE_S, LONGEST_BACKOFF_S)
         with self._connection.errors():
             decision, backoff_s = self._suspect(

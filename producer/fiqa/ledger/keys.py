@@ -68,6 +68,7 @@ def job_key(job_id: str, part: str = "") -> str:
 def worker_key(worker_id: str) -> str:
     """Return the key of a worker's hash. It expires with its heartbeat.
 
-    Fields: `facts` as JSON, `heartbeat`, and `problem:SUBJECT` for each problem with a source or a job.
+    Fields: `facts` as JSON, `heartbeat`, `problem:SUBJECT` for each problem with a source or a job, and `read:SOURCE`
+    for each source of which the worker has read an image.
     """
     return f"{WORKERS}:{worker_id}"

@@ -15,6 +15,7 @@ PROBLEM_REPORTED_EVERY_S: Final = 20.0
 # After this a problem expires, since a process that was replaced cannot withdraw what it reported.
 _PROBLEM_LASTS_S: Final = 90.0
 _PROBLEM: Final = "problem:"
+_READ: Final = "read:"
 _PAGE: Final = 100
 
 
@@ -36,6 +37,7 @@ class WorkerStatus:
         started: when it started.
         heartbeat: time of its last heartbeat.
         problems: its current problems by source or job, each in one line.
+        sources_read: sources of which it has read an image.
     """
 
     id: str
@@ -51,6 +53,7 @@ class WorkerStatus:
     started: float = 0.0
     heartbeat: float = 0.0
     problems: Mapping[str, str] = field(default_factory=dict)
+    sources_read: tuple[str, ...] = ()
 
 
 class Workers:
@@ -98,6 +101,14 @@ class Workers:
                 redis.hset(key, _PROBLEM + subject, json.dumps({"until": until, "line": problem}))
                 redis.expire(key, int(_PROBLEM_LASTS_S), nx=True)  # if it expired in between
 
+    def report_read(self, worker_id: str, source: str) -> None:
+        """Report that a worker has read an image of a source. One that is not in the registry reports nothing."""
+        key = worker_key(worker_id)
+        with self._connection.errors():
+            if self._connection.redis.exists(key):
+                self._connection.redis.hset(key, _READ + source, 1)
+                self._connection.redis.expire(key, int(_PROBLEM_LASTS_S), nx=True)  # if it expired in between
+
     def withdraw(self, worker_id: str, subject: str) -> None:
         """Report that a problem is over."""
         with self._connection.errors():
@@ -126,7 +137,8 @@ class Workers:
             start += _PAGE
 
 
-_FACTS: Final = tuple(each.name for each in fields(WorkerStatus) if each.name not in {"id", "heartbeat", "problems"})
+_CHANGING: Final = frozenset({"id", "heartbeat", "problems", "sources_read"})
+_FACTS: Final = tuple(each.name for each in fields(WorkerStatus) if each.name not in _CHANGING)
 
 
 def _read(worker_id: str, found: Mapping[bytes, bytes], now: float) -> WorkerStatus:
@@ -142,5 +154,6 @@ def _read(worker_id: str, found: Mapping[bytes, bytes], now: float) -> WorkerSta
         **known | {"allowed_sources": tuple(facts.get("allowed_sources", ()))},
         id=worker_id,
         heartbeat=float(found[b"heartbeat"]),
+        sources_read=tuple(name.decode().removeprefix(_READ) for name in found if name.startswith(_READ.encode())),
         problems={subject: problem["line"] for subject, problem in problems.items() if problem["until"] > now},
     )

@@ -6,7 +6,7 @@ import pytest
 
 from fiqa.contract import Priority
 from fiqa.ledger.claims import Claim, Claimant
-from fiqa.ledger.doubts import LONGEST_BACKOFF_S, Decision, Verdict
+from fiqa.ledger.doubts import LONGEST_BACKOFF_S, MACHINES_NEEDED, Decision, Verdict
 from fiqa.ledger.keys import job_key
 from fiqa.ledger.ledger import Ledger
 from tests.producer.ledger.ledger_jobs import claimed, complete, expire_leases, opened
@@ -19,7 +19,8 @@ def claimed_by(ledger: Ledger, machine: str) -> Claim:
 
 
 def suspect(ledger: Ledger, claim: Claim, machine: str, machines: int) -> Verdict:
-    return ledger.doubts.suspect(claim, machine=machine, machines=machines, last_error=f"{machine} cannot read it")
+    needed = min(machines, MACHINES_NEEDED)
+    return ledger.doubts.suspect(claim, machine=machine, needed=needed, last_error=f"{machine} cannot read it")
 
 
 def a_while_ago(ledger: Ledger, claim: Claim, seconds: float) -> None:

@@ -35,7 +35,7 @@ RETRY_DELAY_S: Final = 10.0
 _COMPLETE_TRIES: Final = 5
 # A process that backs off from all jobs that are due looks for others so often.
 _FIRST_LOOK_S: Final = 1.0
-_LOOK_S: Final = 5.0
+_LOOK_S: Final = 2.0
 
 
 class _InDoubt(Exception):  # noqa: N818  an outcome, not an error
@@ -201,7 +201,7 @@ class ChunkProcessor:
                 self._decide(claim, standing, doubt, items)
         for doubt in list(standing.doubts.values()):
             self._decide(claim, standing, doubt, items)
-        self.fleet.withdraw(standing.proven)
+        self.fleet.has_read(standing.proven)
         return results
 
     def _decide(self, claim: Claim, standing: ChunkStanding, doubt: Doubt, items: Sequence[Item]) -> None:
@@ -218,16 +218,19 @@ class ChunkProcessor:
                 raise SourceUnavailable(
                     doubt.root, "not in FIQA_ALLOWED_SOURCES of this worker; other workers may read it"
                 )
-            standing.settle(doubt)
-            return
-        machines = self.fleet.machines(doubt.uri, doubt.root, claim.fingerprint)
+            if not self.fleet.is_alone(claim.fingerprint):
+                standing.settle(doubt)
+                return
+            needed = 1  # a machine that has started before the others
+        else:
+            needed = self.fleet.needed(doubt.uri, doubt.root, claim.fingerprint)
         problem = f"images end as {doubt.code}: {doubt.message}"
+        until = "other machines have seen it" if needed > 1 else "it was tried three times"
         verdict = self.ledger.doubts.suspect(
             claim,
             machine=self.fleet.machine,
-            machines=machines,
-            last_error=f"{self.fleet.machine}: {doubt.root}: {problem}; not a result until "
-            + ("other machines have seen it" if machines > 1 else "it was tried three times"),
+            needed=needed,
+            last_error=f"{self.fleet.machine}: {doubt.root}: {problem}; not a result until {until}",
         )
         match verdict.decision:
             case Decision.RESULTS:

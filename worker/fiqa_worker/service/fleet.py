@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from fiqa.errors import RedisUnavailableError
-from fiqa.ledger.doubts import MACHINES_NEEDED
+from fiqa.ledger.doubts import MACHINES_NEEDED, NEVER_ENOUGH
 from fiqa.ledger.workers import PROBLEM_REPORTED_EVERY_S, Workers, WorkerStatus
 from fiqa_worker.pipeline.roots import allows
 
@@ -17,6 +17,10 @@ _log = logging.getLogger(__name__)
 
 # A registry of 5,000 workers takes 0.1 s to read.
 _READ_EVERY_S: Final = 5.0
+# A job may name any number of buckets.
+_SOURCES_REPORTED: Final = 100
+# Again, since it goes with the worker's heartbeat while Redis is away.
+_READ_REPORTED_EVERY_S: Final = 60.0
 
 
 class Fleet:
@@ -51,24 +55,39 @@ class Fleet:
         self._read_at: float | None = None
         self._others: list[WorkerStatus] = []
         self._reported: dict[str, tuple[str, float]] = {}
+        self._read: dict[str, float] = {}
 
-    def machines(self, uri: str, root: str, fingerprint: str) -> int:
-        """Return how many machines can be asked about an image, with this one, up to MACHINES_NEEDED.
+    def needed(self, uri: str, root: str, fingerprint: str) -> int:
+        """Return how many machines must have seen the failure of an image, with this one.
 
         A machine can be asked if one of its workers fits the job, may read the image, and does not report that it
-        cannot read the source.
+        cannot read the source. If one of them has read the source and this machine has not, it is NEVER_ENOUGH: any
+        number of machines may be wrong alike.
 
         Raises:
             RedisUnavailableError: Redis does not answer, or refuses.
         """
-        found = {self.machine}
-        for worker in self._fitting(fingerprint):
-            if allows(worker.allowed_sources, uri) and root not in worker.problems:
-                found.add(worker.host)
-            if len(found) == MACHINES_NEEDED:
-                break
-        self.claims_as = self.machine if len(found) > 1 else ""
-        return len(found)
+        able = [
+            worker
+            for worker in self._fitting(fingerprint)
+            if allows(worker.allowed_sources, uri) and root not in worker.problems
+        ]
+        readers = {worker.host for worker in able if root in worker.sources_read}
+        machines = {self.machine, *(worker.host for worker in able)}
+        self.claims_as = self.machine if len(machines) > 1 else ""
+        if readers and self.machine not in readers:
+            return NEVER_ENOUGH
+        return min(MACHINES_NEEDED, len(machines))
+
+    def is_alone(self, fingerprint: str) -> bool:
+        """Return whether no other machine runs that fits the job.
+
+        Raises:
+            RedisUnavailableError: Redis does not answer, or refuses.
+        """
+        alone = all(worker.host == self.machine for worker in self._fitting(fingerprint))
+        self.claims_as = "" if alone else self.machine
+        return alone
 
     def may_read_more(self, uris: Sequence[str], fingerprint: str) -> bool:
         """Return whether another machine may read all of these images that any worker may read, and this one may not.
@@ -100,8 +119,16 @@ class Fleet:
             _log.warning("%s: %s", subject, problem)
         self.report(subject, subject, problem)
 
-    def withdraw(self, roots: set[str]) -> None:
-        """The process can read these sources: withdraw what it reported of them."""
+    def has_read(self, roots: set[str]) -> None:
+        """The process has read images of these sources: report it once a minute, and withdraw their problems."""
+        now = self._clock()
+        for root in roots:
+            last = self._read.get(root)
+            if now - last < _READ_REPORTED_EVERY_S if last is not None else len(self._read) == _SOURCES_REPORTED:
+                continue
+            self._read[root] = now
+            with suppress(RedisUnavailableError):  # it is reported again
+                self._workers.report_read(self._worker_id, root)
         for subject in [subject for subject, (root, _) in self._reported.items() if root in roots]:
             with suppress(RedisUnavailableError):
                 self._workers.withdraw(self._worker_id, subject)
