@@ -9,7 +9,8 @@ from rich.text import Text
 
 from fiqa.cli.messages import LostShards
 from fiqa.cli.output import as_json_option, print_job, status_as_json
-from fiqa.cli.progress import follow, summary
+from fiqa.cli.progress import follow
+from fiqa.cli.status_line import summary
 from fiqa.client import Client
 from fiqa.ledger.status import JobStatus
 from fiqa.results.text import duration, local_time

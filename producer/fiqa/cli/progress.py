@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import Self
+import time
+from collections.abc import Callable
+from typing import Final, Self
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
-from rich.table import Column
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn
+from rich.spinner import Spinner
+from rich.text import Text
 
 from fiqa.cli.failures import report_failures, report_too_many
 from fiqa.cli.output import exit_status, status_as_json
+from fiqa.cli.status_line import drawn, one_line
 from fiqa.client import Client
-from fiqa.contract import JobState
 from fiqa.ledger.status import JobStatus
-from fiqa.results.text import duration
+
+_LINE_EVERY_S: Final = 10.0
 
 
 def follow(client: Client, job_id: str, *, as_json: bool = False) -> int:
@@ -61,35 +66,57 @@ def _print_changes(client: Client, job_id: str) -> JobStatus:
 
 
 class JobProgress:
-    """A job's progress bar. Its last state stays on the screen."""
+    """A job's progress on standard error. Its last state stays there.
 
-    def __init__(self) -> None:
-        columns = (
-            SpinnerColumn(finished_text="●"),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(table_column=Column(no_wrap=True)),
-            TextColumn("{task.fields[summary]}", markup=False),
+    On a terminal it is a bar. Elsewhere, as in a file or a CI log, it is a line every 10 s.
+    """
+
+    def __init__(self, *, live: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        """Draw nothing yet.
+
+        Args:
+            live: False for lines on a terminal too, if other output goes to it.
+            clock: as time.monotonic.
+        """
+        console = Console(stderr=True)
+        self._clock = clock
+        self._status: JobStatus | None = None
+        self._printed: JobStatus | None = None
+        self._next_line = clock() + _LINE_EVERY_S
+        self._spinner = Spinner("dots")
+        self._live = (
+            Live(console=console, get_renderable=lambda: self._drawn(console.width), redirect_stdout=False)
+            if live and console.is_terminal and not console.is_dumb_terminal
+            else None
         )
-        self._progress = Progress(*columns, console=Console(stderr=True))
-        self._task = self._progress.add_task("starting", total=None, summary="")
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._live:
+            self._live.stop()
+        elif self._status and self._status is not self._printed:
+            self._print(self._status)
 
     def show(self, status: JobStatus) -> None:
-        """Draw this state."""
-        self._progress.update(
-            self._task,
-            description=str(status.state),
-            total=status.images or None,
-            completed=status.images_done,
-            summary=summary(status),
-        )
+        """Draw this state, or print it if the next line is due."""
+        self._status = status
+        if not self._live and self._clock() >= self._next_line:
+            self._print(status)
+
+    def _print(self, status: JobStatus) -> None:
+        click.echo(one_line(status), err=True)
+        self._printed = status
+        self._next_line = self._clock() + _LINE_EVERY_S
+
+    def _drawn(self, width: int) -> Group:
+        mark = "●" if self._status and self._status.is_finished else str(self._spinner.render(time.monotonic()))
+        # rich must not take brackets in a reason for markup, nor color the numbers.
+        first, *others = drawn(self._status, width - 2) if self._status else ["starting"]
+        return Group(Text(f"{mark} {first}", overflow="ellipsis", no_wrap=True), *map(Text, others))
 
 
 class CountProgress:
@@ -116,24 +143,3 @@ def transient_progress(*columns: ProgressColumn) -> Progress:
     """Return a progress display that disappears at the end, and is not shown if standard error is not a terminal."""
     console = Console(stderr=True)
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def summary(status: JobStatus) -> str:
-    """Return a job's counts, its pace and the time left, on one line."""
-    parts = [f"{status.scored:,} scored", f"{status.no_face:,} no face", f"{status.failed:,} failed"]
-    if status.state is JobState.RUNNING and not status.workers_run:
-        parts.append("no worker runs: start `fiqa worker`")
-    elif status.state is JobState.RUNNING and status.workers_unfit:
-        parts.append(
-            f"{status.workers_unfit:,} workers do not fit: the job's scores are of other models, settings or version"
-            f" ({status.fingerprint}): `fiqa workers` shows theirs"
-        )
-    elif status.state is JobState.RUNNING and status.started is None:
-        parts.append("waiting for a free worker")
-    elif status.images_per_s:
-        parts.append(f"{status.images_per_s:,.0f} images/s")
-    if status.eta_s is not None:
-        parts.append(f"{duration(status.eta_s)} left")
-    if problem := status.reason or status.last_error:
-        parts.append(problem)
-    return ", ".join(parts)

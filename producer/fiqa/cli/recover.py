@@ -6,7 +6,8 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from fiqa.cli.messages import LostShards, report_error
-from fiqa.cli.progress import summary, transient_progress
+from fiqa.cli.progress import transient_progress
+from fiqa.cli.status_line import summary
 from fiqa.client import Client
 from fiqa.errors import ContractError, JobStateError, StorageError, UnknownJobError
 from fiqa.ledger.status import JobStatus

@@ -40,8 +40,9 @@ if not fiqa.is_open(job) then
   return 'counted'
 end
 redis.call('HDEL', hash, 'last_error')
-local counts = redis.call('HMGET', hash, 'scored', 'no_face', 'failed', 'max_failed', 'done', 'chunks')
-local scored, no_face, failed, max_failed, done, chunks = unpack(counts)
+local counts = redis.call('HMGET', hash, 'scored', 'no_face', 'failed', 'max_failed', 'done', 'chunks', 'still_since')
+local scored, no_face, failed, max_failed, done, chunks, still_since = unpack(counts)
+if still_since then fiqa.stop_clock(job, now) end  -- a chunk in flight is finished after the pause: it took that long
 local images_done = scored + no_face + failed
 if images_done >= fiqa.MIN_IMAGES_TO_FAIL and tonumber(failed) > images_done * max_failed then
   fiqa.finish(job, 'failed', string.format('%d of the first %d images failed', failed, images_done), now)

@@ -14,6 +14,7 @@ end
 -- Let a failed job continue. Requeue its claimed chunks that are not done: their leases were dropped when it failed.
 local function reopen()
   redis.call('HSET', hash, 'state', 'running', 'max_failed', max_failed)
+  fiqa.start_clock(job, redis.call('HGET', hash, 'finished'), fiqa.clock())
   redis.call('HDEL', hash, 'reason', 'finished')
   redis.call('HDEL', hash, 'last_error', 'summary_tries')
   redis.call('ZREM', fiqa.ENDED, job)
@@ -35,9 +36,11 @@ end
 
 if verb == 'pause' and state == 'running' then
   redis.call('HSET', hash, 'state', 'paused')
+  fiqa.stop_clock(job, fiqa.clock())
   fiqa.make_idle(job)
 elseif verb == 'resume' and (state == 'paused' or (state == 'running' and max_failed ~= '')) then
   redis.call('HSET', hash, 'state', 'running')
+  if state == 'paused' then fiqa.start_clock(job, redis.call('HGET', hash, 'still_since'), fiqa.clock()) end
   if max_failed ~= '' then redis.call('HSET', hash, 'max_failed', max_failed) end
   fiqa.make_due(job)
 elseif verb == 'resume' and state == 'failed' and max_failed ~= '' then

@@ -99,12 +99,12 @@ def _status(
     images, done = number("images"), number("scored") + number("no_face") + number("failed")
     rate = eta = None
     if started is not None and finished is not None:
-        rate = done / max(finished - started, 1e-3)
+        rate = done / max(finished - started - (time("still_s") or 0), 1e-3)
     elif started is not None and state is JobState.RUNNING:
-        # The window begins with a whole bucket, or with the job.
+        # The window begins with a whole bucket, with the job, or with the end of its last pause.
         oldest = int(now - PACE_WINDOW_S) // PACE_BUCKET_S
         recent = sum(int(count) for bucket, count in pace.items() if int(bucket) >= oldest)
-        rate = recent / max(now - max(oldest * PACE_BUCKET_S, started), 1e-3)
+        rate = recent / max(now - max(oldest * PACE_BUCKET_S, started, time("resumed") or 0), 1e-3)
         eta = (images - done) / rate if rate and fleet.fits(fingerprint) else None
     return JobStatus(
         id=job_id,

@@ -20,6 +20,7 @@ for i = 4 + number, #ARGV, 2 do redis.call('HSET', hash, ARGV[i], ARGV[i + 1]) e
 redis.call('HSET', hash, 'done', seen - number)
 if state == 'succeeded' then
   redis.call('HSET', hash, 'state', 'running', 'next', chunks)
+  fiqa.start_clock(job, redis.call('HGET', hash, 'finished'), fiqa.clock())
   redis.call('HDEL', hash, 'finished')
   redis.call('PERSIST', hash)
   for _, part in ipairs({'done', 'manifest', 'results'}) do redis.call('PERSIST', fiqa.key(job, part)) end

@@ -79,12 +79,29 @@ function fiqa.expire_with_job(job)
   end
 end
 
+-- A job stands still from now on. Its pace is that of the time that it runs.
+function fiqa.stop_clock(job, now)
+  redis.call('HSET', fiqa.key(job), 'still_since', string.format('%.3f', now))
+end
+
+-- A job that stood still since then runs again, or ends.
+function fiqa.start_clock(job, since, now)
+  local hash = fiqa.key(job)
+  redis.call('HDEL', hash, 'still_since')
+  if not since or redis.call('HEXISTS', hash, 'started') == 0 then return end
+  redis.call('HINCRBYFLOAT', hash, 'still_s', string.format('%.3f', math.max(0, now - since)))
+  redis.call('HSET', hash, 'resumed', string.format('%.3f', now))
+  redis.call('DEL', fiqa.key(job, 'pace'))
+end
+
 -- End a job: set its state and its reason, and drop what only a running job needs.
 function fiqa.finish(job, state, reason, now)
   local hash = fiqa.key(job)
   redis.call('HSET', hash, 'state', state, 'finished', string.format('%.3f', now))
   redis.call('HDEL', hash, 'last_error')
   if reason then redis.call('HSET', hash, 'reason', reason) end
+  local still_since = redis.call('HGET', hash, 'still_since')
+  if still_since then fiqa.start_clock(job, still_since, now) end
   fiqa.make_idle(job)
   redis.call('SREM', fiqa.PREPARING, job)
   for _, chunk in ipairs(redis.call('HKEYS', fiqa.key(job, 'attempts'))) do

@@ -13,6 +13,7 @@ class JobStatus:
 
     Attributes:
         images_per_s: over the last minute while the job runs; over the whole run once it has ended.
+            Pauses do not count.
         eta_s: seconds until the job ends; None unless the job runs, has a pace, and workers run.
         last_error: why a chunk was released, until the next chunk is done; None once the job has ended.
         reason: why the job was stopped; None before it has ended.

@@ -1,14 +1,27 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import termios
+from pathlib import Path
 
 import pytest
 
 from fiqa.cli.output import exit_status
-from fiqa.cli.progress import JobProgress, summary
+from fiqa.cli.progress import JobProgress
+from fiqa.cli.status_line import drawn, one_line, summary
 from fiqa.contract import JobState, Priority
+from fiqa.ledger.keys import job_key
+from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.status import JobStatus
 from fiqa.results.text import duration
+from tests.producer.cli.running import FIQA, submitted
 
 STATUS = JobStatus(
     id="20250101-000000-abcdef",
@@ -86,18 +99,80 @@ def test_a_summary_has_counts_pace_and_time_left() -> None:
     assert summary(running) == "1,234 scored, 5 no face, 0 failed, 1,234 images/s, 2 min left, chunk 3: storage is down"
 
 
-def test_the_bar_goes_to_standard_error_and_prints_reasons_unchanged(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    odd = dataclasses.replace(STATUS, reason="[Errno 2] no such [/b] file")
-    with JobProgress() as progress:
-        progress.show(dataclasses.replace(odd, state=JobState.PREPARING, images=0, scored=0, no_face=0))
-        progress.show(odd)
+BUSY = dataclasses.replace(
+    STATUS,
+    images=12_345_678,
+    scored=5_234_567,
+    failed=12,
+    images_per_s=12_345.6,
+    eta_s=7_500,
+    last_error="chunk 3: " + "x" * 90,
+)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_state_share_total_and_reason_are_shown_however_narrow_the_terminal_is(width: int) -> None:
+    first, reason = drawn(BUSY, width)
+    assert first.startswith("running 42 % 5,234,584/12,345,678")
+    assert len(first) <= width
+    assert reason == BUSY.last_error
+
+
+def test_a_narrow_terminal_has_no_bar_and_then_fewer_counts() -> None:
+    assert "━" in drawn(BUSY, 130)[0]
+    at_110, at_80, at_60 = (drawn(BUSY, width)[0] for width in (110, 80, 60))
+    assert at_110.endswith("  5,234,567 scored, 5 no face, 12 failed, 12,346 images/s, 2 h 05 min left")
+    assert at_80.endswith("  12 failed, 12,346 images/s, 2 h 05 min left")
+    assert at_60.endswith("  12 failed")
+
+
+def test_only_a_job_of_which_all_images_are_done_is_at_100_per_cent() -> None:
+    almost = dataclasses.replace(STATUS, images=100_000, scored=99_994, no_face=5)
+    assert drawn(almost, 200)[0].startswith("running 99 % 99,999/100,000")
+    assert drawn(dataclasses.replace(almost, no_face=6), 200)[0].startswith("running 100 % 100,000/100,000")
+    assert one_line(dataclasses.replace(STATUS, images=0, scored=0, no_face=0)).startswith("running 0/0: 0 scored")
+
+
+def test_elsewhere_than_on_a_terminal_progress_is_a_line_every_10_s(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    odd = dataclasses.replace(STATUS, reason="[Errno 2] no such [/b] \x1b[31mfile")
+    with JobProgress(clock=lambda: now) as progress:
+        for second in range(35):
+            now = float(second)
+            progress.show(dataclasses.replace(odd, scored=100 * second, no_face=0))
+            progress.show(dataclasses.replace(odd, scored=100 * second + 1, no_face=0))
     out, err = capsys.readouterr()
     assert out == ""
-    for part in ("running", "1239/12000", "1,234 scored", "[Errno 2] no such [/b] file"):
-        assert part in err
+    assert [line.split(" scored")[0] for line in err.splitlines()] == [
+        "running 8 % 1,000/12,000: 1,000",
+        "running 16 % 2,000/12,000: 2,000",
+        "running 25 % 3,000/12,000: 3,000",
+        "running 28 % 3,401/12,000: 3,401",
+    ]
+    assert "[Errno 2] no such [/b] \\x1b[31mfile" in err
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_terminal_has_a_bar_and_the_whole_reason(ledger: Ledger, images: Path, columns: int) -> None:
+    job = submitted(images)
+    reason = "chunk 0: cannot read s3://a-bucket-with-a-long-name: access is denied: AccessDenied: set its credentials"
+    ledger.connection.redis.hset(job_key(job), mapping={"last_error": reason})
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with subprocess.Popen(
+        [*FIQA, "watch", job], stdin=slave, stdout=slave, stderr=slave, env=os.environ | {"TERM": "xterm"}
+    ) as run:
+        os.close(slave)
+        read = b""
+        while b"credentials" not in read:
+            read += os.read(master, 4096)
+        run.send_signal(signal.SIGTERM)
+    os.close(master)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", read.decode(errors="ignore"))
+    assert "running 0 % 0/20" in shown
+    assert ("─" in shown) == (columns > 60)
+    assert "no worker runs: start `fiqa worker`" in shown
+    assert reason in re.sub(r" ?\n", " ", shown)
 
 
 def test_workers_that_do_not_fit_are_counted() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fiqa.ledger.claims import Counts
+from fiqa.ledger.control import Control
 from fiqa.ledger.keys import job_key
 from fiqa.ledger.ledger import Ledger
 from tests.producer.ledger.ledger_jobs import (
@@ -69,6 +70,42 @@ def test_the_pace_of_a_finished_job_is_that_of_its_whole_run(ledger: Ledger) -> 
     status = ledger.status(job_id)
     assert status.images_per_s == pytest.approx(3)
     assert status.eta_s is None
+
+
+def test_a_pause_does_not_count_for_the_pace_of_a_job_that_runs_again(ledger: Ledger) -> None:
+    job_id = opened(ledger, chunks=3, images=1_800)
+    ledger.complete(job_id, claimed(ledger).chunk, scored(600))
+    ledger.control(job_id, Control.PAUSE)
+    set_times(ledger, job_id, started=60, still_since=50)
+    ledger.control(job_id, Control.RESUME)
+    ledger.complete(job_id, claimed(ledger).chunk, scored(600))
+    set_times(ledger, job_id, resumed=10)
+    assert ledger.status(job_id).images_per_s == pytest.approx(60, rel=0.2)
+
+
+def test_pauses_do_not_count_for_the_pace_of_a_finished_job(ledger: Ledger) -> None:
+    job_id = opened(ledger, chunks=2, images=1_200)
+    claims = [claimed(ledger), claimed(ledger)]
+    ledger.control(job_id, Control.PAUSE)
+    set_times(ledger, job_id, started=300, still_since=200)
+    ledger.complete(job_id, claims[0].chunk, scored(600))  # it was in flight: the job stands still from now on
+    assert float(ledger.connection.redis.hget(job_key(job_id), "still_since") or 0) > ledger.connection.now() - 10
+    set_times(ledger, job_id, still_since=200)
+    ledger.control(job_id, Control.RESUME)
+    ledger.complete(job_id, claims[1].chunk, scored(600))
+    assert ledger.status(job_id).images_per_s == pytest.approx(12, rel=0.1)
+
+
+def test_a_pause_before_the_first_chunk_and_one_that_a_cancel_ends(ledger: Ledger) -> None:
+    job_id = opened(ledger, chunks=2, images=1_200)
+    ledger.control(job_id, Control.PAUSE)
+    set_times(ledger, job_id, still_since=1_000)
+    ledger.control(job_id, Control.RESUME)
+    ledger.complete(job_id, claimed(ledger).chunk, scored(600))
+    ledger.control(job_id, Control.PAUSE)
+    set_times(ledger, job_id, started=300, still_since=200)
+    ledger.control(job_id, Control.CANCEL)
+    assert ledger.status(job_id).images_per_s == pytest.approx(6, rel=0.1)
 
 
 def test_times_are_in_order_and_from_redis_clock(ledger: Ledger) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import IO
@@ -50,7 +51,8 @@ def score_locally(
         from fiqa_worker.local.system import local_system
 
     with local_system(processes=processes, environment=environment_of(settings)) as system:
-        with JobProgress() as progress:
+        # Results on the same terminal would run through a bar.
+        with JobProgress(live=destination.path is not None or not sys.stdout.isatty()) as progress:
 
             def show(status: JobStatus) -> None:
                 system.check()

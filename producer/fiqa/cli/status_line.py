@@ -1,0 +1,86 @@
+"""How far a job is, on one line or as wide as a terminal is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fiqa.contract import JobState
+from fiqa.ledger.status import JobStatus
+from fiqa.results.text import duration, shown
+
+_BAR_WIDTH: Final = 16
+
+
+def summary(status: JobStatus) -> str:
+    """Return a job's counts, its pace, the time left, and what is wrong with it, on one line."""
+    return ", ".join([*_counts(status).values(), *_problems(status)])
+
+
+def one_line(status: JobStatus) -> str:
+    """Return the state, the share that is done, and the summary."""
+    return f"{_head(status)}: {summary(status)}"
+
+
+def drawn(status: JobStatus, width: int) -> list[str]:
+    """Return the lines to draw on a terminal.
+
+    If the width is too small, the bar is left out first, then the counts, from the least to the most important. What is
+    wrong with the job has lines of its own: it may be long, and it is what a person has to read.
+
+    Args:
+        status: the job's.
+        width: of the first line, in characters.
+    """
+    head, counts = _head(status), _counts(status)
+    lines = [f"{head}  {_bar(status)}  {', '.join(counts.values())}"]
+    while len(lines[0]) > width and counts:
+        lines = [f"{head}  {', '.join(counts.values())}"]
+        if len(lines[0]) > width:
+            # The last name that is there is the least important.
+            del counts[next(name for name in ("no face", "scored", "pace", "left", "failed") if name in counts)]
+    if len(lines[0]) > width:
+        lines = [head]
+    return lines + _problems(status)
+
+
+def _head(status: JobStatus) -> str:
+    # Rounded down: 100 % is all.
+    share = f" {100 * status.images_done // status.images} % " if status.images else " "
+    return f"{status.state}{share}{status.images_done:,}/{status.images:,}"
+
+
+def _bar(status: JobStatus) -> str:
+    full = _BAR_WIDTH * status.images_done // max(status.images, 1)
+    return "━" * full + "─" * (_BAR_WIDTH - full)
+
+
+def _counts(status: JobStatus) -> dict[str, str]:
+    found = {
+        "scored": f"{status.scored:,} scored",
+        "no face": f"{status.no_face:,} no face",
+        "failed": f"{status.failed:,} failed",
+    }
+    if status.images_per_s and not _waits(status):
+        found["pace"] = f"{status.images_per_s:,.0f} images/s"
+    if status.eta_s is not None:
+        found["left"] = f"{duration(status.eta_s)} left"
+    return found
+
+
+def _problems(status: JobStatus) -> list[str]:
+    problems = (_waits(status), status.reason or status.last_error)
+    return [shown(problem) for problem in problems if problem]
+
+
+def _waits(status: JobStatus) -> str | None:
+    """Return what a running job waits for."""
+    if status.state is not JobState.RUNNING:
+        return None
+    if not status.workers_run:
+        return "no worker runs: start `fiqa worker`"
+    if status.workers_unfit:
+        return (
+            f"{status.workers_unfit:,} workers do not fit: the job's scores are of other models, settings or version"
+            f" ({status.fingerprint}): `fiqa workers` shows theirs"
+        )
+    return "waiting for a free worker" if status.started is None else None
