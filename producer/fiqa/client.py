@@ -114,8 +114,8 @@ class Client:
             max_failed: the job is stopped if more than this share of its images failed, once at least 1,000 are done.
                 1 never stops it.
             keep_s: how long Redis keeps a finished job. Other storages keep its files until they are deleted.
-            any_worker: let workers with different fingerprints score it together. Otherwise only those with the
-                fingerprint of the first one do.
+            any_worker: let workers with different fingerprints score the job together. Otherwise only workers with the
+                fingerprint of the first one score it.
             resume_id: a job that an interrupted submit left `preparing`; its manifest is replaced.
             progress: called with the number of images after each chunk.
 
@@ -293,8 +293,8 @@ class Client:
 
         Args:
             job_id: the job.
-            max_failed: the share of failed images that stops the job from now on; 1 never stops it. With it, a job goes
-                on that was stopped by its share: with all images that have no result yet.
+            max_failed: the share of failed images that stops the job from now on; 1 never stops it. It also lets a job
+                continue that was stopped by the old share: all images that have no result yet are scored.
 
         Raises:
             UnknownJobError: no such job.
@@ -339,7 +339,7 @@ class Client:
         Args:
             job_id: the finished job.
             all_failed: retry also images that will probably fail again, such as not_found and decode_failed.
-            rest: submit also the images that have no result, since the job was stopped.
+            rest: also submit the images that have no result because the job was stopped.
             on_lost: called with an error for each result shard that is gone or damaged. If None, the error is raised.
 
         Raises:

@@ -28,7 +28,7 @@ Point: TypeAlias = tuple[float, float]
 
 
 class _Open(StrEnum):
-    """Names that a newer version may have more of. They are kept as they are, and not taken for any known one."""
+    """Names to which a newer version may add. An unknown name is kept as it is, and equals no known one."""
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:

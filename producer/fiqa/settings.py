@@ -36,13 +36,13 @@ def _redis_url(url: str) -> str:
 
 
 class Settings(BaseSettings):
-    """Settings from the environment. Most of S3 are AWS's own (AWS_ENDPOINT_URL, AWS_PROFILE and so on).
+    """Settings from the environment. Most S3 settings are AWS's own (AWS_ENDPOINT_URL, AWS_PROFILE and so on).
 
     Attributes:
         redis_url: redis://, rediss:// or unix://.
         storage: where the manifests and results of new jobs are.
-        s3_requester_pays: agree to pay for requests to buckets of others.
-        s3_anonymous: read and list images without credentials. A storage and a mirror of models use them still.
+        s3_requester_pays: agree to pay for requests to "requester pays" buckets.
+        s3_anonymous: read and list images without credentials. A storage and a mirror of models still use credentials.
     """
 
     model_config = SettingsConfigDict(env_prefix="FIQA_", frozen=True)

@@ -84,11 +84,11 @@ def pause(job: str, *, as_json: bool) -> None:
 @click.option(
     "--max-failed",
     type=click.FloatRange(0, 1),
-    help="Stop the job from now on if more than this share failed; 1 never stops it. Continues a job that it stopped.",
+    help="Set a new limit for the share of failed images; 1 never stops the job. Continues a job that was stopped.",
 )
 @as_json_option
 def resume(job: str, *, max_failed: float | None, as_json: bool) -> None:
-    """Continue a paused job, or one that too many failed images stopped."""
+    """Continue a paused job, or one that was stopped because too many images failed."""
     with Client() as client:
         _print_status(client.resume(job, max_failed=max_failed), as_json=as_json)
 
@@ -117,7 +117,7 @@ def delete(job: str) -> None:
 @click.command()
 @click.argument("job")
 @click.option("--all", "all_failed", is_flag=True, help="Include failures that will probably recur, such as not_found.")
-@click.option("--rest", is_flag=True, help="Include the images that have no result, since the job was stopped.")
+@click.option("--rest", is_flag=True, help="Include the images that have no result because the job was stopped.")
 @as_json_option
 def retry(job: str, *, all_failed: bool, rest: bool, as_json: bool) -> int:
     """Submit the failed images of a finished job as a new job.

@@ -80,7 +80,7 @@ def _waits(status: JobStatus) -> str | None:
         return "no worker runs: start `fiqa worker`"
     if status.workers_unfit:
         return (
-            f"{status.workers_unfit:,} workers do not fit: the job's scores are of other models, settings or version"
+            f"{status.workers_unfit:,} workers run, but with other models, settings or version than the job's"
             f" ({status.fingerprint}): `fiqa workers` shows theirs"
         )
     return "waiting for a free worker" if status.started is None else None

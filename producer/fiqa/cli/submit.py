@@ -46,7 +46,7 @@ _DAY_S: Final = 24 * 3600.0
     help="Keep the finished job in Redis this long.",
 )
 @click.option(
-    "--any-worker", is_flag=True, help="Let workers with different models, settings or versions score it together."
+    "--any-worker", is_flag=True, help="Let workers with different models, settings or versions score the job together."
 )
 @click.option("--resume-id", metavar="JOB", help="Submit again this job, whose submit was interrupted.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end, and exit as `fiqa watch` does.")

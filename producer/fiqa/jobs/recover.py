@@ -19,7 +19,7 @@ from fiqa.storage.storage import Storage
 def recoverable(*, ledger: Ledger, storage: Storage) -> list[str]:
     """Return the jobs in a storage that Redis does not know, oldest first.
 
-    Also those that are `preparing` though their manifest is complete: a failover lost that they were opened.
+    It also returns jobs that are `preparing` although their manifest is complete: a failover of Redis lost the opening.
     """
     in_storage = storage.jobs()
     known, preparing = ledger.known()

@@ -29,7 +29,7 @@ def retry(
         job_id: the finished job.
         ledger: where it is, and where the new job is opened.
         all_failed: also retry images that will probably fail again, such as not_found and decode_failed.
-        rest: submit also the images that have no result, since the job was stopped.
+        rest: also submit the images that have no result because the job was stopped.
         on_lost: called with an error for each result shard that is gone or damaged. If None, the error is raised.
 
     Returns:

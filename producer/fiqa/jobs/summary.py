@@ -17,7 +17,7 @@ def write_summary(job_id: str, *, ledger: Ledger) -> None:
     """Write the summary of a finished job, if the job is still there.
 
     Raises:
-        FiqaError: its storage cannot be opened or written, or Redis does not answer. The status of the job says so.
+        FiqaError: its storage cannot be opened or written, or Redis does not answer. `last_error` of the job says why.
     """
     try:
         status = ledger.status(job_id)
@@ -37,13 +37,13 @@ def write_summary(job_id: str, *, ledger: Ledger) -> None:
 
 
 def write_summaries(ledger: Ledger) -> int:
-    """Write all summaries that are due now. One that fails is due again later.
+    """Write all summaries whose next try is now. If one cannot be written, it is tried again later.
 
     Returns:
         How many were written.
 
     Raises:
-        FiqaError: of one that could not be written, after the others.
+        FiqaError: a summary could not be written. The others were tried too.
     """
     written = 0
     first: FiqaError | None = None

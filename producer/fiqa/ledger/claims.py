@@ -25,7 +25,7 @@ class Claim:
         storage: the URL of the job's storage.
         quarantined: items that must not be computed, by index: they killed a worker, or hung in it.
         size: the number of its images; 0 if the ledger does not know it.
-        fingerprint: what decides the scores of the job. Empty if nothing does yet, and "*" if any worker fits.
+        fingerprint: the job's fingerprint. Empty if it has none yet, "*" if any worker fits.
     """
 
     job_id: str
@@ -61,11 +61,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who asks for a chunk. The default takes any.
+    """The process that asks for a chunk. The default takes any chunk.
 
     Attributes:
-        machine: its name. A chunk that this machine doubted is claimed only if its job has no other. Empty: any chunk.
-        fingerprint: what decides its scores. Jobs with another one are passed over. Empty: it fits every job.
+        machine: its name. A chunk that this machine failed before is claimed only if its job has no other. Empty: any.
+        fingerprint: its fingerprint. Jobs with another one are skipped. Empty: it fits every job.
         avoided: the jobs that it backs off from.
     """
 
@@ -76,12 +76,12 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a claimant gets.
+    """The answer to a claimant.
 
     Attributes:
         claim: None if there is nothing for it.
-        passed_over: how many due jobs were passed over before.
-        unfit: those of them whose fingerprint is another.
+        passed_over: number of due jobs that were skipped.
+        unfit: the skipped jobs with another fingerprint.
     """
 
     claim: Claim | None

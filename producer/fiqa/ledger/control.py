@@ -69,7 +69,7 @@ def check_allowed(job_id: str, control: Control, state: JobState, *, reopens: bo
     elif control is Control.RESUME and state is JobState.FAILED:
         hint = f" without a new limit: `fiqa resume {job_id} --max-failed 1`"
     elif control is Control.RESUME and state is JobState.CANCELLED:
-        hint = f": `fiqa retry {job_id} --rest` makes a new job of what has no result"
+        hint = f": `fiqa retry {job_id} --rest` makes a new job of the images without a result"
     raise JobStateError(f"job {job_id} is {state}: cannot {control} it{hint}")
 
 

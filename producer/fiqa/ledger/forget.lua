@@ -1,8 +1,8 @@
--- Take the ids of jobs that have expired out of `jobs`, at most 1,000 a call.
+-- Delete the ids of expired jobs from `jobs`, at most 1,000 per call.
 --
 -- Keys: jobs; expiring; the jobs' hashes.
 -- ARGV: none.
--- Reply: how many.
+-- Reply: number of deleted ids.
 local now, gone = fiqa.clock(), 0
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', fiqa.EXPIRING, '-inf', now, 'LIMIT', 0, 1000)) do
   local left = redis.call('TTL', fiqa.key(job))

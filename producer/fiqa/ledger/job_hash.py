@@ -15,7 +15,7 @@ from fiqa.ledger.status import JobStatus
 _RANKS: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 
 
-ANY_FINGERPRINT: Final = "*"  # of a job that any worker may score
+ANY_FINGERPRINT: Final = "*"  # any worker may score the job
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class _Fleet:
     fingerprints: set[str]
 
     def fits(self, fingerprint: str | None) -> bool:
-        """Whether a job with this fingerprint can go on. An empty one is of a worker that does not report it."""
+        """Whether a running worker can score a job with this fingerprint. A worker with an empty one fits every job."""
         return bool(self.fingerprints) and (
             fingerprint in {None, ANY_FINGERPRINT} or not self.fingerprints.isdisjoint({fingerprint, ""})
         )
@@ -43,7 +43,7 @@ def new_fields(spec: JobSpec, *, storage: str, submission: int) -> dict[str, str
     return {
         "name": spec.name or "",
         "priority": spec.priority,
-        "rank": _RANKS.get(spec.priority, _RANKS[Priority.NORMAL]),  # of a newer version, if it is recovered here
+        "rank": _RANKS.get(spec.priority, _RANKS[Priority.NORMAL]),  # a priority of a newer version counts as normal
         "storage": storage,
         "created": f"{spec.created:.3f}",
         "parent": spec.parent or "",

@@ -39,8 +39,8 @@ def job_key(job_id: str, part: str = "") -> str:
         rank: of the priority; 0 is served first.
         submission: the submission token. It belongs to one `create`; a later `create(replace=True)` sets another.
         state, chunks, images, started, finished: as in JobStatus.
-        last_error: why a chunk was released, while the job runs; then, why its summary is not written.
-        summary_tries: how often its summary was tried to be written.
+        last_error: while the job runs, why a chunk was released; after that, why its summary is not written.
+        summary_tries: number of tries to write its summary.
         fingerprint: of the worker that claimed its first chunk; only workers with the same one fit. "*" if any fits.
         reason: why the job was stopped; only once it has ended.
         next: the first chunk that was never claimed.
@@ -57,8 +57,10 @@ def job_key(job_id: str, part: str = "") -> str:
         in_flight: hash, chunk -> index of the item that its worker computes.
         quarantined: hash, chunk -> items that are not computed again, as "index:code index:code".
         wrong_answers: hash, chunk -> number of attempts that failed for a lasting reason, and their machines.
-        doubts: hash of failures that may be a machine's fault (suspect.lua). Chunk -> "tries first last MACHINE...",
-            doubt:MACHINE -> how many of its doubts nobody shared, alone:MACHINE -> when it was last believed alone.
+        doubts: hash of failures that may be the fault of a machine (suspect.lua).
+            Chunk -> "tries first last MACHINE...".
+            doubt:MACHINE -> number of its failures that no other machine confirmed.
+            alone:MACHINE -> time at which failures of this machine alone were last results.
         pace: hash, time in units of PACE_BUCKET_S -> images done.
         manifest, results: hashes, chunk -> gzipped JSONL; only if the job's storage is Redis.
     """

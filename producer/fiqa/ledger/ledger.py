@@ -324,7 +324,7 @@ class Ledger:
             return sorted(raw.decode() for raw in self.connection.redis.zrange(ENDED, 0, -1))
 
     def take_summary(self) -> str | None:
-        """Return a finished job whose summary is to be written now; None if there is none. Nobody else gets it."""
+        """Return a finished job whose summary must be written now, or None. No other process gets this job."""
         with self.connection.errors():
             job_id = self._take_summary()
         return None if job_id is None else job_id.decode()
@@ -341,6 +341,6 @@ class Ledger:
                 self.connection.redis.hset(job_key(job_id), "last_error", error)
 
     def forget_expired(self) -> int:
-        """Take the ids of jobs that have expired out of the list of jobs, and return how many."""
+        """Delete the ids of expired jobs from the list of jobs, and return their number."""
         with self.connection.errors():
             return int(self._forget())

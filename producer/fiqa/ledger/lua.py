@@ -15,8 +15,9 @@ from typing import Final
 from fiqa.contract import REDIS_STORAGE
 from fiqa.ledger import keys, limits
 
-# A script gets only those that it or shared.lua uses, since each call builds the table again. Up to 32 constants and
-# functions fit into the slots that Lua allocates at first, and take 2.6 us; five more let it grow, and take 4.8 us.
+# A script gets only the constants that it or shared.lua uses, since each call builds the table again. Up to 32
+# constants and functions fit into the slots that Lua allocates at first, and take 2.6 us. With five more Lua grows the
+# table, which takes 4.8 us.
 CONSTANTS: Final[dict[str, str | float]] = {
     "JOB": keys.JOB,
     "JOBS": keys.JOBS,

@@ -5,8 +5,8 @@
 --
 -- Keys: due; leases; unclaimed; tickets; unacked; unacked_index; to count again, the hashes of due jobs and their part
 --   requeued.
--- ARGV: 1 '1' to count the unclaimed chunks again, else '0'. Each script keeps their number up to date; this corrects
---   it.
+-- ARGV: 1 '1' to count the unclaimed chunks again, else '0'. Every script updates the key `unclaimed`; counting again
+--   corrects it.
 -- Reply: the number of tickets to publish.
 fiqa.sweep(fiqa.clock())
 local wanted = tonumber(redis.call('GET', fiqa.UNCLAIMED) or 0)
@@ -19,7 +19,7 @@ if ARGV[1] == '1' then
   end
 end
 if wanted <= 0 and redis.call('EXISTS', fiqa.DUE) == 0 then redis.call('DEL', fiqa.UNCLAIMED) end
--- If there is nothing to do, a held ticket is worth nothing. Its worker may be dead, and kombu would keep it an hour.
+-- If there is nothing to do, a held ticket has no use. Its worker may be dead, and kombu would keep it for an hour.
 if wanted <= 0 and redis.call('ZCARD', fiqa.LEASES) == 0 then
   redis.call('DEL', fiqa.UNACKED, fiqa.UNACKED_INDEX)
 end

@@ -56,7 +56,7 @@ function fiqa.make_due(job)
   redis.call('INCRBY', fiqa.UNCLAIMED, fiqa.unclaimed(job))
 end
 
--- Take a job out of `due`, and its chunks out of the number of unclaimed ones.
+-- Delete a job from `due`, and subtract its chunks from the number of unclaimed chunks.
 function fiqa.make_idle(job)
   if redis.call('ZREM', fiqa.DUE, job) == 1 then redis.call('DECRBY', fiqa.UNCLAIMED, fiqa.unclaimed(job)) end
   if redis.call('EXISTS', fiqa.DUE) == 0 then redis.call('DEL', fiqa.UNCLAIMED) end
@@ -110,7 +110,7 @@ function fiqa.finish(job, state, reason, now)
   for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined', 'wrong_answers', 'requeued', 'doubts'}) do
     redis.call('DEL', fiqa.key(job, part))
   end
-  -- A job that was never opened gets no summary. That of a cancelled one is written by a reconciler, at once.
+  -- A job that was never opened gets no summary. The reconciler writes the summary of a cancelled job, at once.
   if redis.call('HGET', hash, 'storage') == fiqa.REDIS_STORAGE or fiqa.number(job, 'chunks') == 0 then
     fiqa.expire(job, now)
   else

@@ -1,4 +1,5 @@
--- Take a finished job whose summary is to be written now, and postpone its next try. So nobody else takes it.
+-- Return a finished job whose summary must be written now, and postpone its next try, so that no other process takes
+-- the same job.
 --
 -- Keys: ended; expiring; the job's hash and parts.
 -- ARGV: none.

@@ -41,7 +41,7 @@ class RedisStorage:
             )
 
     def write_document(self, job_id: str, name: Document, data: bytes) -> None:
-        """Store job.json: it is needed if a failover of Redis loses that the job was opened.
+        """Store job.json: `recover` needs it if a failover of Redis loses the opening of the job.
 
         summary.json is not needed: the ledger is in the same Redis.
         """
@@ -60,7 +60,7 @@ class RedisStorage:
             self._connection.redis.unlink(job_key(job_id, "manifest"), job_key(job_id, "results"))
 
     def jobs(self) -> list[str]:
-        """Return those that are `preparing` though they are complete: of a job that Redis lost, nothing is left."""
+        """Return the jobs that are complete but still `preparing`. If Redis lost a job, its storage is lost too."""
         with self._connection.errors():
             preparing = sorted(raw.decode() for raw in self._connection.redis.smembers(PREPARING))
         return [job_id for job_id in preparing if self.read_document(job_id, "job") is not None]

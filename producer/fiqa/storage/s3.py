@@ -122,7 +122,7 @@ class S3Storage:
         except s3_errors() as error:
             if not stale_credentials(error):
                 raise
-            # Workers keep this storage. A client keeps the credentials that it was made with, or that it had none.
+            # Workers keep this object for long, but a client does not look for credentials again. So make a new client.
             try:
                 self._client = s3_client()
             except SettingsError:

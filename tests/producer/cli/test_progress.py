@@ -177,4 +177,4 @@ def test_a_terminal_has_a_bar_and_the_whole_reason(ledger: Ledger, images: Path,
 
 def test_workers_that_do_not_fit_are_counted() -> None:
     line = summary(dataclasses.replace(STATUS, fingerprint="abcd", workers_unfit=3))
-    assert "3 workers do not fit: the job's scores are of other models, settings or version (abcd)" in line
+    assert "3 workers run, but with other models, settings or version than the job's (abcd)" in line
