@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fiqa import Client, JobState
 from fiqa.contract import QUEUE
+from fiqa.ledger.keys import job_key
 from tests.conftest import Bucket
 from tests.integration import planted
 from tests.integration.conftest import BUILTIN, StartWorker
@@ -36,7 +37,7 @@ ACL = (
     *("on", "resetchannels", "resetkeys"),
     *("~fiqa", "~fiqa:*", "~_kombu.binding.fiqa", "~_kombu.binding_permanent.fiqa"),
     *("-@all", "+@string", "+@hash", "+@list", "+@set", "+@sortedset", "+@bitmap", "-@dangerous"),
-    *("+del", "+unlink", "+exists", "+expire", "+pexpire", "+ttl", "+pttl"),
+    *("+del", "+unlink", "+exists", "+expire", "+pexpire", "+persist", "+ttl", "+pttl"),
     *("+multi", "+exec", "+discard", "+watch", "+unwatch", "+evalsha", "+script|load"),
     *("+ping", "+select", "+time", "+info", "+client|setname"),
 )
@@ -158,6 +159,9 @@ def test_a_jobs_whole_life_goes_over_tls_as_a_user_with_few_rights(
         stopped = client.submit(uris * 200)
         client.pause(stopped.id)
         client.resume(stopped.id)
+        secure.admin.hset(job_key(stopped.id), "state", "failed")  # as if too many of its images had failed
+        client.resume(stopped.id, max_failed=1)
+        assert [found.processes for found in client.workers()] == [2]
         client.cancel(stopped.id)
         client.delete(stopped.id)
         assert {found.id for found in client.jobs()} == {job.id, again.id}
