@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+_NO_HARD_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+# Of a folder: some network file systems cannot.
+_NO_FSYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 
 
 def write_atomically(
@@ -27,7 +34,7 @@ def write_atomically(
     Raises:
         OSError: the file cannot be written. Nothing of it is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    new_folders = _make_folder(path.parent)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -41,14 +48,68 @@ def write_atomically(
             if durable:
                 file.flush()
                 os.fsync(descriptor)
+        written = True
         if once:
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
+            written = _name_once(temporary, path)
         else:
             temporary.replace(path)
+        if durable:
+            # A file of another process may not be on disk yet: that process may have died before its fsync.
+            if not written:
+                _sync(path)
+            for folder in (path.parent, *(made.parent for made in new_folders)):
+                _sync(folder)
     finally:
         with suppress(OSError):
             temporary.unlink()
+    return written
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder with its parents, and return those that were missing."""
+    missing = []
+    while not folder.is_dir() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _name_once(temporary: Path, path: Path) -> bool:
+    """Give a file its name, unless another file has it. Returns whether it has it now."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        return _rename_once(temporary, path)
     return True
+
+
+def _rename_once(temporary: Path, path: Path) -> bool:
+    """Do the same on a file system without hard links, such as exFAT. A lock keeps others out."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # without locks too, two machines may both write. The second file stays.
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        if path.exists():
+            return False
+        temporary.rename(path)
+        return True
+    finally:
+        os.close(folder)
+
+
+def _sync(path: Path) -> None:
+    """Return when a file or a folder would survive a loss of power, as far as its file system can do that."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
+    finally:
+        os.close(descriptor)

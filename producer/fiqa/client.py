@@ -55,6 +55,7 @@ _STATE_HINTS: Final = {
     JobState.RUNNING: "it continues",
     JobState.PAUSED: "it continues once it is resumed",
 }
+_SCORE_GRACE_S: Final = 10.0
 
 
 class Client:
@@ -80,6 +81,15 @@ class Client:
         self._redis_url = settings.redis_url
         self._ledger = Ledger(settings.redis_url)
         self._storage = open_storage(settings.storage, self._ledger.connection)
+
+    @property
+    def storage(self) -> str:
+        """The URL of the storage of new jobs."""
+        return self._storage.url
+
+    def stored_jobs(self) -> list[str]:
+        """Return the ids of all jobs in this client's storage. Private: `fiqa recover` shows their number."""
+        return self._storage.jobs()
 
     def close(self) -> None:
         """Close the connections to Redis."""
@@ -405,6 +415,8 @@ class Client:
         spec = JobSpec(id=new_job_id(), name="score", priority=Priority.HIGH, created=created, keep_s=60)
         job = self._opened(submit(checked_items([uri]), spec, ledger=self._ledger, storage=storage))
         try:
+            # If this process is killed, the job must not run in front of all others when nobody waits any more.
+            self._ledger.expire_in(job.id, timeout_s + _SCORE_GRACE_S)
             status = self._watched(job.id, timeout_s)
             if not status.is_finished:
                 hint = _NO_WORKER if _lacks_workers(status) else status.last_error or "the workers have not come to it"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -79,3 +81,59 @@ def test_a_folder_that_cannot_be_made_is_an_oserror(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
         write_atomically(tmp_path / "file" / "below", [b"x"])
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files and folders that were synced to disk, under the names that they had then."""
+    paths: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        paths.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return paths
+
+
+def test_a_durable_file_and_each_new_folder_have_their_names_on_disk(tmp_path: Path, synced: list[str]) -> None:
+    path = tmp_path / "jobs" / "results" / "file"
+    write_atomically(path, [b"x"])
+    temporary, *folders = synced
+    assert temporary.startswith(f"{path.parent}/.file.")
+    assert folders == [str(path.parent), str(tmp_path / "jobs"), str(tmp_path)]
+
+    synced.clear()
+    write_atomically(path, [b"y"], once=True)  # who wrote it may have died before its fsync
+    assert synced[1:] == [str(path), str(path.parent)]
+
+    synced.clear()
+    write_atomically(path, [b"z"], durable=False)
+    assert synced == []
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_without_hard_links_one_of_many_writes_a_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", link)
+    path = tmp_path / "file"
+    with ThreadPoolExecutor(8) as pool:
+        wrote = list(pool.map(lambda number: write_atomically(path, [b"%d" % number], once=True), range(8)))
+    assert wrote.count(True) == 1
+    assert path.read_bytes() == b"%d" % wrote.index(True)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_that_fails_for_another_reason_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(OSError, match="full"):
+        write_atomically(tmp_path / "file", [b"x"], once=True)
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,7 @@ from fiqa.client import Client
 from fiqa.contract import QUEUE, ErrorCode, ImageResult, Item, JobState, Status
 from fiqa.errors import RedisUnavailableError, SettingsError, SourceError, StorageError, UnknownJobError, UsageError
 from fiqa.ledger.job_id import new_job_id
+from fiqa.ledger.keys import EXPIRING
 from fiqa.ledger.ledger import Ledger
 from fiqa.results.selection import Selection
 from tests.producer.faceless import failed, no_face, work
@@ -223,7 +226,7 @@ def test_the_keys_of_a_job_at_each_stage_are_known(client: Client, ledger: Ledge
 
     brokers = {"_kombu.binding.fiqa", "_kombu.binding_permanent.fiqa"}
     job = client.submit(URIS)
-    started = {"fiqa:jobs", "fiqa:due", "fiqa:job:JOB", "fiqa:job:JOB:manifest", "fiqa"}
+    started = {"fiqa:jobs", "fiqa:due", "fiqa:unclaimed", "fiqa:job:JOB", "fiqa:job:JOB:manifest", "fiqa"}
     assert parts() - brokers == started
 
     work(ledger, chunks=1)
@@ -236,7 +239,7 @@ def test_the_keys_of_a_job_at_each_stage_are_known(client: Client, ledger: Ledge
         ledger.connection.redis.zadd("fiqa:leases", {lease: 1})
     work(ledger)
     ledger.connection.redis.delete(QUEUE)  # no worker takes the tickets in this test
-    assert parts() - brokers == done | {"fiqa:jobs", "fiqa:job:JOB", "fiqa:job:JOB:manifest"}
+    assert parts() - brokers == done | {"fiqa:jobs", "fiqa:expiring", "fiqa:job:JOB", "fiqa:job:JOB:manifest"}
 
 
 # The handle of a job
@@ -307,3 +310,23 @@ def test_an_image_that_is_not_scored_in_time_is_a_timeout(client: Client, ledger
     assert client.jobs() == []
     with pytest.raises(SourceError, match="is not a URI"):
         client.score("now.jpg")
+
+
+def test_a_job_of_score_whose_client_was_killed_is_forgotten(redis_url: str, ledger: Ledger) -> None:
+    code = "import sys, fiqa; fiqa.Client(sys.argv[1]).score('s3://images/1.jpg', timeout_s=60)"
+    killed = subprocess.Popen([sys.executable, "-c", code, redis_url])
+    redis = ledger.connection.redis
+    wait_until(lambda: any(redis.ttl(f"fiqa:job:{status.id}") >= 0 for status in ledger.jobs()))
+    killed.kill()
+    killed.wait()
+    (status,) = ledger.jobs()
+    claim = ledger.claim()
+    assert claim
+    for part in ("", ":manifest"):
+        assert 0 < redis.ttl(f"fiqa:job:{status.id}{part}") <= 70
+        redis.expire(f"fiqa:job:{status.id}{part}", 0)
+    redis.zadd(EXPIRING, {status.id: 0})
+    assert ledger.claim() is None
+    assert not ledger.renew(claim)
+    ledger.forget_expired()
+    assert redis.keys("fiqa:job*") == []

@@ -23,11 +23,15 @@ def recover(job: tuple[str, ...], *, all_jobs: bool) -> int:
     """
     with Client() as client:
         if not job and not all_jobs:
-            for job_id in client.recoverable():
+            found_ids = client.recoverable()
+            for job_id in found_ids:
                 click.echo(job_id)
-            return 0
+            return 0 if found_ids else _explain_nothing(client)
         exit_status = 0
-        for job_id in client.recoverable() if all_jobs else job:
+        wanted = client.recoverable() if all_jobs else job
+        if not wanted:
+            return _explain_nothing(client)
+        for job_id in wanted:
             try:
                 lost = LostShards()
                 found = _recover_one(client, job_id, lost)
@@ -40,6 +44,16 @@ def recover(job: tuple[str, ...], *, all_jobs: bool) -> int:
                 click.echo(f"{lost.found:,} of its shards are damaged and not counted: workers recreate them", err=True)
                 exit_status = 1
     return exit_status
+
+
+def _explain_nothing(client: Client) -> int:
+    """Print why there is nothing to recover. Returns the exit status."""
+    stored = len(client.stored_jobs())
+    if stored:
+        click.echo(f"all {stored:,} jobs in {client.storage} are in Redis", err=True)
+        return 0
+    click.echo(f"fiqa: there are no jobs in {client.storage}: set FIQA_STORAGE to the storage of the jobs", err=True)
+    return 1
 
 
 def _recover_one(client: Client, job_id: str, lost: LostShards) -> JobStatus:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from fiqa.contract import JobSpec, JobState
-from fiqa.errors import JobStateError, LostShardError, StorageError, UnknownJobError
+from fiqa.errors import ContractError, JobStateError, LostShardError, StorageError, UnknownJobError
 from fiqa.ledger.claims import Counts
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import check_job_id
@@ -63,6 +63,8 @@ def recover(
             f"no job.json of job {job_id} in {storage.url}: its submit was interrupted, or it has another FIQA_STORAGE"
         )
     spec = JobSpec.decode(document)
+    if spec.id != job_id:
+        raise ContractError(f"job.json of job {job_id} in {storage.url} is of job {spec.id}: put the right file back")
     submission = _create(spec, ledger=ledger, storage=storage)
 
     def lost(_: int, error: LostShardError) -> None:

@@ -340,6 +340,14 @@ class Ledger:
             if self.connection.redis.exists(job_key(job_id)):
                 self.connection.redis.hset(job_key(job_id), "last_error", error)
 
+    def expire_in(self, job_id: str, seconds: float) -> None:
+        """Let Redis forget a job after so many seconds, whatever its state, unless it ends earlier."""
+        with self.connection.errors(), self.connection.redis.pipeline() as pipe:
+            for part in ("", "manifest"):
+                pipe.pexpire(job_key(job_id, part), int(1000 * seconds))
+            pipe.zadd(EXPIRING, {job_id: self.connection.now() + seconds})
+            pipe.execute()
+
     def forget_expired(self) -> int:
         """Delete the ids of expired jobs from the list of jobs, and return their number."""
         with self.connection.errors():

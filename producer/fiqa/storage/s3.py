@@ -12,6 +12,8 @@ from fiqa.s3 import s3_client
 from fiqa.s3_errors import describe, in_words, s3_errors, stale_credentials
 from fiqa.storage.layout import JOBS, Document, Part, chunks_of, document_path, job_path, part_path, shard_path
 
+# Amazon answers so to two writes of one object at once, and other stores to a write while the bucket changes.
+_CONFLICTS: Final = {"ConditionalRequestConflict", "OperationAborted"}
 _CONFLICT_TRIES: Final = 3
 _CONFLICT_PAUSE_S: Final = 0.5
 
@@ -52,8 +54,8 @@ class S3Storage:
             problem = describe(error)
             if problem.code in {"PreconditionFailed", "412"}:
                 return False
-            # Amazon's answer if two conditional writes run at once: it asks for a retry, but boto3 does not retry it.
-            if problem.code == "ConditionalRequestConflict" and tries > 1:
+            # Amazon answers so to two conditional writes at once, and asks for a retry. boto3 does not retry it.
+            if problem.code in _CONFLICTS and tries > 1:
                 time.sleep(_CONFLICT_PAUSE_S)
                 return self._put(name, data, content_type=content_type, tries=tries - 1, **conditions)
             raise StorageError(f"cannot write s3://{self._bucket}/{key}: {problem.text}") from error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from fiqa.ledger.ledger import Ledger
-from tests.producer.cli.running import fiqa
+from tests.producer.cli.running import fiqa, refused
 from tests.producer.faceless import work
 
 
@@ -24,3 +26,15 @@ def test_recover_lists_the_jobs_that_redis_lost_and_rebuilds_them(ledger: Ledger
     assert f"fiqa: no job.json of job {jobs[0]}" in rest.stderr
     assert f"job {jobs[2]} is succeeded: 0 scored, 20 no face, 0 failed" in rest.stderr
     assert {status.id for status in ledger.jobs()} == set(jobs[1:])
+
+
+@pytest.mark.usefixtures("ledger")
+def test_recover_says_why_it_finds_nothing(images: Path, tmp_path: Path) -> None:
+    storage = {"FIQA_STORAGE": str(tmp_path / "storage")}
+    for arguments in ((), ("--all",)):
+        line = refused(fiqa("recover", *arguments, env=storage), 1)
+        assert line == f"there are no jobs in {tmp_path}/storage: set FIQA_STORAGE to the storage of the jobs"
+    fiqa("submit", images, env=storage)
+    done = fiqa("recover", env=storage)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"all 1 jobs in {tmp_path}/storage are in Redis\n"

@@ -8,7 +8,7 @@ import pytest
 
 from fiqa.client import Client
 from fiqa.contract import QUEUE, ErrorCode, JobSpec, JobState
-from fiqa.errors import JobStateError, StorageError, UnknownJobError
+from fiqa.errors import ContractError, JobStateError, StorageError, UnknownJobError
 from fiqa.jobs.summary import write_summary
 from fiqa.ledger.claims import Counts
 from fiqa.ledger.job_id import new_job_id
@@ -148,5 +148,16 @@ def test_the_error_for_a_damaged_summary_is_one_line(client: Client, ledger: Led
     ledger.connection.redis.flushall()
     open_storage(storage, ledger.connection).write_document(job.id, "summary", bytes(20))
     with pytest.raises(StorageError, match=rf"^summary.json of job {job.id} in {storage} is damaged: [^\n]+$"):
+        client.recover(job.id)
+    assert client.jobs() == []
+
+
+@in_a_folder
+def test_the_job_json_of_another_job_is_refused(client: Client, ledger: Ledger, storage: str) -> None:
+    job, other = client.submit(URIS), client.submit(URIS)
+    ledger.connection.redis.flushall()
+    jobs = Path(storage) / "jobs"
+    (jobs / job.id / "job.json").write_bytes((jobs / other.id / "job.json").read_bytes())
+    with pytest.raises(ContractError, match=rf"^job.json of job {job.id} in [^\n]+ is of job {other.id}: "):
         client.recover(job.id)
     assert client.jobs() == []

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from botocore.exceptions import ClientError
 
 from fiqa.errors import SettingsError, StorageError
 from fiqa.ledger.connection import Connection
+from fiqa.storage.s3 import S3Storage
 from fiqa.storage.shards import pack
 from fiqa.storage.storage import open_storage
 from tests.conftest import Bucket
@@ -88,3 +92,23 @@ def test_the_error_for_an_s3_that_does_not_answer_is_one_line(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(StorageError, match=r"^cannot write [^\n]+Could not connect[^\n]+127\.0\.0\.1:1[^\n]+$"):
         open_storage("s3://bucket", nowhere).write_once(JOB, "manifest", 0, b"x")
+
+
+@pytest.mark.usefixtures("s3_env")
+@pytest.mark.parametrize("code", ["OperationAborted", "ConditionalRequestConflict"])
+def test_a_write_that_meets_another_is_tried_again(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    storage = S3Storage(bucket.uri(""))
+    real, answers = S3Storage._call, [code, code]  # noqa: SLF001  a server answers so at times
+
+    def call(self: S3Storage, name: str, **arguments: Any) -> Any:
+        if answers:
+            raise ClientError({"Error": {"Code": answers.pop()}}, "PutObject")
+        return real(self, name, **arguments)
+
+    monkeypatch.setattr("fiqa.storage.s3._CONFLICT_PAUSE_S", 0)
+    monkeypatch.setattr(S3Storage, "_call", call)
+    assert storage.write_once(JOB, "results", 0, b"x") is True
+    assert storage.read(JOB, "results", 0) == b"x"
+    answers[:] = [code] * 3
+    with pytest.raises(StorageError, match=code):
+        storage.write_once(JOB, "results", 1, b"x")
