@@ -3,8 +3,8 @@
 A ticket names no job and holds no URI. It means "one chunk of any due job". All tickets are alike, so a lost,
 duplicate or late ticket changes no count.
 
-They go out over the ledger's connection, without Celery or kombu. A client then needs neither, and a process needs no
-second connection.
+fiqa publishes them over the ledger's connection, without Celery or kombu. So a client needs neither of them, and a
+process needs no second connection.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def publish_tickets(ledger: Ledger) -> int:
         RedisUnavailableError: Redis does not answer, or refuses.
     """
     missing = ledger.missing_tickets()
-    # The same text for all: a worker gives each ticket that it takes an id of its own.
+    # All have the same text: when a worker takes a ticket, it gives it an id of its own.
     ticket = json.dumps(new_ticket()) if missing else ""
     for first in range(0, missing, _BATCH):
         ledger.add_tickets([ticket] * min(_BATCH, missing - first))

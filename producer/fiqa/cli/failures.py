@@ -1,4 +1,4 @@
-"""What commands report of the images of a job that failed."""
+"""Reports the failed images of a job on standard error."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def report_too_many(
     Args:
         client: reads the results of the job.
         status: the job's, at its end.
-        limit: what goes before the limit, such as the option that sets it.
-        images: images of earlier runs, which count too.
+        limit: text before the limit in the message, such as the option that sets it.
+        images: number of images of earlier runs; they count too.
         failed: how many of those failed.
     """
     all_failed, done = status.failed + failed, status.images_done + images
@@ -57,7 +57,7 @@ def _first_failure(client: Client, job_id: str) -> str:
     try:
         with closing(client.result_shards(job_id, on_lost=lambda _: None)) as shards:
             found = next((result for shard in shards for result in _FAILED.results(shard)), None)
-    except FiqaError:  # the results are gone: the share is worth a line without them
+    except FiqaError:  # without the results, the share is still worth a line
         return ""
     if found is None or found.error is None:
         return ""

@@ -75,7 +75,7 @@ class JobProgress:
         """Draw nothing yet.
 
         Args:
-            live: False for lines on a terminal too, if other output goes to it.
+            live: False prints lines on a terminal too. Use it if other output goes to the same terminal.
             clock: as time.monotonic.
         """
         console = Console(stderr=True)
@@ -114,7 +114,7 @@ class JobProgress:
 
     def _drawn(self, width: int) -> Group:
         mark = "●" if self._status and self._status.is_finished else str(self._spinner.render(time.monotonic()))
-        # rich must not take brackets in a reason for markup, nor color the numbers.
+        # Text, so that rich neither reads brackets in a reason as markup nor colors the numbers.
         first, *others = drawn(self._status, width - 2) if self._status else ["starting"]
         return Group(Text(f"{mark} {first}", overflow="ellipsis", no_wrap=True), *map(Text, others))
 

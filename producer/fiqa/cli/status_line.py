@@ -1,4 +1,4 @@
-"""How far a job is, on one line or as wide as a terminal is."""
+"""The progress of a job as text: on one line, or fitted to the width of a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BAR_WIDTH: Final = 16
 
 
 def summary(status: JobStatus) -> str:
-    """Return a job's counts, its pace, the time left, and what is wrong with it, on one line."""
+    """Return a job's counts, its pace, the time left, and its problems, on one line."""
     return ", ".join([*_counts(status).values(), *_problems(status)])
 
 
@@ -24,8 +24,8 @@ def one_line(status: JobStatus) -> str:
 def drawn(status: JobStatus, width: int) -> list[str]:
     """Return the lines to draw on a terminal.
 
-    If the width is too small, the bar is left out first, then the counts, from the least to the most important. What is
-    wrong with the job has lines of its own: it may be long, and it is what a person has to read.
+    If the width is too small, the bar is left out first, then the counts, from the least to the most important. Each
+    problem of the job has a line of its own: it may be long, and it is the most important part.
 
     Args:
         status: the job's.

@@ -37,7 +37,7 @@ class Connection:
 
         Args:
             redis_url: redis://, rediss:// or unix://.
-            max_connections: threads that need more than this wait for their turn; None for one connection a thread.
+            max_connections: if all are in use, a thread waits for one. None: each thread may have its own.
 
         Raises:
             SettingsError: `redis_url` is not a Redis URL.
@@ -65,8 +65,8 @@ class Connection:
         try:
             yield
         except redis.RedisError as error:
-            # After a failover, the name in the URL leads to another server, but a connection that is open stays where
-            # it is: a server that has become a replica would refuse every write. So the next command connects again.
+            # After a failover, the host name in the URL leads to another server, but open connections stay at the old
+            # one, which refuses every write if it has become a replica. So close them: the next command connects again.
             self.redis.connection_pool.disconnect(inuse_connections=False)
             raise RedisUnavailableError(explained(error, self._where)) from error
 
@@ -82,7 +82,7 @@ class Connection:
     def wait_until_ready(
         self, on_wait: Callable[[RedisUnavailableError], object], *, sleep: Callable[[float], object] = time.sleep
     ) -> None:
-        """Return when Redis takes commands. Wait if it is up and refuses for now: it loads, is busy, fails over.
+        """Wait until Redis takes commands, if it is up but refuses for now: it loads, is busy or fails over.
 
         Args:
             on_wait: called once with the error, if it has to wait.
@@ -104,7 +104,7 @@ class Connection:
             sleep(1)
 
     def check_server(self) -> list[str]:
-        """Return what is wrong with how this Redis is set up, a line each.
+        """Return the problems of the configuration of this Redis, each in one line.
 
         Raises:
             SettingsError: it is a Redis Cluster.
@@ -115,7 +115,7 @@ class Connection:
                 facts = self.redis.info("memory") | self.redis.info("cluster")
         except RedisUnavailableError as error:
             if isinstance(error.__cause__, redis.exceptions.NoPermissionError):
-                return [f"cannot check whether Redis at {self._where} evicts keys: its user lacks the right +info"]
+                return [f"cannot check whether Redis at {self._where} evicts keys: its user lacks the permission +info"]
             raise
         if facts.get("cluster_enabled"):
             raise SettingsError("FIQA_REDIS_URL: Redis Cluster is not supported: set the URL of a single Redis")
@@ -123,7 +123,7 @@ class Connection:
         if policy == "noeviction":
             return []
         what = f"Redis at {self._where} evicts keys when it is full (maxmemory-policy {policy})"
-        return [f"{what}: jobs and results would be lost without a word: set maxmemory-policy noeviction"]
+        return [f"{what}: jobs and results would be lost silently: set maxmemory-policy noeviction"]
 
     def now(self) -> float:
         """Return the time of Redis's clock in Unix seconds.

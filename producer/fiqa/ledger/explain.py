@@ -1,4 +1,4 @@
-"""What an error of Redis means, in one line that says what to do."""
+"""Explains an error of Redis, in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import redis
 _TRUST: Final = "shows a certificate that is not trusted: set ssl_ca_certs in FIQA_REDIS_URL"
 _NO_TLS: Final = "does not speak TLS: use redis:// in FIQA_REDIS_URL"
 
-# A part of the text of an error that has no type of its own, and what to do.
+# Errors without a type of their own: a part of the error's text, and what to do.
 _TEXTS: Final = {
     "hostname mismatch": "shows a certificate for another name: set that name in FIQA_REDIS_URL",
     "ip address mismatch": "shows a certificate for another name: set that name in FIQA_REDIS_URL",
@@ -21,11 +21,11 @@ _TEXTS: Final = {
     "certificate required": "asks for a certificate: set ssl_certfile and ssl_keyfile in FIQA_REDIS_URL",
 }
 
-# Nobody listens there. Or somebody does, and ends the connection at the first byte.
+# No server listens there. Or one does, and closes the connection at the first byte.
 _NO_SERVER: Final = ("refused", "not known", "resolution", "resolve", "No such file", "unreachable")
 _HUNG_UP: Final = ("reset by peer", "closed by server", "broken pipe")
 
-# The first that fits explains an error.
+# The first type that fits explains the error.
 _TYPES: Final[tuple[tuple[type[redis.RedisError], str], ...]] = (
     (redis.AuthenticationError, "Redis at {where} refuses the login: check user and password in FIQA_REDIS_URL"),
     (redis.BusyLoadingError, "Redis at {where} is not ready ({text}): try again"),
@@ -37,7 +37,7 @@ _TYPES: Final[tuple[tuple[type[redis.RedisError], str], ...]] = (
     ),
     (
         redis.ReadOnlyError,
-        "Redis at {where} is a replica, which takes no changes: wait for the failover, or set FIQA_REDIS_URL",
+        "Redis at {where} is a read-only replica: wait for the failover, or set FIQA_REDIS_URL",
     ),
     (
         redis.exceptions.NoPermissionError,

@@ -79,12 +79,12 @@ function fiqa.expire_with_job(job)
   end
 end
 
--- A job stands still from now on. Its pace is that of the time that it runs.
+-- Note that a job stands still from now on. This time does not count for its pace.
 function fiqa.stop_clock(job, now)
   redis.call('HSET', fiqa.key(job), 'still_since', string.format('%.3f', now))
 end
 
--- A job that stood still since then runs again, or ends.
+-- Note that a job that stood still since then runs again, or ends.
 function fiqa.start_clock(job, since, now)
   local hash = fiqa.key(job)
   redis.call('HDEL', hash, 'still_since')
