@@ -202,18 +202,16 @@ def _catch_address(params: dict[str, Any], context: dict[str, Any], **_: Any) ->
     return SimpleNamespace(status_code=200), {}  # botocore takes it for the answer, and sends nothing
 
 
-def follow_bucket(client: BaseClient, bucket: str) -> bool:
-    """Follow a bucket to its region, if the server says which one that is. Return whether it is another now.
+def follow_bucket(client: BaseClient, bucket: str) -> None:
+    """Let a client find the region of a bucket, if the server names it. `bucket_address` has the region then.
 
     Raises:
         BotoCoreError: no answer.
     """
     from botocore.exceptions import ClientError  # noqa: PLC0415  loaded when used
 
-    before = bucket_address(client, bucket).region
     with suppress(ClientError):  # any request does: botocore learns the region from its answer, or asks for it
         client.head_object(Bucket=bucket, Key="x")
-    return bucket_address(client, bucket).region != before
 
 
 def _do_not_follow(context: dict[str, Any], **_: Any) -> None:

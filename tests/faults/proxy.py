@@ -123,8 +123,8 @@ class S3Proxy:
                 await _pump(up_reader, writer)
         finally:
             sending.cancel()
+            up_writer.close()  # before the wait, which may be cancelled
             await asyncio.gather(sending, return_exceptions=True)
-            up_writer.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from fiqa.contract import Item
 from fiqa.errors import SourceError, first_problem
 from fiqa.s3 import BUCKET_NAME
+from fiqa.s3_uri import advice_for
 
 # What workers can decode. Other objects of a prefix, and other files of a folder, are skipped.
 IMAGE_SUFFIXES: Final = (".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -51,9 +52,12 @@ def checked_uri(uri: str) -> str:
     Raises:
         ValueError: they cannot.
     """
+    advice = advice_for(uri)
     if not uri.startswith(("s3://", "file:///")):
         scheme = uri.partition("://")[0]
-        raise ValueError(f"workers read s3:// and file:///, not {scheme[:20]}://")
+        raise ValueError(f"workers read s3:// and file:///, not {scheme[:20]}://{advice and f': {advice}'}")
+    if advice:
+        raise ValueError(advice)
     return uri
 
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from fiqa.contract import Item
 from fiqa.errors import SourceError
+from fiqa.s3_uri import advice_for
 from fiqa.sources.folder import image_files
 from fiqa.sources.inventory import read_inventory
 from fiqa.sources.left_out import SYSTEM_FILE, LeftOut, is_in_system_folder
@@ -59,6 +60,8 @@ def _read_one(source: str, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterato
         yield from _read_s3(source, on_bad_line, left_out)
     elif is_uri(source):
         shown = _without_query(source)
+        if advice := advice_for(shown):
+            raise SourceError(f"{shown}: {advice}")
         raise SourceError(
             f"{shown}: only s3:// can be listed; put the URIs of images into a .txt list, or on standard input"
         )
@@ -98,6 +101,8 @@ def _read_s3(source: str, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterator
     kind, is_zipped = _kind(key)
     if not bucket:
         raise SourceError(f"{source}: it names no bucket: s3://bucket/prefix/")
+    if advice := advice_for(source):
+        raise SourceError(f"{source}: {advice}")
     if not key or key.endswith("/"):
         for found in list_objects(bucket, key):
             if is_in_system_folder(found[len(key) :]):

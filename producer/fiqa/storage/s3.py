@@ -8,8 +8,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fiqa.errors import LostShardError, SettingsError, StorageError
-from fiqa.s3 import s3_client
+from fiqa.s3 import BUCKET_NAME, s3_client
 from fiqa.s3_errors import describe, in_words, s3_errors, stale_credentials
+from fiqa.s3_uri import advice_for
 from fiqa.storage.layout import JOBS, Document, Part, chunks_of, document_path, job_path, part_path, shard_path
 
 # Amazon answers so to two writes of one object at once, and other stores to a write while the bucket changes.
@@ -30,6 +31,9 @@ class S3Storage:
         parts = urlsplit(url)
         if not parts.netloc:
             raise SettingsError(f"FIQA_STORAGE: {url!r} names no bucket: s3://bucket/prefix")
+        if not BUCKET_NAME.fullmatch(parts.netloc):
+            # It is not shown: a key and its secret may stand before an @.
+            raise SettingsError(f"FIQA_STORAGE: {advice_for(url) or 'not the name of a bucket: s3://bucket/prefix'}")
         self._bucket, prefix = parts.netloc, parts.path.strip("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self.url = f"s3://{self._bucket}/{prefix}".rstrip("/")

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 from fiqa.contract import REDIS_STORAGE
 from fiqa.errors import SettingsError
 from fiqa.ledger.connection import Connection
+from fiqa.s3_uri import advice_for
 from fiqa.storage.directory import DirectoryStorage
 from fiqa.storage.layout import Document, Part
 from fiqa.storage.redis import RedisStorage
@@ -84,6 +85,8 @@ def open_storage(url: str, connection: Connection) -> Storage:
         with suppress(OSError, RuntimeError, ValueError):  # no such user, a circle of links, a NUL byte
             return DirectoryStorage(Path(path).expanduser().resolve())
     shown = re.sub(r"(?<=://)[^/?#]*@|\?.*", "", url)  # without a password or a signature
+    if advice := advice_for(shown):
+        raise SettingsError(f"FIQA_STORAGE: {shown!r} is not a storage: {advice}")
     raise SettingsError(
         f"FIQA_STORAGE: {shown!r} is neither `redis` nor s3://bucket/prefix nor a folder, /path or ./path"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ def test_a_bucket_in_another_region_is_followed_once(
         proxy.heads.clear()
         assert [reader.fetch(bucket.uri(key)) for _ in range(3)] == [BODY] * 3
         assert [region_of(head) for head in proxy.heads] == ["eu-west-3"] * 3
+
+
+def test_all_threads_follow_a_bucket_to_its_region(
+    bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = [bucket.put(f"{number}.jpg", BODY) for number in range(48)]
+    clear(monkeypatch)
+    with proxied(s3) as (proxy, url), ThreadPoolExecutor(16) as pool:
+        proxy.region = "eu-west-3"
+        set_all(monkeypatch, keys_of(s3) | {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-west-2"})
+        assert list(pool.map(fetcher().fetch, uris)) == [BODY] * 48
 
 
 @pytest.mark.parametrize(

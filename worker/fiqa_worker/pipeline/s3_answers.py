@@ -47,6 +47,7 @@ class Answer(Exception):  # noqa: N818  an outcome, which the reader may still t
         status: of HTTP; 0 without an answer.
         code: the server's, or a name of ours: Timeout, Connect, TLS, Credentials. Empty if there is none.
         text: what else is to be said.
+        region: that the request was signed for; None if that is not known.
     """
 
     def __init__(self, status: int, code: str, text: str = "") -> None:
@@ -54,6 +55,7 @@ class Answer(Exception):  # noqa: N818  an outcome, which the reader may still t
         self.status = status
         self.code = code
         self.text = text
+        self.region: str | None = None
 
     @property
     def throttles(self) -> bool:

@@ -24,6 +24,7 @@ from obstore.store import S3Store
 from fiqa.errors import SettingsError
 from fiqa.s3 import BUCKET_NAME, bucket_address, ca_bundle, follow_bucket, proxy_of, s3_client, s3_session
 from fiqa.s3_errors import OTHER_REGION, STALE_CREDENTIALS
+from fiqa.s3_uri import advice_for
 from fiqa.settings import Settings
 from fiqa_worker.errors import NotFound, SourceUnavailable
 from fiqa_worker.pipeline.file_bytes import LARGE_BYTES, FileBytes, check_size, large_buffer
@@ -79,6 +80,7 @@ class S3Reader:
         self._failure: str = ""
         self._failed_at = 0.0
         self._not_renewed = ""
+        self._regions: dict[str, str] = {}  # of the buckets whose stores are open
 
     def read(self, bucket: str, key: str, version: str | None = None) -> FileBytes:
         """Read one object, or one version of it.
@@ -87,7 +89,8 @@ class S3Reader:
             NotFound, AccessDenied, TooLarge, FetchTimeout, FetchFailed, SourceUnavailable: as Fetcher.fetch says.
         """
         if not BUCKET_NAME.fullmatch(bucket):
-            raise NotFound(f"{bucket!r} cannot be the name of a bucket")
+            advice = advice_for(f"s3://{bucket}/{key}")
+            raise NotFound(f"{bucket!r} cannot be the name of a bucket{advice and f': {advice}'}")
         if not key:
             raise NotFound("the URI names a bucket and no object in it")
         deadline = time.monotonic() + self._patience_s
@@ -105,10 +108,10 @@ class S3Reader:
                 elif answer.code in STALE_CREDENTIALS and not renewed:
                     renewed = True
                     self._close(connection)
-                elif answer.code in OTHER_REGION and not followed and self._follow(connection, bucket):
+                elif answer.code in OTHER_REGION and not followed and self._follow(connection, bucket, answer.region):
                     followed = True
                 else:
-                    host = str(urlsplit(connection.client.meta.endpoint_url).hostname)
+                    host = self._host(connection)
                     raise answer.failure(bucket, host, self._timeout_s) from None
 
     def _connect(self, bucket: str) -> _Connection:
@@ -149,19 +152,26 @@ class S3Reader:
         with self._opening:
             if self._open_connection is stale:
                 self._open_connection = None
+                self._regions.clear()
                 self._store.cache_clear()
 
-    def _follow(self, connection: _Connection, bucket: str) -> bool:
-        try:
-            moved = follow_bucket(connection.client, bucket)
-        except BotoCoreError:
-            return False
-        self._store.cache_clear()
-        return moved
+    def _follow(self, connection: _Connection, bucket: str, region: str | None) -> bool:
+        """Find the region of a bucket. Return whether it is another than the one of the request that failed."""
+        with self._opening:  # the other threads wait, and find that one has followed
+            if self._regions.get(bucket) in {None, region}:
+                try:
+                    follow_bucket(connection.client, bucket)
+                    self._regions[bucket] = bucket_address(connection.client, bucket).region
+                except BotoCoreError:
+                    return False
+                self._store.cache_clear()
+            return self._regions[bucket] != region
 
-    def _open(self, connection: _Connection, bucket: str) -> S3Store:
+    def _open(self, connection: _Connection, bucket: str) -> tuple[S3Store, str]:
+        """Return a store, and the region that it signs for."""
         with self._opening:
             address = bucket_address(connection.client, bucket)
+            self._regions[bucket] = address.region
             authorities = ca_bundle(connection.session, connection.client)
         timeout = timedelta(seconds=self._timeout_s)
         # reqwest would read the environment by other rules than botocore's. No proxy: one that is never asked.
@@ -182,7 +192,7 @@ class S3Reader:
             if connection.anonymous
             else {"skip_signature": False, "credential_provider": self._provider(connection.session)}
         )
-        return S3Store(
+        store = S3Store(
             bucket,
             # Every option is passed: obstore reads missing ones from the environment, by other rules than botocore's.
             endpoint=url,
@@ -194,6 +204,7 @@ class S3Reader:
             retry_config={"max_retries": TRIES - 1, "retry_timeout": 2 * timeout},
             **signing,
         )
+        return store, address.region
 
     def _provider(self, session: Session) -> Callable[[], S3Credential]:
         credentials = session.get_credentials()
@@ -215,18 +226,22 @@ class S3Reader:
         return provide
 
     def _read(self, connection: _Connection, bucket: str, key: str, version: str | None) -> FileBytes:
+        region = None
         try:
             if key.startswith("/") or key.endswith("/"):  # obstore would strip these slashes and read another object
                 return self._read_with_botocore(connection, bucket, key, version)
+            store, region = self._store(connection, bucket)
             try:
-                return self._read_with_obstore(self._store(connection, bucket), key, version)
+                return self._read_with_obstore(store, key, version)
             except ValueError:  # obstore refuses keys with an empty segment, '.', '..' or a control character
                 return self._read_with_botocore(connection, bucket, key, version)
         except _ERRORS as error:
             not_renewed, self._not_renewed = self._not_renewed, ""
             if not_renewed:
                 raise Answer(0, "Credentials", not_renewed) from None
-            raise answer_of(error) from None
+            answer = answer_of(error)
+            answer.region = region
+            raise answer from None
 
     def _read_with_obstore(self, store: S3Store, key: str, version: str | None) -> FileBytes:
         result = store.get(key, options={"version": version} if version else None)
@@ -245,3 +260,9 @@ class S3Reader:
         with closing(answer["Body"]) as body:
             check_size(answer["ContentLength"], self._max_bytes)
             return bytes(body.read())
+
+    def _host(self, connection: _Connection) -> str:
+        endpoint = connection.client.meta.endpoint_url
+        proxy = proxy_of(endpoint)
+        through = f" through the proxy {urlsplit(proxy).hostname}" if proxy else ""
+        return f"{urlsplit(endpoint).hostname}{through}"
