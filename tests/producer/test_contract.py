@@ -15,6 +15,8 @@ from fiqa.contract import (
     ImageResult,
     ImageSize,
     Item,
+    JobSpec,
+    Priority,
     Status,
 )
 from fiqa.errors import ContractError
@@ -120,3 +122,19 @@ def test_every_code_is_written_as_its_name(code: ErrorCode) -> None:
     result = ImageResult(uri="s3://b/k", status=Status.FAILED, error=error, detector="d", quality_model="q")
     assert json.loads(result.encode())["error"] == {"code": code.name.lower(), "message": "why"}
     assert ImageResult.decode(result.encode()) == result
+
+
+def test_names_of_a_newer_version_are_kept_as_they_are() -> None:
+    error = '"error":{"code":"melted","message":"why"}'
+    line = f'{{"uri":"s3://a/b","status":"failed",{error},"detector":"d","quality_model":"q"}}'
+    result = ImageResult.decode(line)
+    assert result.error
+    assert (result.error.code, ImageResult.decode(result.encode())) == ("melted", result)
+    assert result.error.code not in set(ErrorCode)
+    assert JobSpec.decode('{"id":"x","created":1,"priority":"urgent"}').priority == "urgent"
+
+
+@pytest.mark.parametrize("name", ["", "Urgent", "two words", "a\u202eb", "x" * 65, 5, None])
+def test_what_is_not_a_name_is_refused(name: Any) -> None:
+    with pytest.raises(ValueError, match="is not a valid"):
+        Priority(name)
