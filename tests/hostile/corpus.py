@@ -58,6 +58,8 @@ def originals() -> dict[str, bytes]:
             ".avif", alpha.astype(np.uint16) * 4, cv2.IMWRITE_AVIF_SPEED, 9, cv2.IMWRITE_AVIF_DEPTH, 10
         ),
         "avif turned": pillow_file(image, "AVIF", exif=exif(5)),
+        "heic": pillow_file(image, "HEIF", quality=50),
+        "heic turned alpha": pillow_file(alpha, "HEIF", quality=50, exif=exif(6)),
         "jpeg inks": pillow_jpeg_of_inks(image),
         "png turned": png_file(alpha.astype(np.uint16), before=[(b"eXIf", exif(6))], after=[(b"eXIf", exif(6))]),
         "png palette": png_file(image[..., :1], before=[(b"PLTE", bytes(768)), (b"tRNS", bytes(99))], color_type=3),

@@ -73,6 +73,7 @@ def submit(
       s3://bucket/prefix/    the images under a prefix
       list.txt, -            a URI or a path on each line; - is standard input
       list.jsonl             lines with `uri` or `source-ref`, and optionally `id`
+      own.csv                a CSV with a title uri, url, path or filename, and optionally id
       batch.csv              S3 Batch Operations: Bucket,Key
       manifest.json          S3 Inventory
     Each file may also be gzipped (.gz), and may be an s3:// URI itself.

@@ -17,7 +17,10 @@ ADVICE: Final[Mapping[ErrorCode, str]] = {
     ErrorCode.FETCH_FAILED: "The store or the network failed in three tries: run fiqa retry JOB, it may well succeed.",
     ErrorCode.FETCH_TIMEOUT: "The store took too long in three tries: run fiqa retry JOB, it may well succeed.",
     ErrorCode.TOO_LARGE: "The file is over FIQA_MAX_IMAGE_BYTES: raise that on all workers, or make the file smaller.",
-    ErrorCode.UNSUPPORTED_FORMAT: "The file is not a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF: convert it.",
+    ErrorCode.UNSUPPORTED_FORMAT: (
+        "The file is not a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF, nor a HEIC that the worker can read: convert it, or"
+        " install the extra heif."
+    ),
     ErrorCode.DECODE_FAILED: "The file is empty, cut off or damaged: upload it again.",
     ErrorCode.TOO_MANY_PIXELS: (
         "The image is over FIQA_MAX_IMAGE_PIXELS: raise that on all workers, or make the image smaller."

@@ -11,11 +11,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fiqa.contract import Item
 from fiqa.errors import MissingDependencyError, SourceError
+from fiqa.sources.csv_rows import csv_values
 from fiqa.sources.left_out import DELETED_OBJECT, OLD_VERSION, SYSTEM_FILE, LeftOut, is_in_system_folder
 from fiqa.sources.lines import (
     OnBadLine,
     Parse,
-    csv_values,
     is_image,
     object_item,
     read_lines,

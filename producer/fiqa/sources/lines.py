@@ -20,16 +20,27 @@ from fiqa.contract import Item
 from fiqa.errors import SourceError, first_problem
 from fiqa.s3 import BUCKET_NAME
 from fiqa.s3_uri import advice_for
+from fiqa.sources.text import MAX_LINE_BYTES, split_lines
 
 # What workers can decode. Other objects of a prefix, and other files of a folder, are skipped.
-IMAGE_SUFFIXES: Final = (".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES: Final = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png"),
+    *(".tif", ".tiff", ".webp"),
+)
 _LONGEST_SUFFIX: Final = max(map(len, IMAGE_SUFFIXES))
 _SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 # A URI that lacks one slash or both. Write ./s3:... for a file of such a name.
 _HALF_A_SCHEME: Final = re.compile(r"(s3|file):(?!//)", re.IGNORECASE)
 _WHOLE: Final = {"s3": "s3://bucket/key", "file": "file:///path"}
-_MAX_LINE_BYTES: Final = 64 * 1024
-_BATCH_COLUMNS: Final = (2, 3)
+_NAMES_AN_IMAGE: Final = re.compile(r"(s3://[^/]+/|file:///).*[^/]", re.DOTALL)
+_QUOTES: Final = {"'": "'", '"': '"', "`": "`", "<": ">", "\u2018": "\u2019", "\u201c": "\u201d", "\xab": "\xbb"}
+_BEGINS_AN_ARRAY: Final = re.compile(r'\[\s*([\[{"\]]|$)')
+_ONE_A_LINE: Final = "a JSON array: write one JSON object on each line, for example with jq -c '.[]'"
+
+# Titles of a CSV, normalized. The first of these that is there says where the image is.
+WHERE_TITLES: Final = ("uri", "url", "sourceref", "path", "filepath", "file", "filename")
+OBJECT_TITLES: Final = frozenset({"bucket", "key"})
+_TITLES: Final = frozenset({*WHERE_TITLES, *OBJECT_TITLES, "versionid", "version", "id"})
 
 OnBadLine: TypeAlias = Callable[[SourceError], None]
 # Returns the item of a line; None if the line holds nothing to score. Raises ValueError or RuntimeError for a bad line.
@@ -58,33 +69,47 @@ def checked_uri(uri: str) -> str:
         raise ValueError(f"workers read s3:// and file:///, not {scheme[:20]}://{advice and f': {advice}'}")
     if advice:
         raise ValueError(advice)
+    if not _NAMES_AN_IMAGE.fullmatch(uri):
+        raise ValueError("it names no image: write s3://bucket/key or file:///path; a folder or a prefix is a source")
     return uri
 
 
 def read_lines(file: IO[bytes], name: str, parse: Parse, on_bad_line: OnBadLine) -> Iterator[Item]:
-    """Stream the items of a file of lines. A line is UTF-8 and at most 64 KiB long.
+    """Stream the items of a file of lines. A line is at most 64 KiB long.
 
     Args:
         file: positioned at its beginning.
         name: what errors call the file.
         parse: called with each line that is not empty, without the spaces around it.
         on_bad_line: called with an error for each line that is not an item. If it returns, the stream continues.
+
+    Raises:
+        SourceError: the file is a JSON array, has another encoding, or `parse` raises it.
     """
-    number = 0
-    while line := file.readline(_MAX_LINE_BYTES + 1):
-        number += 1
-        try:
-            if len(line) > _MAX_LINE_BYTES:
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(_MAX_LINE_BYTES)
-                raise ValueError(f"longer than {_MAX_LINE_BYTES} bytes")  # noqa: TRY301  reported like the other errors
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            item = parse(text) if text else None
-        except (ValueError, RuntimeError, csv.Error) as error:
-            on_bad_line(SourceError(f"{name}, line {number}: {why(error)}"))
-        else:
-            if item is not None:
-                yield item
+    number, is_first = 0, True
+    try:
+        for line in split_lines(file):
+            number += 1
+            try:
+                if line is None:
+                    raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")  # noqa: TRY301  reported like the others
+                # Also in the middle of a file, where one file was appended to another.
+                text = line.decode().lstrip("\ufeff").strip()
+                if text and is_first and _BEGINS_AN_ARRAY.match(text):
+                    raise SourceError(_ONE_A_LINE)  # noqa: TRY301  it gets the name and the number below
+                item = parse(text) if text else None
+                is_first = is_first and not text
+            except (ValueError, RuntimeError, csv.Error) as error:
+                is_first = False
+                on_bad_line(SourceError(f"{name}, line {number}: {why(error)}"))
+            except SourceError as error:
+                raise SourceError(f"{name}, line {number}: {error}") from None
+            else:
+                if item is not None:
+                    yield item
+    except UnicodeError as error:
+        encoding = str(getattr(error, "encoding", "UTF-16")).upper()
+        raise SourceError(f"{name}: it begins as {encoding} and is damaged or cut off") from None
 
 
 def list_line(text: str) -> Item | None:
@@ -92,9 +117,8 @@ def list_line(text: str) -> Item | None:
     if text.startswith("#"):
         return None
     if not text.startswith("{"):
-        if text.startswith(("[", '"')) and _is_json(text):  # a path may also begin with these
-            raise ValueError("a JSON line is an object with `uri` or `source-ref`")
-        return Item(uri=_uri(text))
+        _check_plain(text)
+        return item_at(text)
     try:
         fields = json.loads(text)
     except json.JSONDecodeError as error:
@@ -104,24 +128,44 @@ def list_line(text: str) -> Item | None:
     where = fields.get("uri", fields.get("source-ref"))
     if not isinstance(where, str) or not where:
         raise ValueError("a JSON line needs `uri` or `source-ref`, a string")
-    own_id = fields.get("id")
-    return Item(uri=_uri(where), id=str(own_id) if isinstance(own_id, int) else own_id)
+    return item_at(where, _own_id(fields.get("id")))
 
 
-def batch_row(text: str) -> Item | None:
-    """Parse a row of S3 Batch Operations: bucket, URL-encoded key and perhaps a version. A header row is skipped."""
-    values = csv_values(text)
-    if len(values) not in _BATCH_COLUMNS:
-        hint = "a list of URIs ends in .txt" if len(values) == 1 else "for an S3 Inventory pass its manifest.json"
-        raise ValueError(f"{len(values)} columns, not Bucket,Key or Bucket,Key,VersionId: {hint}")
-    if values[0].lower() == "bucket" and values[1].lower() == "key":
-        return None
-    return object_item(values[0], url_decoded(values[1]), values[2] if len(values) > _BATCH_COLUMNS[0] else None)
+def _check_plain(text: str) -> None:
+    """Raise ValueError for a line that is neither a URI nor a path, and would be taken for the name of a file."""
+    if text.startswith(("[", '"')) and _is_json(text):  # a path may also begin with these
+        raise ValueError("a JSON line is an object with `uri` or `source-ref`")
+    if not text.strip("[], "):
+        raise ValueError(_ONE_A_LINE)
+    if _TITLES.issuperset(normalized(text.split(","))):
+        raise ValueError("titles of a CSV: let the name of the file end in .csv")
+    if "\t" in text or "\r" in text:
+        raise ValueError("it holds a tab or a carriage return: write it as JSON, or name a table .csv")
+    if text[0] in _QUOTES and text[-1] == _QUOTES[text[0]] and len(text) > 1:
+        raise ValueError("it is quoted: write it without the quotes")
 
 
-def csv_values(text: str) -> list[str]:
-    """Split a row of CSV, with quotes as in RFC 4180."""
-    return next(csv.reader((text,), strict=True)) if '"' in text else text.split(",")
+def normalized(titles: list[str]) -> list[str]:
+    """Return titles without case, quotes, spaces, - and _."""
+    return [re.sub(r"[\s_-]", "", title).strip("\"'").lower() for title in titles]
+
+
+def _own_id(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(f"id: text or a whole number, not {json.dumps(value)[:20]}")
+
+
+def item_at(where: str, own_id: str | None = None, version: str | None = None) -> Item:
+    """Return the item at a URI or a path.
+
+    Raises:
+        ValueError: it is neither, or workers cannot read it.
+    """
+    uri = _uri(where)
+    return Item(uri=uri, id=own_id, version=version if uri.startswith("s3://") else None)
 
 
 def url_decoded(key: str) -> str:
@@ -137,8 +181,8 @@ def object_item(bucket: str, key: str, version: str | None = None) -> Item:
     """
     if not BUCKET_NAME.fullmatch(bucket):
         raise ValueError(f"{bucket[:100]!r} cannot be a bucket")
-    if not key:
-        raise ValueError("the key is empty")
+    if not key or key.endswith("/"):
+        raise ValueError("the key is that of a folder" if key else "the key is empty")
     return Item(uri=_without_nul(f"s3://{bucket}/{key}"), version=version or None)
 
 
@@ -177,7 +221,11 @@ def _uri(text: str) -> str:
     text = _without_nul(text)
     if half := _HALF_A_SCHEME.match(text):
         raise ValueError(f"{half[0]} without // after it: write {_WHOLE[half[1].lower()]}")
-    return checked_uri(text) if is_uri(text) else Path(text).resolve().as_uri()
+    if is_uri(text):
+        return checked_uri(text)
+    if "://" in text and not text.startswith(("/", "./", "../")):
+        raise ValueError("it holds a URI and does not begin with it: write the URI alone")
+    return Path(text).resolve().as_uri()
 
 
 def _without_nul(text: str) -> str:

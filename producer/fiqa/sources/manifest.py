@@ -19,10 +19,11 @@ from pydantic import ValidationError
 from fiqa.contract import Item
 from fiqa.errors import SourceError
 from fiqa.s3_uri import advice_for
+from fiqa.sources.csv_rows import CsvRows
 from fiqa.sources.folder import image_files
 from fiqa.sources.inventory import read_inventory
 from fiqa.sources.left_out import SYSTEM_FILE, LeftOut, is_in_system_folder
-from fiqa.sources.lines import OnBadLine, batch_row, is_image, is_uri, list_line, read_lines, reading, unzipped, why
+from fiqa.sources.lines import OnBadLine, is_image, is_uri, list_line, read_lines, reading, unzipped, why
 from fiqa.sources.listing import ObjectReader, list_objects
 
 STDIN: Final = "-"
@@ -126,7 +127,7 @@ def _read_file(file: IO[bytes], name: str, kind: str, on_bad_line: OnBadLine, le
     if kind == ".json":
         yield from read_inventory(file, name, on_bad_line, left_out)
     else:
-        yield from read_lines(file, name, batch_row if kind == ".csv" else list_line, on_bad_line)
+        yield from read_lines(file, name, CsvRows() if kind == ".csv" else list_line, on_bad_line)
 
 
 def _kind(name: str) -> tuple[str, bool]:

@@ -3,8 +3,11 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import random
+import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +19,7 @@ from fiqa.contract import MAX_ID_CHARS, MAX_URI_CHARS, Item
 from fiqa.errors import SourceError
 from fiqa.sources.left_out import LeftOut
 from fiqa.sources.manifest import STDIN, read_source
+from fiqa.sources.text import split_lines
 from tests.conftest import Bucket
 
 
@@ -270,6 +274,30 @@ def test_a_bad_line_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: P
         (b'{"uri": "nul\\u0000.jpg"}', "NUL byte"),
         (b'{"uri": "s3://b/nul\\u0000.jpg"}', "NUL byte"),
         (bytes(tmp_path / "loop"), "loop"),
+        (b"[", "a JSON array: write one JSON object on each line"),
+        (b"],", "a JSON array: write one JSON object on each line"),
+        (b'{"uri": "s3://b/x", "id": true}', "id: text or a whole number, not true"),
+        (b'{"uri": "s3://b/x", "id": false}', "id: text or a whole number, not false"),
+        (b'{"uri": "s3://b/x", "id": [1]}', "id: text or a whole number, not [1]"),
+        (b"'s3://b/x.jpg'", "it is quoted: write it without the quotes"),
+        (b"'/data/x.jpg'", "it is quoted"),
+        (b"`x.jpg`", "it is quoted"),
+        ("\u201cx.jpg\u201d".encode(), "it is quoted"),
+        (b"<s3://b/x.jpg>", "it is quoted"),
+        (b'"s3://b/x.jpg",', "it holds a URI and does not begin with it: write the URI alone"),
+        (b"- s3://b/x.jpg", "it holds a URI and does not begin with it"),
+        ("\u200bs3://b/x.jpg".encode(), "it holds a URI and does not begin with it"),
+        (b'{"uri": " s3://b/x.jpg"}', "it holds a URI and does not begin with it"),
+        (b"s3://b/x.jpg\tAnn", "it holds a tab or a carriage return"),
+        (b"/data/x.jpg\tAnn", "it holds a tab"),
+        (b"/data/x\r.jpg", "it holds a tab or a carriage return"),
+        (b"uri,id", "titles of a CSV: let the name of the file end in .csv"),
+        (b"Path", "titles of a CSV"),
+        (b"s3://b", "it names no image"),
+        (b"s3://b/", "it names no image"),
+        (b"s3://b/prefix/", "it names no image"),
+        (b"s3:///x.jpg", "it names no image"),
+        (b"file:///", "it names no image"),
     ]
     path = tmp_path / "list.txt"
     path.write_bytes(b"s3://b/good\n" + b"".join(line + b"\ns3://b/good\n" for line, _ in bad))
@@ -380,6 +408,107 @@ def test_a_csv_has_bucket_key_and_version(tmp_path: Path, *, compressed: bool) -
         Item(uri="s3://images/#hash#.jpg"),
         Item(uri='s3://images/quoted " , .jpg', version="v2"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "items"),
+    [
+        ("uri,id\ns3://b/1.jpg,one\ns3://b/2.jpg,\n", [("s3://b/1.jpg", "one"), ("s3://b/2.jpg", None)]),
+        ("ID,URL\n1.0,s3://b/1.jpg\n", [("s3://b/1.jpg", "1.0")]),
+        ("filename,person\n/data/a.jpg,Ann\n", [("file:///data/a.jpg", None)]),
+        ('"label","file name"\n"x, y","/data/a,b.jpg"\n', [("file:///data/a%2Cb.jpg", None)]),
+        (",path\n0,/data/a.jpg\n", [("file:///data/a.jpg", None)]),
+        ("path;id\n/data/a.jpg;ä;\n", "line 2: 3 columns, but 2 titles"),
+        ("path;id\n/data/a.jpg;ä\n", [("file:///data/a.jpg", "ä")]),
+        ("uri\tid\ns3://b/1.jpg\t7\n", [("s3://b/1.jpg", "7")]),
+        ("uri\ns3://b/1.jpg\nuri\ns3://b/2.jpg\n", [("s3://b/1.jpg", None), ("s3://b/2.jpg", None)]),
+        ("source-ref,Class\ns3://b/1.jpg,3\n", [("s3://b/1.jpg", None)]),
+        ("uri,uri\ns3://b/1.jpg,s3://b/2.jpg\n", [("s3://b/1.jpg", None)]),
+        ("key,size,bucket,id\na%20b.jpg,10,images,x\n", [("s3://images/a b.jpg", "x")]),
+        ("url\nhttps://example.org/a.jpg\n", "line 2: workers read s3:// and file:///, not https://"),
+        ("id,uri\n7,\n", "line 2: the uri is empty"),
+        ("image,person\na.jpg,Ann\n", "line 1: 'image,person' looks like titles, and none says where the images are. "),
+        ("col1,col2\na,b\n", "line 1: 'col1,col2' looks like titles, "),
+        ("name;label;age\na;b;c\n", "line 1: 'name;label;age' looks like titles, "),
+        ("images,a.jpg,10\n", "line 1: '10' is not a version: for an S3 Inventory pass its manifest.json"),
+        ("images,a.jpg,2026-01-01T00:00:00.000Z\n", "is not a version: for an S3 Inventory"),
+        ("images,a.jpg,STANDARD\n", "is not a version: for an S3 Inventory"),
+        ("images,a.jpg,d41d8cd98f00b204e9800998ecf8427e\n", "is not a version: for an S3 Inventory"),
+        ("images,folder/\n", "the key is that of a folder"),
+        ("s3://b/1.jpg,Ann\n", "'s3://b/1.jpg' cannot be a bucket"),
+    ],
+)
+def test_a_csv_may_have_columns_of_its_own(
+    tmp_path: Path, content: str, items: list[tuple[str, str | None]] | str
+) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(content)
+    if isinstance(items, str):
+        with pytest.raises(SourceError, match=re.escape(items)) as caught:
+            uris(path)
+        assert str(caught.value).startswith(f"{path}, line ")
+    else:
+        assert [(item.uri, item.id) for item in read_source([str(path)], on_bad_line=refuse)] == items
+
+
+@pytest.mark.parametrize("versions", ["null", "3sL4kqtJlcpXroDTDmJ", "1360887759327000", str(uuid.uuid4())])
+def test_a_version_is_told_from_other_columns(tmp_path: Path, versions: str) -> None:
+    path = tmp_path / "batch.csv"
+    path.write_text(f"images,a.jpg,{versions}\n")
+    assert list(read_source([str(path)], on_bad_line=refuse)) == [Item(uri="s3://images/a.jpg", version=versions)]
+
+
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("name", ["x.csv", "x.txt", "x.txt.gz"])
+def test_text_of_any_editor_is_read(tmp_path: Path, encoding: str, end: str, name: str) -> None:
+    path = tmp_path / name
+    row, found = ("images,{}.jpg", "s3://images/{}.jpg") if name == "x.csv" else ("s3://b/{}.jpg", "s3://b/{}.jpg")
+    numbers = [*range(9_000), "é\U0001f600"]
+    mark = "\ufeff" if encoding.endswith("e") else ""
+    data = (mark + end.join(row.format(number) for number in numbers)).encode(encoding)
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert uris(path) == [found.format(number) for number in numbers]
+    path.write_bytes(gzip.compress(data + end.encode(encoding)) if name.endswith(".gz") else data)
+    assert len(uris(path)) == len(numbers)
+
+
+def test_the_error_for_utf_16_that_is_cut_off_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_bytes("s3://b/1.jpg\n".encode("utf-16")[:-1])
+    with pytest.raises(SourceError, match=rf"^{path}: it begins as UTF-16(-LE)? and is damaged or cut off$"):
+        uris(path)
+
+
+def test_lines_are_as_long_and_as_many_whatever_the_pieces_they_are_read_in() -> None:
+    class Pieces(io.BytesIO):
+        def read1(self, _: int | None = -1) -> bytes:
+            return self.read(random.randint(1, 7))  # noqa: S311  no secret
+
+    for end in (b"\n", b"\r\n", b"\r"):
+        lines = [b"a", b"", b"bb", b"x" * 70_000, b"ccc" * 9, b"", b"d"]
+        expected = [None if len(line) > 65_536 else line for line in lines]
+        assert list(split_lines(Pieces(end.join(lines)))) == expected
+        assert list(split_lines(Pieces(end.join(lines) + end))) == expected
+    assert list(split_lines(Pieces(b"a\nb\rc\n"))) == [b"a", b"b\rc"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[\n  {"uri": "s3://b/1.jpg"},\n  {"uri": "s3://b/2.jpg"}\n]\n',
+        '[{"uri": "s3://b/1.jpg"}]',
+        '\n \n["s3://b/1.jpg",\n"s3://b/2.jpg"]',
+        "[]",
+    ],
+)
+def test_the_error_for_a_json_array_says_how_to_write_it(tmp_path: Path, content: str) -> None:
+    (tmp_path / "list.jsonl").write_text(content)
+    with pytest.raises(SourceError, match=r"a JSON array: write one JSON object on each line, .* jq -c '.\[\]'$"):
+        uris(tmp_path / "list.jsonl")
 
 
 @pytest.mark.parametrize("titles", ["Bucket,Key", "bucket,key,version_id", '"Bucket","Key","VersionId"'])

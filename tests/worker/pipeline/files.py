@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from tests.hostile.bombs import png
 
@@ -130,6 +131,9 @@ def tiff_file(
     else:
         head = mark + struct.pack(f"{order}HI", 42, start + len(body))
     return head + bytes(body) + directory
+
+
+register_heif_opener()
 
 
 def pillow_file(pixels: NDArray[Any], form: str, **options: Any) -> bytes:

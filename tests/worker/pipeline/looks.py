@@ -32,7 +32,8 @@ LOSSY: Final = -1
 
 def assert_shows(data: bytes, expected: NDArray[Any], tolerance: float = 1) -> None:
     """Assert that a file looks like this; in every pixel, or on the whole if it is lossy."""
-    image = decode(data, max_pixels=GRAY.size)[..., ::-1]
+    stored = 66 * 64 if b"hvcC" in data else GRAY.size  # libheif makes room for 64 rows at least
+    image = decode(data, max_pixels=stored)[..., ::-1]
     assert image.shape == expected.shape
     differences = np.abs(image - expected.astype(float))
     if tolerance == LOSSY:

@@ -9,11 +9,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from fiqa_worker.errors import DecodeFailed, UnsupportedFormat
+from fiqa_worker.errors import DecodeFailed, TooManyPixels, UnsupportedFormat
 from fiqa_worker.pipeline.decode import decode, decode_reduced
 from tests.hostile.bombs import ihdr, png
 from tests.worker.pipeline import files
@@ -200,8 +201,33 @@ def test_avif_may_stand_among_the_compatible_brands(brand: bytes) -> None:
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1"])
-def test_heic_is_named(brand: bytes) -> None:
-    refused(struct.pack(">I", 24) + b"ftyp" + brand + bytes(4) + b"mif1heic" + bytes(100), "^HEIC is not read")
+def test_heic_is_read_with_the_extra_and_named_without_it(brand: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pillow_file(COLOR, "HEIF", quality=-1, chroma=444)
+    assert b"heix" in data[16:28]
+    data = data[:8] + brand + data[12:]
+    assert_shows(data, COLOR, LOSSY)
+    monkeypatch.setattr("fiqa_worker.pipeline.headers._HAS_HEIF", False)
+    refused(data, r"^HEIC is read only if the worker has the extra heif: pip install 'fiqa\[heif\]'$")
+
+
+def test_a_heic_of_ten_bits_is_read() -> None:
+    deep = pillow_heif.from_bytes("RGB;16", COLOR.shape[1::-1], (COLOR.astype(np.uint16) * 257).tobytes())
+    file = io.BytesIO()
+    deep.save(file, quality=-1, chroma=444)
+    assert_shows(file.getvalue(), COLOR, LOSSY)
+
+
+def test_the_stream_of_a_heic_counts_and_not_only_its_box() -> None:
+    data = bytearray(pillow_file(np.zeros((1200, 1000, 3), np.uint8), "HEIF", quality=20))
+    struct.pack_into(">II", data, data.index(b"ispe") + 8, 16, 16)
+    with pytest.raises(TooManyPixels, match=r"^16 x 16, stored in tiles or streams of 1\d+ pixels, is more than "):
+        decode(bytes(data), max_pixels=1_000_000)
+
+
+@pytest.mark.parametrize("cut", [30, 200, 400, -30])
+def test_a_heic_that_is_cut_off_is_damaged(cut: int) -> None:
+    with pytest.raises(DecodeFailed):
+        decode(pillow_file(COLOR, "HEIF", quality=90)[:cut], max_pixels=1_000_000)
 
 
 def test_a_png_of_an_app_for_apples_phones_is_named() -> None:

@@ -85,6 +85,12 @@ KINDS: Final[dict[str, tuple[Callable[[int], bytes], NDArray[Any], float]]] = {
         over_white(COLOR),
         LOSSY,
     ),
+    "heic": (lambda o: pillow_file(COLOR, "HEIF", quality=-1, chroma=444, exif=exif(o)), COLOR, LOSSY),
+    "heic, alpha": (
+        lambda o: pillow_file(COLOR_ALPHA, "HEIF", quality=-1, chroma=444, exif=exif(o)),
+        over_white(COLOR),
+        LOSSY,
+    ),
     "tiff": (lambda o: tiff_file(COLOR, files.RGB, orientation=o), COLOR, 0),
     "tiff, alpha": (
         lambda o: tiff_file(COLOR_ALPHA, files.RGB, extra=[files.UNASSOCIATED], orientation=o),

@@ -11,6 +11,7 @@ from mmap import mmap
 from typing import Final
 
 from fiqa_worker.errors import DecodeFailed
+from fiqa_worker.pipeline.hevc import config_sets, sps_pixels, stream_sets
 
 _CONTAINERS: Final = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
 _WITH_ITEMS: Final = {b"iinf"}
@@ -66,12 +67,16 @@ class _Reader:
         for body in boxes[b"infe"]:
             number, kind = struct.unpack_from(">I2x4s" if body[0] > 2 else ">H2x4s", body, 4)  # noqa: PLR2004
             kinds[number].add(kind)
+        sets = [parameters for body in boxes[b"hvcC"] for parameters in config_sets(body)]
         for number, payload in self._items(boxes):
             if b"grid" in kinds[number]:
                 sizes.append(struct.unpack_from(">II" if payload[1] & 1 else ">HH", payload, 4))
             if b"av01" in kinds[number]:
                 streams.append(payload)
+            if b"hvc1" in kinds[number]:
+                sets += stream_sets(payload)
         coded = [size for stream in streams for size in self._sequence_sizes(stream)]
+        coded += [sps_pixels(_Bits(parameters)) for parameters in sets]
         width, height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
         return AvifSize(width, height, sum(coded), max(coded, default=0))
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiqa_worker.errors import DecodeFailed, TooManyPixels
-from fiqa_worker.pipeline.decode_pillow import decode_avif, decode_tiff
+from fiqa_worker.pipeline.decode_pillow import decode_avif, decode_heic, decode_tiff
 from fiqa_worker.pipeline.display import in_bands, over_white, upright
 from fiqa_worker.pipeline.file_bytes import FileBytes
 from fiqa_worker.pipeline.headers import Header, read_header
@@ -63,7 +63,7 @@ def decode_reduced(data: FileBytes, *, max_pixels: int, long_side: float, least_
 
 
 def decode(data: FileBytes, *, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file; the first image of a file that holds several.
+    """Decode a JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC file; the first image of a file that holds several.
 
     The orientation is applied, 16 bits become 8, gray and palettes become colors, transparency is laid over white.
 
@@ -123,6 +123,8 @@ def _decode_whole(data: FileBytes, header: Header) -> NDArray[np.uint8]:
             return decode_tiff(data)
         case "AVIF":
             return decode_avif(data)
+        case "HEIC":
+            return decode_heic(data)
         case _:
             image = _decode_stored(data, header)
     if image is None:

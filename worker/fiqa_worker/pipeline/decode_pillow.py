@@ -53,6 +53,32 @@ def decode_avif(data: FileBytes) -> NDArray[np.uint8]:
     return upright(_bgr(image), orientation)
 
 
+def decode_heic(data: FileBytes) -> NDArray[np.uint8]:
+    """Decode the primary image of a HEIC file, turned and mirrored as its irot and imir say. EXIF does not count.
+
+    Returns:
+        H x W x 3, BGR.
+
+    Raises:
+        DecodeFailed: it is cut off or damaged.
+    """
+    import pillow_heif  # noqa: PLC0415  an extra; read_header has checked that it is there
+
+    options = pillow_heif.options
+    options.DECODE_THREADS = 1  # the processes are the parallelism
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
+    try:
+        image = pillow_heif.HeifImageFile(io.BytesIO(data))
+        image.load()  # libheif turns it
+        if image.mode not in _WITH_ALPHA | _OPAQUE:
+            raise UnsupportedFormat("HEIC of this kind is not read")  # noqa: TRY301  passed on below
+        return _bgr(image)
+    except (MemoryError, UnsupportedFormat):
+        raise
+    except Exception:  # noqa: BLE001  see decode_avif
+        raise DecodeFailed("the HEIC file is cut off or damaged") from None
+
+
 def decode_tiff(data: FileBytes) -> NDArray[np.uint8]:
     """Decode the first image of a TIFF file, turned as its orientation says.
 

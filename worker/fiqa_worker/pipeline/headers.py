@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Final
 
 from fiqa_worker.errors import DecodeFailed, UnsupportedFormat
@@ -26,7 +27,8 @@ _PNG_GRAY: Final = 0  # color type
 _BMP_MASKS: Final = 3  # compression
 _BMP_WITH_ALPHA: Final = 56  # bytes of the first header that has a mask for alpha
 _BMP_OF_OTHER_FORMATS: Final = {4: "JPEG", 5: "PNG"}
-_NOT_READ: Final = "not a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file"
+_NOT_READ: Final = "not a JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC file"
+_HAS_HEIF: Final = find_spec("pillow_heif") is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +150,20 @@ def _tiff(data: FileBytes) -> Header:
     return Header("TIFF", header.width, header.height, working_pixels=header.tile_pixels)
 
 
-def _avif(data: FileBytes) -> Header:
+def _avif_or_heic(data: FileBytes) -> Header:
     # The major brand may be a general one, such as mif1. Then AVIF is among the compatible ones.
     end = min(struct.unpack_from(">I", data)[0], _MAX_BRANDS_END)
     brands = {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
-    if not brands & _AVIF_BRANDS:
-        raise UnsupportedFormat("HEIC is not read: convert it to JPEG" if brands & _HEIC_BRANDS else _NOT_READ)
+    is_avif = bool(brands & _AVIF_BRANDS)
+    if not is_avif and not brands & _HEIC_BRANDS:
+        raise UnsupportedFormat(_NOT_READ)
+    if not is_avif and not _HAS_HEIF:
+        raise UnsupportedFormat("HEIC is read only if the worker has the extra heif: pip install 'fiqa[heif]'")
     size = avif_size(data)
     # A decoder also makes room for the stream of the alpha, and for tiles that reach over the image's edge.
-    return Header("AVIF", size.width, size.height, working_pixels=max(size.largest_coded, size.coded // 4))
+    return Header(
+        "AVIF" if is_avif else "HEIC", size.width, size.height, working_pixels=max(size.largest_coded, size.coded // 4)
+    )
 
 
 # RIFF has to be there: without it WebP decoders take the bytes for a bare stream, whose size is in another place.
@@ -167,5 +174,5 @@ _FORMATS: Final[tuple[tuple[re.Pattern[bytes], Callable[[FileBytes], Header]], .
     (re.compile(rb"GIF8[79]a"), _gif),
     (re.compile(rb"BM"), _bmp),
     (re.compile(rb"II[*+]\0|MM\0[*+]"), _tiff),
-    (re.compile(rb"....ftyp", re.DOTALL), _avif),
+    (re.compile(rb"....ftyp", re.DOTALL), _avif_or_heic),
 )

@@ -1,0 +1,99 @@
+"""Rows of CSV to items: Bucket,Key of S3 Batch Operations, or columns with titles."""
+
+from __future__ import annotations
+
+import csv
+import re
+from itertools import zip_longest
+from typing import Final
+
+from fiqa.contract import Item
+from fiqa.errors import SourceError
+from fiqa.sources.lines import OBJECT_TITLES, WHERE_TITLES, item_at, normalized, object_item, url_decoded
+
+_VERSION: Final = ("versionid", "version")
+_SHOWN: Final = "uri, url, source-ref, path, file or filename, or bucket and key; and id and version"
+_BATCH_COLUMNS: Final = (2, 3)
+_DELIMITERS: Final = ",;\t"
+# A word, such as `label` or `Col 2`. Keys have a dot, a slash or more digits.
+_LIKE_A_TITLE: Final = re.compile(r"[A-Za-z][A-Za-z_ -]{0,30}\d{0,2}")
+# Other columns of an S3 Inventory: size, date, flag, storage class and ETag. Versions of Google have 16 digits.
+_NOT_A_VERSION: Final = re.compile(
+    r"\d{1,13}|\d{4}-\d\d-\d\d.*|true|false|[A-Z_]{4,}|[0-9a-f]{32}(-\d+)?|.*\s.*", re.DOTALL
+)
+
+
+class CsvRows:
+    """Parses the rows of one file, in order. The first row decides what its columns are."""
+
+    def __init__(self) -> None:
+        self._titles: list[str] | None = None
+        self._delimiter = ","
+        self._begun = False
+
+    def __call__(self, text: str) -> Item | None:
+        """Return the item of a row; None for a row of titles.
+
+        Raises:
+            SourceError: the first row looks like titles, and none of them is known.
+            ValueError, csv.Error: the row is not an item.
+        """
+        if not self._begun:
+            self._begun = True
+            self._titles, self._delimiter = _titles_of(text)
+        values = csv_values(text, self._delimiter)
+        if self._titles is None:
+            return _batch_item(values)
+        if normalized(values) == self._titles:
+            return None
+        if len(values) > len(self._titles):
+            raise ValueError(f"{len(values)} columns, but {len(self._titles)} titles")
+        # Of two columns with one title the first counts. A row may end early.
+        pairs = list(zip_longest(self._titles, (value.strip() for value in values), fillvalue=""))
+        return _titled_item(dict(reversed(pairs)))
+
+
+def csv_values(text: str, delimiter: str = ",") -> list[str]:
+    """Split a row of CSV, with quotes as in RFC 4180."""
+    return next(csv.reader((text,), strict=True, delimiter=delimiter)) if '"' in text else text.split(delimiter)
+
+
+def _titles_of(text: str) -> tuple[list[str] | None, str]:
+    """Return the titles of a first row, or None if it holds none; and what separates the columns."""
+    for delimiter in _DELIMITERS:
+        titles = normalized(csv_values(text, delimiter))
+        if OBJECT_TITLES.issubset(titles) or not set(titles).isdisjoint(WHERE_TITLES):
+            return titles, delimiter
+    for delimiter in _DELIMITERS:
+        cells = [cell.strip() for cell in csv_values(text, delimiter)]
+        if len(cells) > 1 and all(_LIKE_A_TITLE.fullmatch(cell) for cell in cells):
+            raise SourceError(
+                f"{text[:100]!r} looks like titles, and none says where the images are. Known titles are {_SHOWN}."
+                " If it is no row of titles, put Bucket,Key above it"
+            )
+    return None, ","
+
+
+def _batch_item(values: list[str]) -> Item:
+    if len(values) not in _BATCH_COLUMNS:
+        hint = "a list of URIs ends in .txt" if len(values) == 1 else "for an S3 Inventory pass its manifest.json"
+        raise ValueError(f"{len(values)} columns, not Bucket,Key or Bucket,Key,VersionId: {hint}")
+    return object_item(values[0], url_decoded(values[1]), _checked_version("".join(values[2:])))
+
+
+def _titled_item(row: dict[str, str]) -> Item:
+    version = _checked_version(next((row[title] for title in _VERSION if row.get(title)), ""))
+    own_id = row.get("id") or None
+    title = next((title for title in WHERE_TITLES if title in row), None)
+    if title is None:
+        item = object_item(row["bucket"], url_decoded(row["key"]), version)
+        return Item(uri=item.uri, id=own_id, version=version) if own_id else item
+    if not row[title]:
+        raise ValueError(f"the {title} is empty")
+    return item_at(row[title], own_id, version)
+
+
+def _checked_version(text: str) -> str | None:
+    if _NOT_A_VERSION.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not a version: for an S3 Inventory pass its manifest.json")
+    return text or None
