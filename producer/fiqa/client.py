@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Final, Self
 
 from pydantic import ValidationError
@@ -49,6 +50,7 @@ from fiqa.storage.storage import open_storage
 
 _FIRST_POLL_S: Final = 0.01
 _POLL_S: Final = 0.25
+_LONGEST_OUTAGE_S: Final = 300.0
 _NO_WORKER: Final = "no worker runs: start `fiqa worker`"
 _STATE_HINTS: Final = {
     JobState.PREPARING: "its submit has not ended",
@@ -196,14 +198,23 @@ class Client:
     def watch(self, job_id: str) -> Iterator[JobStatus]:
         """Yield the status a few times a second until the job is finished. The last one is final.
 
+        While Redis is unavailable, for up to five minutes, it yields the status before with the error as `last_error`.
+
         Raises:
             UnknownJobError: no such job.
         """
         pause_s = _FIRST_POLL_S
-        while not (status := self.status(job_id)).is_finished:
+        status, known = self.status(job_id), time.monotonic()
+        while not status.is_finished:
             yield status
             time.sleep(pause_s)
             pause_s = min(1.5 * pause_s, _POLL_S)
+            try:
+                status, known = self.status(job_id), time.monotonic()
+            except RedisUnavailableError as error:
+                if time.monotonic() - known > _LONGEST_OUTAGE_S:
+                    raise
+                status = replace(status, last_error=str(error))
         yield status
 
     def wait(self, job_id: str, timeout_s: float | None = None) -> JobStatus:
@@ -283,7 +294,12 @@ class Client:
             if on_status:
                 on_status(status)
             storage = storage or open_storage(status.storage, self._ledger.connection)
-            new = [chunk for chunk in self._ledger.done_chunks(job_id) if chunk not in read]
+            try:
+                new = [chunk for chunk in self._ledger.done_chunks(job_id) if chunk not in read]
+            except RedisUnavailableError:
+                if status.is_finished or not follow:
+                    raise
+                continue  # `watch` waits for Redis
             read.update(new)
             with closing(read_shards(storage, job_id, "results", new, sizes=sizes, on_lost=lost)) as shards:
                 for _, lines in shards:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,8 @@ from fiqa.ledger.ledger import Ledger
 from fiqa.results.selection import Selection
 from tests.producer.faceless import failed, no_face, work
 from tests.producer.ledger.ledger_jobs import beat
-from tests.waiting import wait_until
+from tests.servers import free_ports, start_redis
+from tests.waiting import WAIT_S, wait_until
 
 URIS = [f"s3://images/{number}.jpg" for number in range(100)]
 
@@ -330,3 +334,40 @@ def test_a_job_of_score_whose_client_was_killed_is_forgotten(redis_url: str, led
     assert not ledger.renew(claim)
     ledger.forget_expired()
     assert redis.keys("fiqa:job*") == []
+
+
+# A Redis that is restarted while somebody follows a job
+
+
+@pytest.mark.parametrize("how", ["wait", "results", "command"])
+def test_a_restart_of_redis_ends_nobody_who_follows_a_job(tmp_path: Path, how: str) -> None:
+    port, kept = free_ports(1), {"appendonly": "yes", "appendfsync": "always"}
+    url, storage = f"redis://127.0.0.1:{port}/0", str(tmp_path / "storage")
+    (tmp_path / "redis").mkdir()
+
+    def follow(job_id: str) -> object:
+        if how == "command":
+            command = [sys.executable, "-m", "fiqa", "watch", job_id, "--json"]
+            done = subprocess.run(
+                command, env={**os.environ, "FIQA_REDIS_URL": url}, capture_output=True, text=True, check=False
+            )
+            assert "cannot reach Redis" in done.stdout
+            return done.returncode == 0
+        with Client(url, storage) as client:
+            if how == "wait":
+                return client.wait(job_id).state is JobState.SUCCEEDED
+            return len(list(client.results(job_id, follow=True))) == len(URIS)
+
+    with start_redis(tmp_path / "redis", kept, port), Client(url, storage) as client:
+        job = client.submit(URIS, chunk_size=4)
+    with ThreadPoolExecutor(1) as pool:
+        with start_redis(tmp_path / "redis", kept, port), closing(Ledger(url)) as ledger:
+            following = pool.submit(follow, job.id)
+            wait_until(lambda: "cmdstat_hgetall" in ledger.connection.redis.info("commandstats"))
+            time.sleep(2)
+        time.sleep(2)
+        with start_redis(tmp_path / "redis", kept, port), closing(Ledger(url)) as ledger:
+            time.sleep(1)
+            assert not following.done()
+            work(ledger)
+            assert following.result(WAIT_S)
