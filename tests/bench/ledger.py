@@ -10,6 +10,7 @@ import argparse
 import tempfile
 import time
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -20,7 +21,6 @@ from rich.table import Table
 
 from fiqa.contract import JobSpec
 from fiqa.ledger.claims import Claim, Counts
-from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.keys import JOBS, LEASES
 from fiqa.ledger.ledger import Ledger
 from tests.servers import start_redis
@@ -31,6 +31,7 @@ _RENEWALS: Final = 3
 _CHUNKS: Final = 300  # measured in one round
 _ROUNDS: Final = 5
 _COUNTS: Final = Counts(200, 50, 220, {}, {"yunet_2023mar/ediffiqa_tiny_jun2024": 256})
+_NUMBERS: Final = count()
 _MIB: Final = 1024 * 1024
 
 
@@ -54,8 +55,13 @@ def main() -> None:
     Console().print(table)
 
 
+def _job_id() -> str:
+    """Return another id each time: of thousands a second, two random ones would be equal."""
+    return f"20260101-000000-{next(_NUMBERS):06x}"
+
+
 def _open(ledger: Ledger, chunks: int, *, storage: str = "s3://bucket/prefix", keep_s: float = 3600) -> str:
-    spec = JobSpec(id=new_job_id(), created=ledger.connection.now(), keep_s=keep_s)
+    spec = JobSpec(id=_job_id(), created=ledger.connection.now(), keep_s=keep_s)
     submission = ledger.create(spec, storage=storage)
     ledger.open(spec.id, submission, chunks=chunks, images=256 * chunks)
     return spec.id

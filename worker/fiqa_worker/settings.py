@@ -74,6 +74,8 @@ class WorkerSettings(Settings):
         max_image_pixels: size limit of a decoded image.
         image_time_limit_s: an image that takes longer to decode and score ends as time_limit.
         allowed_sources: the URI prefixes that this worker may read, comma-separated. file:// only if it is listed.
+        allowed_storages: the storages, or their beginnings, that this worker opens, comma-separated. None: `storage`
+            and `redis` if `storage` is set; else all.
         drain_s: how long processes may take to end after SIGTERM. Their chunks are released at once.
         max_child_mb: MiB. A process that has ever held more is replaced after its chunk. An image of 100 megapixels
             costs 0.8 GB at its peak, in AVIF about twice that, so on the CPU only a leak reaches the limit.
@@ -94,6 +96,7 @@ class WorkerSettings(Settings):
     allowed_sources: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated), Field(min_length=1)] = (
         "s3://",
     )
+    allowed_storages: Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_comma_separated)] = None
     drain_s: Annotated[float, Field(gt=0)] = 10.0
     max_child_mb: Annotated[int, Field(gt=0)] = 2048
     health_dir: Path | None = None

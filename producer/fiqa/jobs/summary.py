@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from fiqa.contract import WIRE_VERSION
 from fiqa.errors import FiqaError, RedisUnavailableError, UnknownJobError
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.status import JobStatus
-from fiqa.storage.storage import open_storage
+from fiqa.storage.storage import Storage
 
 
-def write_summary(job_id: str, *, ledger: Ledger) -> None:
+def write_summary(job_id: str, *, ledger: Ledger, open_storage: Callable[[str], Storage]) -> None:
     """Write the summary of a finished job, if the job is still there.
 
     Raises:
@@ -26,7 +27,7 @@ def write_summary(job_id: str, *, ledger: Ledger) -> None:
     if not status.is_finished:  # it is being repaired
         return
     try:
-        storage = open_storage(status.storage, ledger.connection)
+        storage = open_storage(status.storage)
         storage.write_document(job_id, "summary", _encode(status))
         if storage.read_document(job_id, "job") is None and not storage.chunks(job_id, "results"):
             storage.delete(job_id)  # the job was deleted while its summary was written
@@ -36,7 +37,7 @@ def write_summary(job_id: str, *, ledger: Ledger) -> None:
     ledger.summarized(job_id, chunks_done=status.chunks_done)
 
 
-def write_summaries(ledger: Ledger) -> int:
+def write_summaries(ledger: Ledger, open_storage: Callable[[str], Storage]) -> int:
     """Write all summaries whose next try is now. If one cannot be written, it is tried again later.
 
     Returns:
@@ -49,7 +50,7 @@ def write_summaries(ledger: Ledger) -> int:
     first: FiqaError | None = None
     while job_id := ledger.take_summary():
         try:
-            write_summary(job_id, ledger=ledger)
+            write_summary(job_id, ledger=ledger, open_storage=open_storage)
             written += 1
         except RedisUnavailableError:
             raise

@@ -17,6 +17,11 @@ def new_job_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
+def is_job_id(raw: bytes) -> bool:
+    """Whether this is a job id, as Redis returns it. Anybody may have written it there."""
+    return _JOB_ID.fullmatch(raw.decode(errors="replace")) is not None
+
+
 def check_job_id(job_id: str) -> str:
     """Return `job_id` if it is a job id.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Sequence
 from itertools import chain
@@ -14,11 +15,13 @@ from fiqa.ledger.connection import Connection
 from fiqa.ledger.control import REPLACED, Control, check_allowed, check_preparing, no_job, read_state
 from fiqa.ledger.doubts import Doubts
 from fiqa.ledger.job_hash import new_fields, read_statuses
-from fiqa.ledger.job_id import check_job_id
-from fiqa.ledger.keys import ENDED, EXPIRING, JOBS, PREPARING, TICKETS, job_key
+from fiqa.ledger.job_id import check_job_id, is_job_id
+from fiqa.ledger.keys import DUE, ENDED, EXPIRING, JOBS, LEASES, PREPARING, TICKETS, job_key
 from fiqa.ledger.limits import LEASE_S
 from fiqa.ledger.status import JobStatus
 from fiqa.ledger.workers import Workers
+
+_log = logging.getLogger(__name__)
 
 _PAGE: Final = 1000
 
@@ -241,11 +244,22 @@ class Ledger:
 
     def claim_for(self, claimant: Claimant) -> Offer:
         """Claim one chunk that is due and that the claimant takes."""
-        with self.connection.errors():
-            passed_over, unfit, *found = self._claim(
-                args=[LEASE_S, claimant.machine, claimant.fingerprint, *claimant.avoided]
-            )
+        while True:
+            with self.connection.errors():
+                passed_over, unfit, *found = self._claim(
+                    args=[LEASE_S, claimant.machine, claimant.fingerprint, *claimant.avoided]
+                )
+            if not found or is_job_id(found[0]):
+                break
+            self._drop_stranger(found[0], int(found[1]))
         return Offer(Claim.read(found) if found else None, int(passed_over), tuple(job.decode() for job in unfit))
+
+    def _drop_stranger(self, job: bytes, chunk: int) -> None:
+        """Take a job whose id is not one of fiqa's out of the queue: a path would be made of it."""
+        with self.connection.errors():
+            self.connection.redis.zrem(DUE, job)
+            self.connection.redis.zrem(LEASES, job + b":%d" % chunk)
+        _log.warning("job dropped from the queue, its id is not one of fiqa's: %r", job[:80])
 
     def renew(self, claim: Claim, *, in_flight: int | None = None) -> bool:
         """Keep the chunk for another LEASE_S.
@@ -327,6 +341,9 @@ class Ledger:
         """Return a finished job whose summary must be written now, or None. No other process gets this job."""
         with self.connection.errors():
             job_id = self._take_summary()
+            while job_id is not None and not is_job_id(job_id):
+                self.connection.redis.zrem(ENDED, job_id)
+                job_id = self._take_summary()
         return None if job_id is None else job_id.decode()
 
     def summarized(self, job_id: str, *, chunks_done: int) -> None:

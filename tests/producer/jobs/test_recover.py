@@ -53,7 +53,7 @@ def test_a_job_that_had_ended_is_recovered_in_the_same_state(client: Client, led
         work(ledger, chunks=20)
         client.cancel(job.id)
     work(ledger)
-    write_summary(job.id, ledger=ledger)
+    write_summary(job.id, ledger=ledger, open_storage=lambda url: open_storage(url, ledger.connection))
     before = client.status(job.id)
     assert before.state is state
     ledger.connection.redis.flushall()

@@ -22,8 +22,8 @@ def test_a_finished_job_has_a_summary_next_to_its_results(client: Client, ledger
     work(ledger, chunks=6)
     work(ledger, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
     ledger.connection.redis.zadd(ENDED, {job.id: 0})
-    assert write_summaries(ledger) == 1
-    assert write_summaries(ledger) == 0
+    assert write_summaries(ledger, lambda url: open_storage(url, ledger.connection)) == 1
+    assert write_summaries(ledger, lambda url: open_storage(url, ledger.connection)) == 0
     document = open_storage(storage, ledger.connection).read_document(job.id, "summary")
     assert document is not None
     summary = json.loads(document)
@@ -42,13 +42,13 @@ def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledg
     work(ledger)
     ledger.connection.redis.zadd(ENDED, dict.fromkeys(ledger.ended(), 0))
     with pytest.raises(StorageError):
-        write_summaries(ledger)
+        write_summaries(ledger, lambda url: open_storage(url, ledger.connection))
     assert ledger.ended() == [job.id]
     assert open_storage(storage, ledger.connection).read_document(other.id, "summary") is not None
     ledger.connection.redis.hset(f"fiqa:job:{job.id}", "storage", storage)
-    assert write_summaries(ledger) == 0
+    assert write_summaries(ledger, lambda url: open_storage(url, ledger.connection)) == 0
     ledger.connection.redis.zadd(ENDED, {job.id: 0})
-    assert write_summaries(ledger) == 1
+    assert write_summaries(ledger, lambda url: open_storage(url, ledger.connection)) == 1
 
 
 @outside_redis
@@ -59,7 +59,7 @@ def test_a_summary_that_is_written_after_its_job_was_deleted_is_deleted_too(
     client.cancel(job.id)
     # The first half of `delete`. The reconciler runs before the second.
     open_storage(storage, ledger.connection).delete(job.id)
-    write_summaries(ledger)
+    write_summaries(ledger, lambda url: open_storage(url, ledger.connection))
     ledger.control(job.id, Control.DELETE)
     assert open_storage(storage, ledger.connection).read_document(job.id, "summary") is None
     assert client.recoverable() == []

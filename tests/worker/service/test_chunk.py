@@ -136,7 +136,9 @@ def processor(ledger: Ledger, pipeline: Pipeline) -> ChunkProcessor:
         drain=ChildDrain(60.0, sleep=lambda _: time.sleep(0.01), end=lambda _: None),
         fingerprint=lambda: pipeline.identity.fingerprint,
         publish_tickets=lambda: publish_tickets(ledger),
-        on_finished=lambda job_id: write_summary(job_id, ledger=ledger),
+        on_finished=lambda job_id: write_summary(
+            job_id, ledger=ledger, open_storage=lambda url: open_storage(url, ledger.connection)
+        ),
         image_time_limit_s=60.0,
     )
 

@@ -17,6 +17,7 @@ from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import SUMMARY_TRIES
 from fiqa.storage.directory import DirectoryStorage
 from fiqa.storage.layout import Document
+from fiqa.storage.storage import open_storage
 from fiqa_worker.service.reconciler import Reconciler, Summaries, SummaryWriter
 from tests.waiting import wait_until
 from tests.worker.service.conftest import StoppableRedis
@@ -69,7 +70,7 @@ def test_the_lock_is_free_again_before_the_next_round_of_the_same_process(ledger
 def summarize(ledger: Ledger, *actions: Callable[[], object]) -> None:
     """Run one round of Summaries after each action."""
     with pytest.raises(Over):
-        Summaries(ledger, sleep=rounds(*actions)).run()
+        Summaries(ledger, lambda url: open_storage(url, ledger.connection), sleep=rounds(*actions)).run()
 
 
 def finished(ledger: Ledger, storage: Path) -> tuple[str, Path]:
@@ -153,7 +154,7 @@ def test_who_finishes_a_job_writes_its_summary_alone(ledger: Ledger, tmp_path: P
     assert ledger.claim()
     ledger.complete(job_id, 0, Counts.of([]))
     assert ledger.take_summary() in others  # the job's own is left to the process that finished it, for a while
-    SummaryWriter(ledger).write(job_id)
+    SummaryWriter(ledger, lambda url: open_storage(url, ledger.connection)).write(job_id)
     wait_until(lambda: (folder / "summary.json").exists() and job_id not in ledger.ended())
     assert len(ledger.ended()) == 100
 

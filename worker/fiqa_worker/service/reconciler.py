@@ -14,6 +14,7 @@ from typing import Final
 from fiqa.errors import FiqaError, RedisUnavailableError
 from fiqa.jobs.summary import write_summaries, write_summary
 from fiqa.ledger.ledger import Ledger
+from fiqa.storage.storage import Storage
 
 _log = logging.getLogger(__name__)
 
@@ -67,16 +68,19 @@ class Summaries(threading.Thread):
     A job whose storage fails is tried again later and later, and given up after about a day. Its status says why.
     """
 
-    def __init__(self, ledger: Ledger, *, sleep: Callable[[float], object] = time.sleep) -> None:
+    def __init__(
+        self, ledger: Ledger, open_storage: Callable[[str], Storage], *, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
         super().__init__(name="summaries", daemon=True)
         self._ledger = ledger
+        self._open_storage = open_storage
         self._sleep = sleep
 
     def run(self) -> None:
         while True:
             self._sleep(_EVERY_S)
             try:
-                write_summaries(self._ledger)
+                write_summaries(self._ledger, self._open_storage)
             except RedisUnavailableError:
                 pass  # the reconciler logs it
             except FiqaError as error:
@@ -86,8 +90,9 @@ class Summaries(threading.Thread):
 class SummaryWriter:
     """Writes the summary of a job that this process has finished, in a thread: no other chunk waits for the storage."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, open_storage: Callable[[str], Storage]) -> None:
         self._ledger = ledger
+        self._open_storage = open_storage
         self._busy = threading.Lock()
 
     def write(self, job_id: str) -> None:
@@ -97,7 +102,7 @@ class SummaryWriter:
 
     def _write(self, job_id: str) -> None:
         try:
-            write_summary(job_id, ledger=self._ledger)
+            write_summary(job_id, ledger=self._ledger, open_storage=self._open_storage)
         except FiqaError as error:  # every worker's Summaries try again
             _log.warning("summary of job %s not written, next try later: %s", job_id, error)
         finally:

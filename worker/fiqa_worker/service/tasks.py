@@ -20,7 +20,6 @@ from fiqa.contract import TASK_NAME
 from fiqa.errors import FiqaError, RedisUnavailableError, SettingsError
 from fiqa.ledger.connection import Connection
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.storage import Storage, open_storage
 from fiqa_worker.pipeline.roots import Roots
 from fiqa_worker.service.app import make_app
 from fiqa_worker.service.chunk import ChunkProcessor
@@ -32,6 +31,7 @@ from fiqa_worker.service.logs import configure
 from fiqa_worker.service.outage import Outage
 from fiqa_worker.service.reconciler import Reconciler, Summaries, SummaryWriter
 from fiqa_worker.service.standing import Standing
+from fiqa_worker.service.storages import Storages
 from fiqa_worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -64,14 +64,14 @@ def score_chunk() -> None:
 def _processor() -> ChunkProcessor:
     return ChunkProcessor(
         ledger=_ledger(),
-        open_storage=_storage,
+        open_storage=_storages().open,
         load_pipeline=_pipeline,
         standing=Standing(Roots(settings.allowed_sources).root_of),
         fleet=Fleet(_ledger().workers, machine=machine(), worker_id=worker_id(), allowed=settings.allowed_sources),
         drain=_drain(),
         fingerprint=_fingerprint,
         publish_tickets=_publish_tickets,
-        on_finished=SummaryWriter(_ledger()).write,
+        on_finished=SummaryWriter(_ledger(), Storages(settings, _ledger().connection).open).write,
         image_time_limit_s=settings.image_time_limit_s,
     )
 
@@ -88,8 +88,8 @@ def _ledger() -> Ledger:
 
 
 @cache
-def _storage(url: str) -> Storage:
-    return open_storage(url, _ledger().connection)
+def _storages() -> Storages:
+    return Storages(settings, _ledger().connection)
 
 
 @cache
@@ -146,7 +146,7 @@ class _Operation(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
         MainDrain(settings.drain_s, self._drain).install()
         self._heartbeat.start()
         Reconciler(_ledger(), _publish_tickets).start()
-        Summaries(_ledger()).start()
+        Summaries(_ledger(), Storages(settings, _ledger().connection).open).start()
         if self._health:
             self._health.start()
 

@@ -1,0 +1,66 @@
+"""A worker opens only the storages that its settings allow, whatever Redis says, and makes no path of a forged job id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fiqa.ledger.keys import DUE, ENDED, LEASES
+from fiqa.ledger.ledger import Ledger
+from fiqa_worker.errors import SourceUnavailable
+from fiqa_worker.service.storages import Storages
+from fiqa_worker.settings import WorkerSettings
+from tests.producer.ledger.ledger_jobs import claimed, create, opened
+
+
+def test_only_allowed_storages_are_opened(ledger: Ledger, tmp_path: Path) -> None:
+    own = str(tmp_path / "own")
+    storages = Storages(WorkerSettings(storage=own), ledger.connection)
+    for url in (own, f"{own}/", f"{own}/below", f"file://{own}", "redis", f"{own}/../own"):
+        storages.open(url)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "link").symlink_to(tmp_path)
+    for url in ("/", str(tmp_path), f"{own}-other", f"{own}/../other", f"{own}/link/other", "s3://bucket", "ftp://x"):
+        with pytest.raises(SourceUnavailable, match="FIQA_ALLOWED_STORAGES"):
+            storages.open(url)
+
+
+@pytest.mark.usefixtures("s3_env")
+def test_storages_are_allowed_by_their_beginning_and_few_are_kept(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIQA_ALLOWED_STORAGES", f"s3://bucket/team, {tmp_path}")
+    storages = Storages(WorkerSettings.load(), ledger.connection)
+    assert storages.open("s3://bucket/team/a").url == "s3://bucket/team/a"
+    for url in ("s3://bucket", "s3://bucket/team2", "s3://bucket/team/../other", "s3://other/team", "redis"):
+        with pytest.raises(SourceUnavailable):
+            storages.open(url)
+    first = storages.open(str(tmp_path))
+    assert storages.open(str(tmp_path)) is first
+    for number in range(16):
+        storages.open(str(tmp_path / str(number)))
+    assert storages.open(str(tmp_path)) is not first
+
+
+def test_without_both_settings_every_storage_is_opened(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FIQA_STORAGE", raising=False)
+    assert Storages(WorkerSettings.load(), ledger.connection).open(str(tmp_path)).url == str(tmp_path)
+
+
+@pytest.mark.parametrize("forged", ["../../x", "/etc/x", "20260101-000000-abcdef/../../x", "", "a" * 5000, "\n"])
+def test_a_job_with_a_forged_id_is_dropped_and_others_are_served(ledger: Ledger, forged: str) -> None:
+    job_id = opened(ledger, chunks=1)
+    redis = ledger.connection.redis
+    real = redis.hgetall(f"fiqa:job:{job_id}")
+    redis.hset(f"fiqa:job:{forged}", mapping=real)
+    redis.zadd(DUE, {forged: 0})
+    redis.zadd(ENDED, {forged: 0})
+    assert claimed(ledger).job_id == job_id
+    assert ledger.take_summary() is None
+    assert redis.zscore(DUE, forged) is None
+    assert redis.zcard(LEASES) == 1
+    assert redis.zcard(ENDED) == 0
+    create(ledger)

@@ -1,0 +1,65 @@
+"""The storages that this worker opens: only those that its settings allow, and a few at a time.
+
+Redis says which storage a job has. Whoever can write to Redis could otherwise let workers write and delete anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from fiqa.contract import REDIS_STORAGE
+from fiqa.ledger.connection import Connection
+from fiqa.storage.storage import Storage, open_storage
+from fiqa_worker.errors import SourceUnavailable
+from fiqa_worker.settings import WorkerSettings
+
+# A storage in S3 takes about 1 MB. Most fleets have one.
+_OPEN: Final = 16
+_NOT_ALLOWED: Final = "it is not a storage that FIQA_STORAGE or FIQA_ALLOWED_STORAGES of this worker allows"
+
+
+class Storages:
+    """Opens storages and keeps the last few that were used. For one thread."""
+
+    def __init__(self, settings: WorkerSettings, connection: Connection) -> None:
+        self._connection = connection
+        self._open: OrderedDict[str, Storage] = OrderedDict()
+        allowed = settings.allowed_storages
+        if allowed is None and "storage" in settings.model_fields_set:
+            allowed = (settings.storage, REDIS_STORAGE)
+        self._allowed = None if allowed is None else tuple(_normal(url) for url in allowed)
+
+    def open(self, url: str) -> Storage:
+        """Return the storage that a URL names.
+
+        Raises:
+            SourceUnavailable: the settings do not allow it.
+            SettingsError: the URL does not name a storage.
+        """
+        if not self._allows(url):
+            raise SourceUnavailable(url, _NOT_ALLOWED)
+        if url not in self._open:
+            self._open[url] = open_storage(url, self._connection)
+            if len(self._open) > _OPEN:
+                self._open.popitem(last=False)
+        self._open.move_to_end(url)
+        return self._open[url]
+
+    def _allows(self, url: str) -> bool:
+        if self._allowed is None:
+            return True
+        normal = _normal(url)
+        if ".." in normal.split("/"):
+            return False
+        return any(normal == allowed or normal.startswith(f"{allowed.rstrip('/')}/") for allowed in self._allowed)
+
+
+def _normal(url: str) -> str:
+    """Return one spelling for all URLs of a storage."""
+    scheme, separator, rest = url.partition("://")
+    if url == REDIS_STORAGE or (separator and scheme != "file"):
+        return url.rstrip("/") if rest.strip("/") else url
+    return str(Path(unquote(rest) if separator else url).expanduser().resolve())
