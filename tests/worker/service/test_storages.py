@@ -1,4 +1,4 @@
-"""A worker opens only the storages that its settings allow, whatever Redis says, and makes no path of a forged job id."""
+"""A worker opens only the storages that its settings allow, and makes no path of a forged job id."""
 
 from __future__ import annotations
 
