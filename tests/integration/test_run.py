@@ -228,3 +228,51 @@ def test_run_of_a_source_without_images_is_one_line(fiqa: Fiqa, tmp_path: Path) 
     done = fiqa("run", tmp_path / "cwd")
     assert done.returncode == 2
     assert "no images" in done.stderr
+
+
+@pytest.mark.parametrize("number", [0, signal.SIGKILL], ids=["ended", "sigkill"])
+def test_a_long_temporary_folder_has_its_socket_elsewhere_and_leaves_nothing(
+    photos: Path, tmp_path: Path, number: int
+) -> None:
+    temporary, short = tmp_path / ("x" * 120), Path("/tmp")  # noqa: S108  where a short folder is
+    temporary.mkdir()
+    before = set(short.glob("fiqa-*"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "fiqa", "run", photos / "large-0.jpg", "--concurrency", "1"],
+        env={**os.environ, **BUILTIN, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        if number:
+            wait_until(lambda: list(temporary.glob("fiqa-*/worker.log")))
+            run.send_signal(number)
+        out, _ = run.communicate(timeout=WAIT_S)
+    assert run.returncode == -number
+    assert number or ImageResult.decode(out).status is Status.SCORED
+    wait_until(lambda: not list(temporary.iterdir()))
+    # Other tests make folders there too, which come and go.
+    wait_until(lambda: not [path for path in set(short.glob("fiqa-*")) - before if started_in(path)])
+
+
+def test_a_temporary_folder_that_cannot_be_made_is_one_line(photos: Path) -> None:
+    code = "import tempfile; tempfile.tempdir = '/proc/nowhere'; from fiqa.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "run", str(photos / "original-0.jpg")]
+    done = subprocess.run(command, env={**os.environ, **BUILTIN}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    why = "fiqa: cannot make a temporary folder: No such file or directory: set TMPDIR to a writable folder"
+    assert one_line(done) == why
+
+
+def test_a_dev_shm_that_cannot_be_written_is_one_line(photos: Path) -> None:
+    read_only = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o ro none /dev/shm && exec "$0" "$@"']
+    if subprocess.run([*read_only, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount")
+    command = [*read_only, sys.executable, "-m", "fiqa", "run", str(photos / "original-0.jpg")]
+    done = subprocess.run(command, env={**os.environ, **BUILTIN}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "fiqa: the pool of processes needs semaphores, and /dev/shm takes none: Read-only file system"
+    )

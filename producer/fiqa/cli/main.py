@@ -5,9 +5,12 @@ Machine-readable output goes to standard output, everything else to standard err
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Final, NoReturn
 
 import click
@@ -18,6 +21,7 @@ from fiqa.errors import FiqaError, MissingDependencyError, OutputError, Settings
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 _WRONG_USAGE_ERRORS: Final = (UsageError, SettingsError, SourceError, OutputError, MissingDependencyError)
+_WRITE_ERRORS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 # The place of each command, and its line in `fiqa --help`. So help and shell completion import no command.
 COMMANDS: Final = {
@@ -81,6 +85,7 @@ def fiqa() -> None:
 
 def main() -> NoReturn:
     """Run `fiqa`. An error that fiqa raises on purpose is one line instead of a traceback."""
+    _prepare_streams()
     try:
         # The name is given, so that `python -m fiqa` has the same help and the same completion.
         status = fiqa.main(prog_name="fiqa", standalone_mode=False)
@@ -97,6 +102,36 @@ def main() -> NoReturn:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader, such as head or less, has closed the pipe. Without this Python complains when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         sys.exit(FAILED)
+    except OSError as error:
+        if (problem := _problem_of_environment(error)) is None:
+            raise
+        _write_no_more()
+        click.echo(f"fiqa: {problem}", err=True)
+        sys.exit(WRONG_USAGE)
     sys.exit(status)
+
+
+def _prepare_streams() -> None:
+    """Let standard output and standard error take any text, whatever their encoding is."""
+    if sys.stdout is None:  # closed. A file or a socket that is opened later must not take its place
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")  # the first write fails
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _write_no_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _problem_of_environment(error: OSError) -> str | None:
+    """Say what is wrong around this process, if that is the reason of an error that no command expects."""
+    try:
+        Path.cwd()
+    except OSError:
+        return "the working folder was removed: change to another folder"
+    if error.filename is None and error.errno in _WRITE_ERRORS:
+        return f"cannot write standard output: {error.strerror}"
+    return None

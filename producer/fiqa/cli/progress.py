@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Final, Self
+from typing import Final, Self, TextIO
 
 import click
 from rich.console import Console, Group
@@ -114,8 +114,10 @@ class JobProgress:
 
     def _drawn(self, width: int) -> Group:
         mark = "●" if self._status and self._status.is_finished else str(self._spinner.render(time.monotonic()))
+        if not _is_utf8(sys.stderr):
+            mark = "*"
         # Text, so that rich neither reads brackets in a reason as markup nor colors the numbers.
-        first, *others = drawn(self._status, width - 2) if self._status else ["starting"]
+        first, *others = drawn(self._status, width - 2, has_bar=_is_utf8(sys.stderr)) if self._status else ["starting"]
         return Group(Text(f"{mark} {first}", overflow="ellipsis", no_wrap=True), *map(Text, others))
 
 
@@ -143,3 +145,7 @@ def transient_progress(*columns: ProgressColumn) -> Progress:
     """Return a progress display that disappears at the end, and is not shown if standard error is not a terminal."""
     console = Console(stderr=True)
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    return stream.encoding.lower().startswith("utf")

@@ -21,7 +21,7 @@ def one_line(status: JobStatus) -> str:
     return f"{_head(status)}: {summary(status)}"
 
 
-def drawn(status: JobStatus, width: int) -> list[str]:
+def drawn(status: JobStatus, width: int, *, has_bar: bool = True) -> list[str]:
     """Return the lines to draw on a terminal.
 
     If the width is too small, the bar is left out first, then the counts, from the least to the most important. Each
@@ -30,9 +30,10 @@ def drawn(status: JobStatus, width: int) -> list[str]:
     Args:
         status: the job's.
         width: of the first line, in characters.
+        has_bar: False if the terminal has no characters for a bar.
     """
     head, counts = _head(status), _counts(status)
-    lines = [f"{head}  {_bar(status)}  {', '.join(counts.values())}"]
+    lines = [f"{head}  {f'{_bar(status)}  ' if has_bar else ''}{', '.join(counts.values())}"]
     while len(lines[0]) > width and counts:
         lines = [f"{head}  {', '.join(counts.values())}"]
         if len(lines[0]) > width:

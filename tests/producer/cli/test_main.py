@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from fiqa.ledger.ledger import Ledger
-from tests.producer.cli.running import fiqa, refused
+from tests.producer.cli.running import FIQA, fiqa, refused
 
 
 @pytest.mark.parametrize(
@@ -92,3 +94,38 @@ def test_without_the_extra_help_still_works_and_the_workers_commands_say_what_to
 
 def test_the_version_is_that_of_the_package() -> None:
     assert re.fullmatch(r"[^\n]*\b\d+\.\d+\.\d+\n", fiqa("--version").stdout)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_text_can_be_printed_whatever_the_encoding(ledger: Ledger, encoding: str) -> None:
+    del ledger
+    name = "Zo\u00eb \u65e5\u672c"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    submit = [*FIQA, "submit", "-", "--name", name]
+    subprocess.run(submit, input=b"s3://b/1.jpg", env=environment, check=True)
+    for command in (["jobs"], ["jobs", "--json"]):
+        done = subprocess.run([*FIQA, *command], env=environment, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        shown = done.stdout.decode(encoding)
+        assert name in shown or "\\u65e5\\u672c" in shown
+
+
+def test_a_removed_working_folder_is_one_line_or_no_hindrance(ledger: Ledger, tmp_path: Path) -> None:
+    del ledger
+    for command in ("jobs", "submit x.jpg", "run x.jpg", "results JOB -o x.csv", "demo"):
+        (tmp_path / "gone").mkdir()
+        shell = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec {' '.join(FIQA)} {command}"
+        done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
+        assert done.returncode == (0 if command == "jobs" else 2), done.stderr
+        assert command == "jobs" or done.stderr.splitlines()[-1].startswith("fiqa: ")
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
+)
+def test_a_standard_output_that_takes_nothing_is_one_line(target: str, reason: str) -> None:
+    for command in ("--version", "--help", "models list"):
+        shell = f"exec {' '.join(FIQA)} {command} {target}"
+        done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (2, f"fiqa: cannot write standard output: {reason}\n")

@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from fiqa.errors import UsageError
 from fiqa.ledger.ledger import Ledger
 from fiqa_worker.cli.extras import concurrency_option, needs
 from fiqa_worker.settings import WorkerSettings
@@ -46,6 +47,7 @@ def worker(concurrency: int | None) -> int:
         from fiqa_worker.service.model_check import checking_models
 
         with checking_models() as checked:
+            from billiard.context import ForkContext
             from celery.exceptions import SecurityWarning
 
             from fiqa_worker.service.drain import SIGNALS
@@ -62,6 +64,13 @@ def worker(concurrency: int | None) -> int:
     app.fiqa_identity = checked.identity
     for name, value in _MALLOC.items():
         os.environ.setdefault(name, value)
+    try:
+        ForkContext().Lock()  # as the pool makes them: its error would be a traceback
+    except OSError as error:
+        raise UsageError(
+            f"the pool of processes needs semaphores, and /dev/shm takes none: {error.strerror}: let this user write"
+            " to /dev/shm (in a container with a read-only root: --tmpfs /dev/shm)"
+        ) from error
     # Celery warns root about pickle, which these workers refuse, and names an option that `fiqa` does not have.
     warnings.filterwarnings("ignore", "You're running the worker with superuser privileges", SecurityWarning)
     running = app.Worker(

