@@ -250,7 +250,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def test_a_worker_outlives_a_full_redis(client: Client, photos: Path, start_worker: StartWorker) -> None:
-    uris = [(photos / "original-0.jpg").as_uri()] * 1200
+    uris = [(photos / "original-0.jpg").as_uri()] * 600
     worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), concurrency=2)
     job = client.submit(uris, chunk_size=4)
     wait_until(lambda: client.status(job.id).chunks_done > 0)
