@@ -72,7 +72,7 @@ def test_an_int8_model_of_too_few_faces_or_without_a_writable_path_is_one_line(
     assert nowhere.returncode == 2
     assert "cannot write nowhere/mine.onnx" in one_line(nowhere)
     (tmp_path / "mine.onnx").write_bytes(b"precious")
-    for name, why in {"mine.onnx": "exists already", "mine.pb": "a name that ends in .onnx"}.items():
+    for name, why in {"mine.onnx": "exists already", "mine.pb": "its name must end in .onnx"}.items():
         refused = fiqa("models", "quantize", photos, "-o", tmp_path / name)
         assert refused.returncode == 2
         assert why in one_line(refused)
