@@ -46,8 +46,9 @@ def test_a_redis_that_evicts_is_an_error_in_the_log_at_a_workers_start(
 ) -> None:
     (tmp_path / "redis").mkdir()
     with start_redis(tmp_path / "redis", {"maxmemory-policy": policy, "maxmemory": "100mb"}) as server:
-        worker = start_worker(FIQA_REDIS_URL=server.url)
-        wait_until(lambda: "Connected to" in worker.log, lambda: worker.log)
+        health = tmp_path / "health"
+        worker = start_worker(FIQA_REDIS_URL=server.url, FIQA_HEALTH_DIR=str(health))
+        wait_until((health / "ready").exists, lambda: worker.log)
         (line,) = [line for line in worker.log.splitlines() if "evicts keys" in line]
         assert " ERROR " in line
         assert f"maxmemory-policy {policy}" in line
