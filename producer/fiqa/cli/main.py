@@ -17,7 +17,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from fiqa.cli.messages import report_error, report_notes
+from fiqa.cli.setting_names import unknown_settings
 from fiqa.errors import FiqaError, MissingDependencyError, OutputError, SettingsError, SourceError, UsageError
+from fiqa.results.text import shown
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 _WRONG_USAGE_ERRORS: Final = (UsageError, SettingsError, SourceError, OutputError, MissingDependencyError)
@@ -81,6 +83,8 @@ def fiqa() -> None:
     Settings are read from FIQA_* environment variables, such as FIQA_REDIS_URL and FIQA_STORAGE. S3 settings are those
     of boto3, such as AWS_PROFILE and AWS_ENDPOINT_URL.
     """
+    for line in unknown_settings(os.environ):
+        click.echo(f"fiqa: {shown(line)}", err=True)
 
 
 def main() -> NoReturn:
