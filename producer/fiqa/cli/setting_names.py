@@ -19,7 +19,7 @@ SETTINGS: Final = tuple(
 )
 # What Kubernetes sets in every container for a service such as `fiqa-redis`, and what the project's own tests read.
 _OF_OTHERS: Final = re.compile(
-    r"FIQA_(.*SERVICE_(HOST|PORT.*)|(.*_)?PORT(_\d+_(TCP|UDP).*)?|(TEST|BENCH)_.*|S3_DIR|WORKER_ID|COMPLETE)"
+    r"FIQA_(.*SERVICE_(HOST|PORT.*)|(.*_)?PORT(_\d+_(TCP|UDP).*)?|(TEST|BENCH)_.*|S3_DIR|COMPLETE)"
 )
 
 
