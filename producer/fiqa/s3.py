@@ -73,7 +73,6 @@ def s3_client(
     """
     from botocore import UNSIGNED  # noqa: PLC0415  loaded when used
     from botocore.config import Config  # noqa: PLC0415  loaded when used
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415  loaded when used
 
     settings = Settings.load()
     config = Config(
@@ -87,7 +86,7 @@ def s3_client(
         session = session or s3_session()
         client: BaseClient = session.create_client("s3", config=config)
         ca_bundle(session, client)
-    except (BotoCoreError, ValueError) as error:
+    except Exception as error:  # credentials come from files, commands and services, which fail in any way
         raise SettingsError(_wrong(error)) from error
     if settings.s3_requester_pays:
         client.meta.events.register("before-call.s3", _requester_pays)

@@ -13,11 +13,13 @@ import pytest
 
 from fiqa.errors import FiqaError
 from fiqa.ledger.connection import Connection
+from fiqa.sources.listing import list_objects
 from fiqa.storage.storage import Storage, open_storage
 from fiqa_worker.errors import SourceUnavailable
 from tests.conftest import Bucket
 from tests.producer.container_credentials import ContainerCredentials, container_credentials
 from tests.producer.s3_settings import clear, keys_of, proxied, set_all
+from tests.refusing_s3 import refusing_s3
 from tests.servers import S3Server
 from tests.waiting import wait_until
 from tests.worker.pipeline.fetching import BODY, ODD_KEY, PLAIN_KEY, fetcher
@@ -177,3 +179,39 @@ def test_a_storage_that_was_opened_without_credentials_finds_them_later(
     set_all(monkeypatch, keys_of(s3))
     assert storage.write_once(JOB, "results", 0, b"x")
     assert storage.chunks(JOB, "results") == [0]
+
+
+@pytest.mark.parametrize("key", [PLAIN_KEY, ODD_KEY])
+def test_a_token_file_that_comes_late_is_read_then(
+    key: str, bucket: Bucket, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if s3.name != "moto":
+        pytest.skip("needs a server that also is STS")
+    uri = bucket.put(key, BODY)
+    clear(monkeypatch)
+    token = tmp_path / "token"
+    role = {"AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/mine", "AWS_WEB_IDENTITY_TOKEN_FILE": str(token)}
+    set_all(monkeypatch, role | {"AWS_ENDPOINT_URL": s3.endpoint, "AWS_REGION": "eu-west-1"})
+    reader = fetcher()
+
+    assert len({error_of(lambda: reader.fetch(uri)) for _ in range(2)}) == 1
+    assert "\n" not in error_of(lambda: list_objects(bucket.name, ""))
+    token.write_text("token")
+    wait_until(lambda: succeeds(lambda: reader.fetch(uri)))
+    assert reader.fetch(uri) == BODY
+
+
+@pytest.mark.parametrize("key", [PLAIN_KEY, ODD_KEY])
+def test_a_role_that_is_denied_fails_no_image(
+    key: str, bucket: Bucket, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("token")
+    clear(monkeypatch)
+    role = {"AWS_ROLE_ARN": "arn:aws:iam::1:role/mine", "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token")}
+    with refusing_s3(403, "AccessDenied") as sts:
+        urls = {"AWS_ENDPOINT_URL": s3.endpoint, "AWS_ENDPOINT_URL_STS": sts, "AWS_REGION": "eu-west-1"}
+        set_all(monkeypatch, role | urls)
+        with pytest.raises(
+            SourceUnavailable, match=r"the S3 credentials could not be renewed: .*AssumeRoleWithWebIdentity"
+        ):
+            fetcher().fetch(bucket.uri(key))

@@ -6,6 +6,7 @@ certificates, region, throttling) ends as SourceUnavailable: another worker, or 
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable
@@ -43,6 +44,7 @@ _CREDENTIALS_TTL: Final = timedelta(minutes=10)
 _OPEN_AGAIN_S: Final = 1.0
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 8.0
+_LONGEST_TEXT: Final = 300  # an error of botocore may quote a whole page
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Credential  # do not exist at run time
@@ -179,9 +181,11 @@ class S3Reader:
         options: ClientConfig = {
             "timeout": timeout,
             "connect_timeout": timeout,
-            "proxy_url": proxy or "http://127.0.0.1:9",
-            "proxy_excludes": "" if proxy else str(urlsplit(address.url).hostname),
         }
+        if proxy:
+            options["proxy_url"] = proxy
+        elif any(name.lower().endswith("_proxy") for name in os.environ):
+            options |= {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": str(urlsplit(address.url).hostname)}
         if urlsplit(address.url).scheme == "http":
             options["allow_http"] = True
         elif authorities:
@@ -207,14 +211,12 @@ class S3Reader:
         return store, address.region
 
     def _provider(self, session: Session) -> Callable[[], S3Credential]:
-        credentials = session.get_credentials()
-
         def provide() -> S3Credential:
             expires_at = datetime.now(UTC) + _CREDENTIALS_TTL
             try:
-                frozen = credentials.get_frozen_credentials()
-            except Exception as error:
-                self._not_renewed = " ".join(str(error).split())
+                frozen = _frozen(session)
+            except Answer as answer:  # obstore turns it into an error of its own
+                self._not_renewed = answer.text
                 raise
             return {
                 "access_key_id": frozen.access_key,
@@ -255,6 +257,8 @@ class S3Reader:
         return buffer
 
     def _read_with_botocore(self, connection: _Connection, bucket: str, key: str, version: str | None) -> bytes:
+        if not connection.anonymous:
+            _frozen(connection.session)
         options = {"VersionId": version} if version else {}
         answer = connection.client.get_object(Bucket=bucket, Key=key, **options)
         with closing(answer["Body"]) as body:
@@ -266,3 +270,15 @@ class S3Reader:
         proxy = proxy_of(endpoint)
         through = f" through the proxy {urlsplit(proxy).hostname}" if proxy else ""
         return f"{urlsplit(endpoint).hostname}{through}"
+
+
+def _frozen(session: Session) -> Any:
+    """Return the credentials, renewed if it is time.
+
+    Raises:
+        Answer: they cannot be renewed.
+    """
+    try:
+        return session.get_credentials().get_frozen_credentials()
+    except Exception as error:  # noqa: BLE001  they come from files, commands and services, which fail in any way
+        raise Answer(0, "Credentials", " ".join(str(error).split())[:_LONGEST_TEXT]) from None
