@@ -37,6 +37,7 @@ from fiqa.jobs.recover import recover, recoverable
 from fiqa.jobs.repair import Repair, repair
 from fiqa.jobs.retry import retry
 from fiqa.jobs.submit import submit
+from fiqa.jobs.summary import stored_jobs
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
@@ -89,7 +90,7 @@ class Client:
         """The URL of the storage of new jobs."""
         return self._storage.url
 
-    def stored_jobs(self) -> list[str]:
+    def stored_ids(self) -> list[str]:
         """Return the ids of all jobs in this client's storage. Private: `fiqa recover` shows their number."""
         return self._storage.jobs()
 
@@ -190,6 +191,10 @@ class Client:
     def jobs(self, *, limit: int = 100) -> list[JobStatus]:
         """Return the status of the newest jobs, newest first."""
         return self._ledger.jobs(limit=limit)
+
+    def stored_jobs(self, *, limit: int = 100) -> list[JobStatus]:
+        """Return the newest finished jobs in this client's storage that Redis has forgotten, newest first."""
+        return stored_jobs(self._ledger, self._storage, limit=limit)
 
     def workers(self) -> list[WorkerStatus]:
         """Return the workers that run, by host and process id."""

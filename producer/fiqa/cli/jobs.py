@@ -28,10 +28,14 @@ def status(job: str, *, as_json: bool) -> None:
 @click.command()
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each job.")
-def jobs(limit: int, *, as_json: bool) -> None:
+@click.option("--all", "all_jobs", is_flag=True, help="Include finished jobs in FIQA_STORAGE that Redis has forgotten.")
+def jobs(limit: int, *, as_json: bool, all_jobs: bool) -> None:
     """List the newest jobs."""
     with Client() as client:
         found = client.jobs(limit=limit)
+        if all_jobs:
+            found += client.stored_jobs(limit=limit)
+            found = sorted(found, key=lambda job: job.created, reverse=True)[:limit]
     if as_json:
         for job in found:
             click.echo(status_as_json(job))

@@ -48,7 +48,7 @@ def recover(job: tuple[str, ...], *, all_jobs: bool) -> int:
 
 def _explain_nothing(client: Client) -> int:
     """Print why there is nothing to recover. Returns the exit status."""
-    stored = len(client.stored_jobs())
+    stored = len(client.stored_ids())
     if stored:
         click.echo(f"all {stored:,} jobs in {client.storage} are in Redis", err=True)
         return 0

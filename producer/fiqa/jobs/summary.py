@@ -6,8 +6,9 @@ import dataclasses
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
-from fiqa.contract import WIRE_VERSION
+from fiqa.contract import WIRE_VERSION, JobState, Priority
 from fiqa.errors import FiqaError, RedisUnavailableError, UnknownJobError
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.status import JobStatus
@@ -59,6 +60,37 @@ def write_summaries(ledger: Ledger, open_storage: Callable[[str], Storage]) -> i
     if first:
         raise first
     return written
+
+
+def stored_jobs(ledger: Ledger, storage: Storage, *, limit: int) -> list[JobStatus]:
+    """Return the newest finished jobs in a storage that Redis does not know any more, newest first.
+
+    Raises:
+        StorageError: the storage does not answer or refuses.
+    """
+    known, _ = ledger.known()
+    found: list[JobStatus] = []
+    for job_id in reversed(storage.jobs()):
+        if len(found) == limit:
+            break
+        document = None if job_id in known else storage.read_document(job_id, "summary")
+        status = document and _decode(document)
+        if status:
+            found.append(status)
+    return found
+
+
+def _decode(document: bytes) -> JobStatus | None:
+    """Return the status that a summary has; None if it is damaged, or of a version that does not fit."""
+    try:
+        fields: dict[str, Any] = json.loads(document)
+        del fields["v"]
+        for name in ("created", "started", "finished"):
+            fields[name] = fields[name] and datetime.fromisoformat(fields[name]).timestamp()
+        fields |= {"state": JobState(fields["state"]), "priority": Priority(fields["priority"])}
+        return JobStatus(**fields, eta_s=None, last_error=None, workers_run=False, workers_unfit=0)
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _encode(status: JobStatus) -> bytes:

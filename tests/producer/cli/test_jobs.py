@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 from fiqa.contract import ErrorCode
+from fiqa.jobs.summary import write_summary
 from fiqa.ledger.ledger import Ledger
+from fiqa.storage.storage import open_storage
 from tests.producer.cli.running import FIQA, JOB_ID, fiqa, refused, submitted
 from tests.producer.faceless import failed, work
 
@@ -114,3 +116,20 @@ def test_retry_prints_the_id_of_the_new_job(ledger: Ledger, images: Path) -> Non
     again = fiqa("retry", job, "--all").stdout.strip()
     assert ledger.status(again).parent == job
     assert job in fiqa("status", again).stdout
+
+
+def test_jobs_all_lists_those_that_redis_has_forgotten(ledger: Ledger, images: Path, tmp_path: Path) -> None:
+    storage = {"FIQA_STORAGE": str(tmp_path / "storage")}
+    ids = [fiqa("submit", images, env=storage).stdout.strip() for _ in range(2)]
+    work(ledger)
+    before = [json.loads(line) for line in fiqa("jobs", "--json").stdout.splitlines()]
+    for job_id in ids:
+        write_summary(job_id, ledger=ledger, open_storage=lambda url: open_storage(url, ledger.connection))
+    ledger.connection.redis.delete(*(f"fiqa:job:{job_id}" for job_id in ids))
+    assert fiqa("jobs", "--json").stdout == ""
+    found = [json.loads(line) for line in fiqa("jobs", "--all", "--json", env=storage).stdout.splitlines()]
+    assert [job["id"] for job in found] == [job["id"] for job in before]
+    assert [(job["state"], job["no_face"], job["storage"]) for job in found] == [
+        ("succeeded", 20, str(tmp_path / "storage"))
+    ] * 2
+    assert len(fiqa("jobs", "--all", "--limit", "1", env=storage).stdout.splitlines()) == 2
