@@ -37,7 +37,10 @@ COMMANDS: Final = {
     "repair": ("fiqa.cli.repair:repair", "Recreate the lost result shards of a finished job."),
     "report": ("fiqa.cli.report:report", "Write an HTML page about a job or a file of results."),
     "results": ("fiqa.cli.results:results", "Write the results of a job as JSONL, CSV or Parquet."),
-    "resume": ("fiqa.cli.jobs:resume", "Continue a paused job, or one that too many failed images stopped."),
+    "resume": (
+        "fiqa.cli.jobs:resume",
+        "Continue a paused job, or one that was stopped because too many images failed.",
+    ),
     "retry": ("fiqa.cli.jobs:retry", "Submit the failed images of a finished job as a new job."),
     "run": ("fiqa_worker.cli.run:run", "Score images on this machine, without a Redis of your own."),
     "score": ("fiqa_worker.cli.score:score", "Score every face of one image."),
