@@ -92,7 +92,7 @@ def pause(job: str, *, as_json: bool) -> None:
 )
 @as_json_option
 def resume(job: str, *, max_failed: float | None, as_json: bool) -> None:
-    """Continue a paused job, or one that was stopped because too many images failed."""
+    """Continue a job that is paused, or was stopped because too many images failed."""
     with Client() as client:
         _print_status(client.resume(job, max_failed=max_failed), as_json=as_json)
 

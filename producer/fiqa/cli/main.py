@@ -39,7 +39,7 @@ COMMANDS: Final = {
     "results": ("fiqa.cli.results:results", "Write the results of a job as JSONL, CSV or Parquet."),
     "resume": (
         "fiqa.cli.jobs:resume",
-        "Continue a paused job, or one that was stopped because too many images failed.",
+        "Continue a job that is paused, or was stopped because too many images failed.",
     ),
     "retry": ("fiqa.cli.jobs:retry", "Submit the failed images of a finished job as a new job."),
     "run": ("fiqa_worker.cli.run:run", "Score images on this machine, without a Redis of your own."),
