@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -16,6 +17,13 @@ def test_models_list_and_verify_show_which_files_exist(fiqa: Fiqa) -> None:
     assert listed.returncode == 0
     assert re.search(r"yunet_2023mar +detector +MIT +missing", listed.stdout)
     assert re.search(r"builtin_quality +quality +Apache-2.0 +verified", listed.stdout)
+    narrow = fiqa("models", "list", environment={"COLUMNS": "40"})
+    assert "face_detection_yunet_2023mar.onnx" in narrow.stdout
+    as_json = [json.loads(line) for line in fiqa("models", "list", "--json").stdout.splitlines()]
+    assert [(model["name"], model["state"]) for model in as_json][::3] == [
+        ("yunet_2023mar", "missing"),
+        ("builtin_quality", "verified"),
+    ]
     verified = fiqa("models", "verify")
     assert verified.returncode == 1
     assert "ediffiqa_tiny_jun2024: missing" in verified.stdout

@@ -12,7 +12,7 @@ from fiqa.contract import JobState, Status
 from fiqa.errors import FiqaError
 from fiqa.ledger.status import JobStatus
 from fiqa.results.selection import Selection
-from fiqa.results.text import per_cent, shown
+from fiqa.results.text import per_cent, readable_uri, shown
 
 _FAILED: Final = Selection(Status.FAILED)
 
@@ -61,4 +61,4 @@ def _first_failure(client: Client, job_id: str) -> str:
         return ""
     if found is None or found.error is None:
         return ""
-    return shown(f": the first is {found.uri}: {found.error.code}: {found.error.message}")
+    return shown(f": the first is {readable_uri(found.uri)}: {found.error.code}: {found.error.message}")

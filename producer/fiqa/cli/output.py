@@ -21,6 +21,7 @@ from fiqa.job import Job
 from fiqa.ledger.status import JobStatus
 from fiqa.results.export import ENDINGS, Format, form_of, import_pyarrow, write
 from fiqa.results.selection import Selection
+from fiqa.results.text import count
 from fiqa.sources.left_out import LeftOut
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -43,7 +44,7 @@ def print_job(job: Job, *, as_json: bool, left_out: LeftOut | None = None) -> No
         click.echo(json.dumps(fields))
         return
     click.echo(job.id)
-    click.echo(f"{job.images:,} images in {job.chunks:,} chunks", err=True)
+    click.echo(f"{count(job.images, 'image')} in {count(job.chunks, 'chunk')}", err=True)
 
 
 def status_as_json(status: JobStatus) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote
 
 
 def duration(seconds: float) -> str:
@@ -14,13 +16,29 @@ def duration(seconds: float) -> str:
 
 
 def local_time(seconds: float) -> str:
-    """Return Unix seconds as a local date and time: 2026-01-31 17:05:00."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Return Unix seconds as a local date and time, with its distance from UTC: 2026-01-31 17:05:00 +0100.
+
+    Ids of jobs have the time in UTC, so a time without the distance would look wrong next to one.
+    """
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def readable_uri(uri: str) -> str:
+    """Return a file:// URI with its percent signs decoded, if that is the only way to read it. Not for programs."""
+    if not uri.startswith("file:///"):
+        return uri  # the key of an s3:// URI is written as it is
+    path = unquote(uri.removeprefix("file://"))
+    return f"file://{path}" if path.isprintable() and Path(path).as_uri() == uri and "%" not in path else uri
 
 
 def number(value: float) -> str:
     """Return a whole number with thousands separators; from a billion on, three digits and an exponent."""
     return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3g}"  # noqa: PLR2004
+
+
+def count(number: int, what: str) -> str:
+    """Return a number of things: 1 image, 2 images."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def quality(value: float) -> str:

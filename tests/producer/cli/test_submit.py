@@ -41,7 +41,7 @@ def test_submit_reports_bad_lines_and_submits_the_others(ledger: Ledger) -> None
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
         "fiqa: standard input, line 2: a JSON line needs `uri` or `source-ref`, a string",
-        "2 images in 1 chunks",
+        "2 images in 1 chunk",
     ]
     assert ledger.status(done.stdout.strip()).images == 2
 
@@ -108,7 +108,7 @@ def test_many_bad_lines_are_reported_as_a_number(ledger: Ledger) -> None:
     assert done.returncode == 0
     lines = done.stderr.splitlines()
     assert len(lines) == 22
-    assert lines[-2:] == ["fiqa: 500 bad lines in all, the first 20 are above", "1 images in 1 chunks"]
+    assert lines[-2:] == ["fiqa: 500 bad lines in all, the first 20 are above", "1 image in 1 chunk"]
     assert ledger.status(done.stdout.strip()).images == 1
 
 

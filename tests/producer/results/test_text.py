@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from fiqa.results.text import per_cent, quality
+import time
+
+import pytest
+
+from fiqa.results.text import count, local_time, per_cent, quality, readable_uri
 
 
 def test_numbers_are_written_for_people() -> None:
@@ -10,3 +14,32 @@ def test_numbers_are_written_for_people() -> None:
     assert [quality(value) for value in (0.0, 0.71234, -0.5, 0.00012, 54321.0)] == [
         *("0.000", "0.712", "-0.500", "0.00012", "5.432e+04")
     ]
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("file:///a/Z%C3%BCrich%20%E6%97%A5.jpg", "file:///a/Z\u00fcrich \u65e5.jpg"),
+        ("file:///a/b.jpg", "file:///a/b.jpg"),
+        ("file:///a/100%25.jpg", "file:///a/100%25.jpg"),  # decoded, it could be taken for an encoded one
+        ("file:///a/%ff.jpg", "file:///a/%ff.jpg"),  # not UTF-8
+        ("file:///a/%0a.jpg", "file:///a/%0a.jpg"),
+        ("file:///a/%E2%80%AE.jpg", "file:///a/%E2%80%AE.jpg"),  # changes the direction of text
+        ("file:///a//b%20c.jpg", "file:///a//b%20c.jpg"),
+        ("s3://bucket/%C3%BC.jpg", "s3://bucket/%C3%BC.jpg"),  # the key itself
+    ],
+)
+def test_a_uri_is_decoded_for_people_if_there_is_one_way_to_read_it(uri: str, shown: str) -> None:
+    assert readable_uri(uri) == shown
+
+
+def test_one_thing_is_not_plural() -> None:
+    assert [count(number, "image") for number in (0, 1, 2_000)] == ["0 images", "1 image", "2,000 images"]
+
+
+def test_a_local_time_has_its_distance_from_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    assert local_time(1_769_875_500) == "2026-01-31 17:05:00 +0100"
+    monkeypatch.delenv("TZ")
+    time.tzset()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from fiqa.contract import ImageResult, Status
 from fiqa.errors import OutputError
 from fiqa_worker.cli.score import score
 from tests.integration.conftest import BUILTIN
@@ -62,3 +63,14 @@ def test_an_annotated_image_is_written_over_a_file_only_with_force(tmp_path: Pat
     assert CliRunner().invoke(score, [str(PORTRAIT), "-o", str(output), "--force"]).exception is None
     assert output.read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_as_json_it_prints_the_result_as_workers_write_it(tmp_path: Path) -> None:
+    done = CliRunner().invoke(score, [str(PORTRAIT), "--json"])
+    result = ImageResult.decode(done.stdout)
+    assert (result.uri, result.status, len(result.faces)) == (PORTRAIT.as_uri(), Status.SCORED, 1)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8")
+    done = CliRunner().invoke(score, [str(broken), "--json"], standalone_mode=False)
+    assert done.return_value == 1
+    assert ImageResult.decode(done.stdout).status is Status.FAILED

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -23,20 +24,29 @@ def models() -> None:
 
 
 @models.command("list")
-def list_models() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each model.")
+def list_models(*, as_json: bool) -> None:
     """Show all models, their licenses, and whether their files are on this machine."""
     with needs("cpu"):
         from fiqa_worker.models.locate import verify
 
     settings = WorkerSettings.load()
+    checks = verify(settings.models_dir)
+    if as_json:
+        for check in checks:
+            model = check.model
+            fields = {"name": model.name, "kind": model.kind, "license": model.license, "state": check.state}
+            click.echo(json.dumps({**fields, "file": model.file, "path": str(check.path), "sha256": model.sha256}))
+        return
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("model", "kind", "license", "state"):
         grid.add_column(column, no_wrap=True)
-    grid.add_column("file", overflow="fold")
-    for check in verify(settings.models_dir):
+    grid.add_column("file", no_wrap=True)
+    for check in checks:
         model = check.model
         grid.add_row(model.name, model.kind, model.license, check.state, model.file)
-    Console().print(grid)
+    # As wide as the table: rich would wrap names to fit a narrow terminal or, in a pipe, 80 columns.
+    Console(width=Console(width=10_000).measure(grid).maximum).print(grid)
     click.echo(f"models folder: {settings.models_dir}")
 
 

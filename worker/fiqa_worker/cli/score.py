@@ -20,7 +20,8 @@ _ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 @click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the annotated image.")
 @force_option
-def score(image: Path, output: Path | None, *, force: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line, as `fiqa run` does.")
+def score(image: Path, output: Path | None, *, force: bool, as_json: bool) -> int:
     """Score every face of one image.
 
     It prints a line for each face. With -o it also writes the image with the faces drawn into it. It needs neither
@@ -30,6 +31,7 @@ def score(image: Path, output: Path | None, *, force: bool) -> int:
     Examples:
       fiqa score portrait.jpg
       fiqa score group.jpg -o annotated.jpg
+      fiqa score portrait.jpg --json | jq .faces[0].quality
     """  # noqa: D301  click's \b keeps the lines below it as they are
     with needs("cpu"):
         import cv2
@@ -46,12 +48,14 @@ def score(image: Path, output: Path | None, *, force: bool) -> int:
     pipeline = Pipeline.load(settings)
     item = Item(uri=image.resolve().as_uri())
     (result,) = pipeline.run([item], quarantined={}, on_item_start=lambda _: None, isolated=True)
+    if as_json:
+        click.echo(result.encode())
     if result.error:
         click.echo(f"fiqa: {image}: {result.error.code}: {result.error.message}", err=True)
         return 1
     if not result.faces:
         click.echo(f"fiqa: {image}: no face", err=True)
-    for face in result.faces:
+    for face in () if as_json else result.faces:
         x, y, width, height = face.box
         box = f"{x:.1f} {y:.1f} {width:.1f} {height:.1f}"
         click.echo(f"quality {face.quality:.4f}  confidence {face.confidence:.3f}  box {box}")
