@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ import redis
 from fiqa import Client, JobState
 from fiqa.ledger.keys import LEASES
 from tests.integration import planted
-from tests.integration.conftest import ROOT, StartWorker, Worker
+from tests.integration.conftest import BUILTIN, ROOT, StartWorker, Worker
 from tests.ledger_of import ledger_of
 from tests.servers import free_ports, start_redis
 from tests.waiting import WAIT_S, wait_until
@@ -282,3 +283,23 @@ def test_a_worker_that_runs_is_listed_and_one_that_drains_is_not(
     worker.process.terminate()
     assert worker.process.wait(SOON_S) == 0, worker.log
     assert client.workers() == []
+
+
+def test_a_sigterm_during_the_start_of_a_worker_as_process_1_ends_it(tmp_path: Path) -> None:
+    as_process_1 = ["unshare", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*as_process_1, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not make a PID namespace")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a Redis that does not answer: the worker is not ready
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        with subprocess.Popen(
+            [*as_process_1, sys.executable, "-m", "fiqa", "worker", "--concurrency", "1"],
+            env={**os.environ, **BUILTIN, "FIQA_REDIS_URL": url, "FIQA_MODELS_DIR": str(tmp_path)},
+            stderr=subprocess.DEVNULL,
+        ) as unshare:
+            silent.settimeout(WAIT_S)
+            connection, _ = silent.accept()
+            with connection:
+                (worker,) = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split()
+                os.kill(int(worker), signal.SIGTERM)
+                # It would wait for Redis for 10 s, and then end with status 1.
+                assert unshare.wait(WAIT_S) == 128 + signal.SIGTERM

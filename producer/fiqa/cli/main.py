@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from importlib import import_module
 from io import TextIOWrapper
@@ -92,6 +93,7 @@ def fiqa() -> None:
 
 def main() -> NoReturn:
     """Run `fiqa`. An error that fiqa raises on purpose is one line instead of a traceback."""
+    _end_on_signals_as_process_1()
     _prepare_streams()
     try:
         # The name is given, so that `python -m fiqa` has the same help and the same completion.
@@ -118,6 +120,18 @@ def main() -> NoReturn:
         click.echo(f"fiqa: {problem}", err=True)
         sys.exit(WRONG_USAGE)
     sys.exit(status)
+
+
+def _end_on_signals_as_process_1() -> None:
+    """As process 1 of a container, end on a signal as any other process does. A worker's drain replaces this.
+
+    The kernel drops signals that process 1 does not handle: a SIGTERM during the start of a worker would be lost.
+    """
+    if os.getpid() != 1:
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda number, _: os._exit(128 + number))
 
 
 def _prepare_streams() -> None:
