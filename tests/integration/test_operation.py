@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
@@ -303,3 +305,39 @@ def test_a_sigterm_during_the_start_of_a_worker_as_process_1_ends_it(tmp_path: P
                 os.kill(int(worker), signal.SIGTERM)
                 # It would wait for Redis for 10 s, and then end with status 1.
                 assert unshare.wait(WAIT_S) == 128 + signal.SIGTERM
+
+
+class _WrongKey(BaseHTTPRequestHandler):
+    """S3 as it answers a key that it does not know."""
+
+    def do_GET(self) -> None:
+        body = b"<Error><Code>InvalidAccessKeyId</Code><Message>It does not exist in our records.</Message></Error>"
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("storage", ["redis", "s3://bucket/fiqa"])
+def test_a_worker_with_wrong_credentials_of_s3_shows_in_the_status_after_its_first_chunk(
+    redis_url: str, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, storage: str
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _WrongKey) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "wrong")
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        with Client(redis_url, str(tmp_path)) as client:
+            job = client.submit([f"s3://images/{number}.jpg" for number in range(100)])
+            if storage != "redis":
+                ledger_of(client).connection.redis.hset(f"fiqa:job:{job.id}", "storage", storage)
+            worker = start_worker(FIQA_ALLOWED_STORAGES=f"{tmp_path},s3://")
+            wait_until(lambda: job.status().last_error)
+            status = job.status()  # no chunk was done before: it was the first
+            assert status.images_done == 0
+            assert re.search("the access key is not known|InvalidAccessKeyId", str(status.last_error)), worker.log
+        server.shutdown()
