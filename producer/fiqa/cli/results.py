@@ -13,6 +13,7 @@ from fiqa.client import Client
 from fiqa.contract import Status
 from fiqa.results.export import Format
 from fiqa.results.selection import Selection
+from fiqa.results.text import count
 
 
 @click.command()
@@ -65,7 +66,7 @@ def results(
         shards = client.result_shards(job, follow=follow, on_lost=lost)
         written = write_results(destination, shards, selection)
     if output is not None:
-        click.echo(f"{written:,} results in {output}", err=True)
+        click.echo(f"{count(written, 'result')} in {output}", err=True)
     if not found.is_finished and not follow:
         click.echo(f"the job is {found.state}, {found.images_done:,} of {found.images:,} images are done", err=True)
     lost.report_rest(job)
