@@ -13,7 +13,7 @@ from fiqa.cli.progress import follow
 from fiqa.cli.status_line import summary
 from fiqa.client import Client
 from fiqa.ledger.status import JobStatus
-from fiqa.results.text import duration, local_time
+from fiqa.results.text import duration, local_time, shown
 
 
 @click.command()
@@ -50,7 +50,7 @@ def jobs(limit: int, *, as_json: bool, all_jobs: bool) -> None:
         counts = (job.images, job.images_done, job.scored, job.no_face, job.failed, round(job.images_per_s or 0))
         table.add_row(
             job.id,
-            Text(job.name or ""),
+            Text(shown(job.name or "")),
             str(job.state),
             str(job.priority),
             local_time(job.created),
@@ -157,5 +157,5 @@ def _print_status(found: JobStatus, *, as_json: bool) -> None:
     }
     for label, text in rows.items():
         if text is not None:
-            table.add_row(Text(label, "dim"), Text(text))
+            table.add_row(Text(label, "dim"), Text(shown(text)))
     Console().print(table)

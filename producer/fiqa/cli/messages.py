@@ -15,14 +15,14 @@ _BAD_LINES_SHOWN: Final = 20
 
 def report_error(error: Exception) -> None:
     """Print an error and its notes, each on one line."""
-    click.echo(f"fiqa: {error}", err=True)
+    click.echo(f"fiqa: {shown(str(error))}", err=True)
     report_notes(error)
 
 
 def report_notes(error: BaseException | None) -> None:
     """Print the notes that were added to an error, such as what is left behind and what to do with it."""
     for note in getattr(error, "__notes__", ()):
-        click.echo(f"fiqa: {note}", err=True)
+        click.echo(f"fiqa: {shown(str(note))}", err=True)
 
 
 class LostShards:

@@ -17,6 +17,9 @@ from fiqa.results.selection import Selection
 _PARQUET_ROWS: Final = 50_000
 _LANDMARKS: Final = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 
+# What spreadsheets take for the beginning of a formula.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
 # The columns of CSV and Parquet. Each face has a row, and so has each image without a face.
 COLUMNS: Final[dict[str, type]] = {
     "uri": str,
@@ -104,8 +107,13 @@ def _lines(results: Iterable[ImageResult]) -> bytes:
 def _csv_rows(results: Iterable[ImageResult]) -> bytes:
     text = io.StringIO()
     rows = csv.DictWriter(text, COLUMNS)
-    rows.writerows(row for result in results for row in _rows(result))
+    rows.writerows({title: _cell(value) for title, value in row.items()} for result in results for row in _rows(result))
     return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    """Return text that spreadsheets do not run as a formula: an apostrophe before it says that it is text."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _rows(result: ImageResult) -> Iterator[dict[str, Any]]:

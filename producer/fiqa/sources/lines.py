@@ -69,6 +69,8 @@ def checked_uri(uri: str) -> str:
         raise ValueError(f"workers read s3:// and file:///, not {scheme[:20]}://{advice and f': {advice}'}")
     if advice:
         raise ValueError(advice)
+    if uri.startswith("s3://") and "@" in uri[5:].partition("/")[0]:
+        raise ValueError("credentials are not a part of a URI: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if not _NAMES_AN_IMAGE.fullmatch(uri):
         raise ValueError("it names no image: write s3://bucket/key or file:///path; a folder or a prefix is a source")
     return uri

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
+from urllib.parse import unquote_to_bytes
 
 from pydantic import ValidationError
 
@@ -59,13 +61,17 @@ def _read_one(source: str, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterato
         yield from _read_stdin(on_bad_line)
     elif source.startswith("s3://"):
         yield from _read_s3(source, on_bad_line, left_out)
-    elif is_uri(source):
-        shown = _without_query(source)
-        if advice := advice_for(shown):
-            raise SourceError(f"{shown}: {advice}")
-        raise SourceError(
-            f"{shown}: only s3:// can be listed; put the URIs of images into a .txt list, or on standard input"
+    elif source.startswith("file:///"):
+        yield from _read_path(
+            Path(os.fsdecode(unquote_to_bytes(source.removeprefix("file://")))), on_bad_line, left_out
         )
+    elif is_uri(source) or source.startswith("file:"):
+        shown = _without_query(source)
+        if source.startswith("file:"):
+            advice = "write file:///path"
+        else:
+            advice = advice_for(shown) or "workers read s3:// and files: download the images, or copy them to S3"
+        raise SourceError(f"{shown}: {advice}")
     else:
         yield from _read_path(Path(source), on_bad_line, left_out)
 
@@ -97,9 +103,13 @@ def _read_path(path: Path, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterato
         raise SourceError(f"{path}: neither a folder, nor an image, {_WHAT_IT_MAY_BE}")
 
 
-def _read_s3(source: str, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterator[Item]:
+def _read_s3(  # noqa: C901  each kind of source is one branch
+    source: str, on_bad_line: OnBadLine, left_out: LeftOut
+) -> Iterator[Item]:
     bucket, _, key = source.removeprefix("s3://").partition("/")
     kind, is_zipped = _kind(key)
+    if "@" in bucket:
+        raise SourceError(f"{_without_query(source)}: credentials are not a part of a URI: set AWS_ACCESS_KEY_ID")
     if not bucket:
         raise SourceError(f"{source}: it names no bucket: s3://bucket/prefix/")
     if advice := advice_for(source):
@@ -155,5 +165,5 @@ def _listed(uri: str) -> Item:
 
 
 def _without_query(uri: str) -> str:
-    """Return what can be shown: a query may be a signature, and anyone who reads it can read the object."""
-    return uri.partition("?")[0]
+    """Return what can be shown: a query may be a signature, and a password may stand before an @."""
+    return re.sub(r"(?<=://)[^/?#]*@", "", uri.partition("?")[0])

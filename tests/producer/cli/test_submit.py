@@ -178,3 +178,17 @@ def test_closed_standard_input_exits_with_2(ledger: Ledger) -> None:
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
     assert refused(done, 2) == "standard input is closed: pipe a list into it"
     assert ledger.connection.redis.dbsize() == 0
+
+
+def test_escape_codes_of_names_do_not_reach_the_terminal(ledger: Ledger, images: Path, tmp_path: Path) -> None:
+    assert ledger.jobs() == []
+    for name in ("x\x1b[31m.jpg.y", "z.\x1b]0;owned\x07"):
+        (images / name).touch()
+    bad = tmp_path / "list.txt"
+    bad.write_text("https\x1b[31m://x\n\x1b[31mhttps://x\ns3://b/a.jpg\n")
+    assert fiqa("submit", images, "--name", "a\x1b[31mb").returncode == 0
+    (job,) = ledger.jobs()
+    commands = (["submit", images, bad], ["submit", tmp_path / "no\x1b[31m.txt"], ["jobs"], ["status", job.id])
+    for command in commands:
+        done = fiqa(*command)
+        assert "\x1b" not in done.stdout + done.stderr

@@ -147,3 +147,13 @@ def test_parquet_without_pyarrow_is_one_line_that_says_what_to_install() -> None
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "MissingDependencyError Parquet needs pyarrow: pip install 'fiqa[parquet]'\n"
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", "\t=1", "\uff1d1"])
+def test_text_of_a_csv_is_no_formula(name: str) -> None:
+    image = result("s3://b/a.jpg", code=ErrorCode.NOT_FOUND).model_copy(update={"id": name})
+    file = io.BytesIO()
+    write([[image.encode()]], file, Format.CSV, Selection())
+    (row,) = csv.DictReader(io.StringIO(file.getvalue().decode(), newline=""))
+    assert row["id"] == f"'{name}"
+    assert row["uri"] == "s3://b/a.jpg"

@@ -159,6 +159,24 @@ def test_several_sources_are_read_in_order_and_may_repeat(tmp_path: Path) -> Non
     ]
 
 
+def test_a_file_uri_is_a_source(tmp_path: Path) -> None:
+    touch(tmp_path, "x y/a.jpg")
+    (tmp_path / "list é.txt").write_text("s3://b/1.jpg\n")
+    assert uris((tmp_path / "x y").as_uri()) == uris((tmp_path / "x y/a.jpg").as_uri()) == uris(tmp_path)
+    assert uris((tmp_path / "list é.txt").as_uri()) == ["s3://b/1.jpg"]
+
+
+@pytest.mark.parametrize("source", ["s3://KEY:SECRET@b/x/", "s3://KEY:SECRET@b/a.jpg", "https://u:SECRET@b/?x=SECRET"])
+def test_no_secret_of_a_uri_is_shown(source: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        uris(source)
+    assert "SECRET@" not in str(caught.value)
+    assert "=SECRET" not in str(caught.value)
+    (tmp_path / "list.txt").write_text(f"{source}\n")
+    _, (error,) = read_with_errors(tmp_path / "list.txt")
+    assert "SECRET@" not in error
+
+
 def test_a_single_source_needs_no_list(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     assert list(read_source(str(tmp_path), on_bad_line=refuse)) == [Item(uri=(tmp_path / "a.jpg").as_uri())]
@@ -561,7 +579,10 @@ def test_a_bad_row_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: Pa
         ("none.txt.gz", "gzip"),
         ("cut.txt.gz", "end-of-stream"),
         ("damaged.txt.gz", "decompressing"),
-        ("https://example.org/a.jpg", "only s3:// can be listed"),
+        ("https://example.org/a.jpg", "download the images, or copy them to S3"),
+        ("file:x.jpg", "write file:///path"),
+        ("file:/x.jpg", "write file:///path"),
+        ("file://host/x.jpg", "write file:///path"),
         ("s3://", "names no bucket"),
         ("s3:///prefix/", "names no bucket"),
         ("s3://bucket/prefix", "a prefix ends in a slash: s3://bucket/prefix/"),

@@ -38,7 +38,25 @@ def test_an_annotated_image_that_cannot_be_written_is_one_line(tmp_path: Path) -
     shutil.copy(PORTRAIT, tmp_path / "a.jpg")
     done = CliRunner().invoke(score, [str(tmp_path / "a.jpg"), "-o", str(tmp_path / "results.words")])
     assert isinstance(done.exception, OutputError)
-    assert "choose a name that ends in .jpg, .jpeg, .png, .webp, .tif, .tiff or .bmp" in str(done.exception)
+    assert "name must end in .jpg, .jpeg, .png, .webp, .tif, .tiff or .bmp" in str(done.exception)
+
+
+def test_score_takes_uris_and_standard_input(tmp_path: Path) -> None:
+    image = tmp_path / "a ü.jpg"
+    shutil.copy(PORTRAIT, image)
+    expected = CliRunner().invoke(score, [str(PORTRAIT)]).stdout
+    assert CliRunner().invoke(score, [image.as_uri()]).stdout == expected
+    output = tmp_path / "b.png"
+    assert CliRunner().invoke(score, ["-", "-o", str(output)], input=PORTRAIT.read_bytes()).stdout == expected
+    assert output.read_bytes().startswith(b"\x89PNG")
+    for given, why in {
+        "https://b/a.jpg": "workers read s3://",
+        str(tmp_path): "a folder",
+        "nowhere.jpg": "no such",
+    }.items():
+        assert why in str(CliRunner().invoke(score, [given]).exception)
+    done = CliRunner().invoke(score, [image.as_uri(), "-o", str(image), "--force"])
+    assert str(done.exception).endswith("it is the input: choose another file")
 
 
 @pytest.mark.parametrize("options", [[], ["--force"]])

@@ -3,13 +3,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import click
 
 from fiqa.cli.files import check_ending, check_free, force_option, write_whole
 from fiqa.contract import Item
+from fiqa.errors import UsageError
+from fiqa.results.text import shown
+from fiqa.sources.lines import checked_uri, is_uri
+from fiqa.sources.manifest import STDIN
 from fiqa_worker.cli.extras import models_or_builtin, needs, own_settings
 from fiqa_worker.settings import WorkerSettings
 
@@ -17,14 +26,15 @@ _ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
 @click.command()
-@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("image")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the annotated image.")
 @force_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line, as `fiqa run` does.")
-def score(image: Path, output: Path | None, *, force: bool, as_json: bool) -> int:
+def score(image: str, output: Path | None, *, force: bool, as_json: bool) -> int:
     """Score every face of one image.
 
-    It prints a line for each face. With -o it also writes the image with the faces drawn into it. It needs neither
+    IMAGE is a file, an s3:// or file:/// URI, or - for the bytes of an image on standard input. It prints a line for
+    each face. With -o it also writes the image with the faces drawn into it. It needs neither
     Redis nor a worker.
 
     \b
@@ -38,29 +48,55 @@ def score(image: Path, output: Path | None, *, force: bool, as_json: bool) -> in
 
         from fiqa_worker.annotate import draw
         from fiqa_worker.pipeline.decode import decode
+        from fiqa_worker.pipeline.fetch import Fetcher
         from fiqa_worker.pipeline.pipeline import Pipeline
 
     if output:
         check_ending(output, _ENDINGS)
-        check_free(output, force=force, inputs=[image])
+        check_free(output, force=force, inputs=[_path(image)])
     loaded = WorkerSettings.load()
     settings = own_settings(loaded, *models_or_builtin(loaded))
     pipeline = Pipeline.load(settings)
-    item = Item(uri=image.resolve().as_uri())
-    (result,) = pipeline.run([item], quarantined={}, on_item_start=lambda _: None, isolated=True)
-    if as_json:
-        click.echo(result.encode())
-    if result.error:
-        click.echo(f"fiqa: {image}: {result.error.code}: {result.error.message}", err=True)
-        return 1
-    if not result.faces:
-        click.echo(f"fiqa: {image}: no face", err=True)
-    for face in () if as_json else result.faces:
-        x, y, width, height = face.box
-        box = f"{x:.1f} {y:.1f} {width:.1f} {height:.1f}"
-        click.echo(f"quality {face.quality:.4f}  confidence {face.confidence:.3f}  box {box}")
-    if output:
-        annotated = draw(decode(image.read_bytes(), max_pixels=settings.max_image_pixels), result.faces)
-        _, encoded = cv2.imencode(output.suffix.lower() or ".jpg", annotated)
-        write_whole(output, encoded.tobytes(), force=force)
+    name = shown(image)
+    with ExitStack() as stack:
+        item = Item(uri=_uri(image, stack, max_bytes=settings.max_image_bytes))
+        (result,) = pipeline.run([item], quarantined={}, on_item_start=lambda _: None, isolated=True)
+        if as_json:
+            click.echo(result.encode())
+        if result.error:
+            click.echo(f"fiqa: {name}: {result.error.code}: {shown(result.error.message)}", err=True)
+            return 1
+        if not result.faces:
+            click.echo(f"fiqa: {name}: no face", err=True)
+        for face in () if as_json else result.faces:
+            x, y, width, height = face.box
+            box = f"{x:.1f} {y:.1f} {width:.1f} {height:.1f}"
+            click.echo(f"quality {face.quality:.4f}  confidence {face.confidence:.3f}  box {box}")
+        if output:
+            data = Fetcher(settings.allowed_sources, max_bytes=settings.max_image_bytes).fetch(item.uri)
+            annotated = draw(decode(data, max_pixels=settings.max_image_pixels), result.faces)
+            _, encoded = cv2.imencode(output.suffix.lower() or ".jpg", annotated)
+            write_whole(output, encoded.tobytes(), force=force)
     return 0
+
+
+def _uri(image: str, stack: ExitStack, *, max_bytes: int) -> str:
+    """Return the URI of the image. The bytes of standard input are put into a file that the stack removes."""
+    if image == STDIN:
+        file = Path(stack.enter_context(TemporaryDirectory(prefix="fiqa-")), "stdin")
+        file.write_bytes(sys.stdin.buffer.read(max_bytes + 1))  # a byte too many is too_large
+        return file.as_uri()
+    try:
+        if is_uri(image):
+            return checked_uri(image)
+    except ValueError as error:
+        raise UsageError(f"{image}: {error}") from None
+    path = Path(image)
+    if not path.exists() or path.is_dir():
+        raise UsageError(f"{image}: {'it is a folder: use fiqa run' if path.is_dir() else 'no such file'}")
+    return path.resolve().as_uri()
+
+
+def _path(image: str) -> Path:
+    is_file_uri = image.startswith("file:///")
+    return Path(os.fsdecode(unquote_to_bytes(image.removeprefix("file://"))) if is_file_uri else image)
