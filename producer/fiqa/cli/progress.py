@@ -19,7 +19,6 @@ from fiqa.cli.output import exit_status, status_as_json
 from fiqa.cli.status_line import drawn, one_line
 from fiqa.client import Client
 from fiqa.ledger.status import JobStatus
-from fiqa.results.text import shown
 
 _LINE_EVERY_S: Final = 10.0
 
@@ -109,7 +108,7 @@ class JobProgress:
             self._print(status)
 
     def _print(self, status: JobStatus) -> None:
-        click.echo(shown(one_line(status)), err=True)
+        click.echo(one_line(status), err=True)
         self._printed = status
         self._next_line = self._clock() + _LINE_EVERY_S
 
@@ -119,8 +118,7 @@ class JobProgress:
             mark = "*"
         # Text, so that rich neither reads brackets in a reason as markup nor colors the numbers.
         first, *others = drawn(self._status, width - 2, has_bar=_is_utf8(sys.stderr)) if self._status else ["starting"]
-        first_line = Text(f"{mark} {shown(first)}", overflow="ellipsis", no_wrap=True)
-        return Group(first_line, *(Text(shown(line)) for line in others))
+        return Group(Text(f"{mark} {first}", overflow="ellipsis", no_wrap=True), *map(Text, others))
 
 
 class CountProgress:
