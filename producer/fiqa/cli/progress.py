@@ -84,6 +84,8 @@ class JobProgress:
         self._printed: JobStatus | None = None
         self._next_line = clock() + _LINE_EVERY_S
         self._spinner = Spinner("dots")
+        # Asked now: while it draws, rich puts a stream without an encoding in place of standard error.
+        self._is_utf8 = _is_utf8(sys.stderr)
         self._live = (
             Live(console=console, get_renderable=lambda: self._drawn(console.width), redirect_stdout=False)
             if live and console.is_terminal and not console.is_dumb_terminal
@@ -114,10 +116,10 @@ class JobProgress:
 
     def _drawn(self, width: int) -> Group:
         mark = "●" if self._status and self._status.is_finished else str(self._spinner.render(time.monotonic()))
-        if not _is_utf8(sys.stderr):
+        if not self._is_utf8:
             mark = "*"
         # Text, so that rich neither reads brackets in a reason as markup nor colors the numbers.
-        first, *others = drawn(self._status, width - 2, has_bar=_is_utf8(sys.stderr)) if self._status else ["starting"]
+        first, *others = drawn(self._status, width - 2, has_bar=self._is_utf8) if self._status else ["starting"]
         return Group(Text(f"{mark} {first}", overflow="ellipsis", no_wrap=True), *map(Text, others))
 
 
