@@ -94,7 +94,7 @@ def start_redis(
 @contextmanager
 def start_s3() -> Iterator[S3Server]:
     """Start an empty server on a free port: moto, or Ceph if FIQA_TEST_S3=ceph."""
-    start = _ceph if _wanted("FIQA_TEST_S3", "ceph", "moto") == "ceph" else _moto
+    start = _ceph if _wanted("FIQA_TEST_S3", "ceph", "moto") == "ceph" else start_moto
     with start() as server:
         yield server
 
@@ -138,7 +138,7 @@ def _ceph() -> Iterator[S3Server]:
 
 
 @contextmanager
-def _moto() -> Iterator[S3Server]:
+def start_moto() -> Iterator[S3Server]:
     port = free_ports(1)
     with _process([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port):
         yield S3Server(f"http://127.0.0.1:{port}", "fiqa-test", "fiqa-test-secret", "moto")

@@ -68,7 +68,7 @@ def write_atomically(
 def _make_folder(folder: Path) -> list[Path]:
     """Make a folder with its parents, and return those that were missing."""
     missing = []
-    while not folder.is_dir() and folder != folder.parent:
+    while not folder.exists() and folder != folder.parent:
         missing.append(folder)
         folder = folder.parent
     for new in reversed(missing):

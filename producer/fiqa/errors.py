@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 
 class FiqaError(Exception):
-    """The root: catch this to catch every error that fiqa raises on purpose."""
+    """The root: catch this to catch every error that fiqa raises on purpose.
+
+    Attributes:
+        log: the last lines of another process's log, if they say what went wrong.
+    """
+
+    log: tuple[str, ...] = ()
 
 
 class SettingsError(FiqaError):

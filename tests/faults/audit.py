@@ -129,7 +129,7 @@ def _check_rest(system: System, found: Audit) -> None:
                 "tickets held": server.hlen(UNACKED),
                 "tickets held, by time": server.zcard(UNACKED_INDEX),
                 "leases": server.zcard(LEASES),
-                "jobs without a summary": server.scard(ENDED),
+                "jobs without a summary": server.zcard(ENDED),
                 "orphans": len(system.running_orphans()),
                 # Each idle worker waits in a blocking call for a ticket.
                 "workers that ask for no ticket": max(0, WORKERS - server.info("clients")["blocked_clients"]),

@@ -79,7 +79,7 @@ def test_permissions_are_taken_from_another_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_an_oserror(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(NotADirectoryError):
         write_atomically(tmp_path / "file" / "below", [b"x"])
 
 

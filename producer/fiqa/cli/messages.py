@@ -14,8 +14,10 @@ _BAD_LINES_SHOWN: Final = 20
 
 
 def report_error(error: Exception) -> None:
-    """Print an error and its notes, each on one line."""
+    """Print an error, the log that it carries, and its notes. Each is on a line of its own."""
     click.echo(f"fiqa: {shown(str(error))}", err=True)
+    for line in getattr(error, "log", ()):
+        click.echo(shown(line), err=True)
     report_notes(error)
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.conftest import Bucket
 from tests.producer.container_credentials import ContainerCredentials, container_credentials
 from tests.producer.s3_settings import clear, keys_of, proxied, set_all
 from tests.refusing_s3 import refusing_s3
-from tests.servers import S3Server
+from tests.servers import S3Server, start_moto
 from tests.waiting import wait_until
 from tests.worker.pipeline.fetching import BODY, ODD_KEY, PLAIN_KEY, fetcher
 
@@ -31,6 +32,21 @@ JOB = "20260101-000000-000000"
 def late() -> Iterator[ContainerCredentials]:
     with container_credentials() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def any_key_s3() -> Iterator[S3Server]:
+    """A server that takes any key: Ceph knows only its own, and these tests change theirs."""
+    with start_moto() as server:
+        yield server
+
+
+@pytest.fixture
+def any_key_bucket(any_key_s3: S3Server) -> Iterator[Bucket]:
+    with closing(any_key_s3.client()) as client:
+        name = f"test-{uuid4().hex}"
+        client.create_bucket(Bucket=name)
+        yield Bucket(name, client)
 
 
 @pytest.fixture
@@ -116,14 +132,20 @@ def write_keys(file: Path, key: str) -> None:
 
 @pytest.mark.parametrize("key", [PLAIN_KEY, ODD_KEY])
 def test_credentials_that_expire_are_read_again(
-    *, key: str, bucket: Bucket, s3: S3Server, nowhere: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    *,
+    key: str,
+    any_key_bucket: Bucket,
+    any_key_s3: S3Server,
+    nowhere: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    uri = bucket.put(key, BODY)
+    uri = any_key_bucket.put(key, BODY)
     clear(monkeypatch)
     write_keys(tmp_path / "keys", "old")
-    with proxied(s3) as (proxy, url):
+    with proxied(any_key_s3) as (proxy, url):
         set_all(monkeypatch, {"AWS_ENDPOINT_URL": url, "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "keys")})
-        reader, storage = fetcher(), open_storage(bucket.uri("storage"), nowhere)
+        reader, storage = fetcher(), open_storage(any_key_bucket.uri("storage"), nowhere)
         assert reader.fetch(uri) == BODY
         assert storage.write_once(JOB, "results", 0, b"x")
 
@@ -139,11 +161,11 @@ def test_credentials_that_expire_are_read_again(
 
 @pytest.mark.parametrize("key", [PLAIN_KEY, ODD_KEY])
 def test_container_credentials_are_renewed_before_they_expire_or_after(
-    key: str, bucket: Bucket, s3: S3Server, late: ContainerCredentials, monkeypatch: pytest.MonkeyPatch
+    key: str, any_key_bucket: Bucket, any_key_s3: S3Server, late: ContainerCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = bucket.put(key, BODY)
+    uri = any_key_bucket.put(key, BODY)
     clear(monkeypatch)
-    with proxied(s3) as (proxy, url):
+    with proxied(any_key_s3) as (proxy, url):
         late.key, late.valid_for = ("first", "secret"), timedelta(hours=1)
         set_all(monkeypatch, {"AWS_ENDPOINT_URL": url, "AWS_CONTAINER_CREDENTIALS_FULL_URI": late.url})
         reader = fetcher()

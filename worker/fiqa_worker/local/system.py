@@ -47,12 +47,13 @@ class LocalSystem:
         """Check that the worker runs.
 
         Raises:
-            LocalWorkerError: the worker has ended. The message has the end of its log.
+            LocalWorkerError: the worker has ended. It carries the end of its log.
         """
         status = self._worker.poll()
         if status is not None:
-            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:])
-            raise LocalWorkerError(f"the worker ended with status {status}:\n{tail}")
+            error = LocalWorkerError(f"the worker ended with status {status}:")
+            error.log = tuple(self._log.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:])
+            raise error
 
 
 @contextmanager
