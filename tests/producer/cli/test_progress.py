@@ -159,8 +159,10 @@ def test_a_terminal_has_a_bar_and_the_whole_reason(ledger: Ledger, images: Path,
     ledger.connection.redis.hset(job_key(job), mapping={"last_error": reason})
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    # COLUMNS would count more than the terminal's own width.
+    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
     with subprocess.Popen(
-        [*FIQA, "watch", job], stdin=slave, stdout=slave, stderr=slave, env=os.environ | {"TERM": "xterm"}
+        [*FIQA, "watch", job], stdin=slave, stdout=slave, stderr=slave, env=environment | {"TERM": "xterm"}
     ) as run:
         os.close(slave)
         read = b""
