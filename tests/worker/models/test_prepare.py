@@ -98,7 +98,7 @@ def test_without_a_folder_that_can_be_written_a_model_is_prepared_in_memory_with
     expected = prepare(model, tmp_path / "writable")
     assert prepare(model, tmp_path) == prepare(model, tmp_path) == expected
     (warning,) = (record.message for record in caplog.records)
-    assert f"{tmp_path / 'prepared'}: File exists" in warning
+    assert f"{tmp_path / 'prepared'}: Not a directory" in warning
     assert "set FIQA_MODELS_DIR or XDG_CACHE_HOME to a writable folder" in warning
     with pytest.raises(ModelError, match="prepared models cannot be stored"):
         store_prepared(model, tmp_path)
