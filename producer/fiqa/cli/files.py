@@ -1,4 +1,4 @@
-"""The files that commands write: whole or not at all, in the form that the ending names, never over another file."""
+"""The files that commands write: whole or not at all, in the format that the suffix names, never over another file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ force_option = click.option("--force", is_flag=True, help="Replace the output if
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 
 
-def check_ending(path: Path, endings: Sequence[str]) -> None:
-    """Refuse a file name that has none of these endings, since the ending decides the format.
+def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
+    """Refuse a file name that has none of these suffixes, since the suffix decides the format.
 
     Raises:
         OutputError: it ends in none of these.
     """
     name = path.name.lower()
-    if not is_stream(path) and not any(name.endswith(ending) and name != ending for ending in endings):
-        *others, last = endings
+    if not is_stream(path) and not any(name.endswith(suffix) and name != suffix for suffix in suffixes):
+        *others, last = suffixes
         listed = f"{', '.join(others)} or {last}" if others else last
         raise OutputError(f"cannot write {path}: its name must end in {listed}")
 

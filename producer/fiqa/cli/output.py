@@ -14,12 +14,12 @@ from typing import IO, Any, Self, cast
 
 import click
 
-from fiqa.cli.files import cannot_write, check_ending, is_stream, new_file
+from fiqa.cli.files import cannot_write, check_suffix, is_stream, new_file
 from fiqa.contract import JobState
 from fiqa.errors import UsageError
 from fiqa.job import Job
 from fiqa.ledger.status import JobStatus
-from fiqa.results.export import ENDINGS, Format, form_of, import_pyarrow, write
+from fiqa.results.export import SUFFIXES, Format, format_of, import_pyarrow, write
 from fiqa.results.selection import Selection
 from fiqa.results.text import count
 from fiqa.sources.left_out import LeftOut
@@ -54,41 +54,43 @@ def status_as_json(status: JobStatus) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where results go, and in which form.
+    """Where results go, and in which format.
 
     Attributes:
         path: the file; None for standard output.
-        form: the format.
+        file_format: the format.
         gzipped: whether the file is compressed.
         force: whether an existing file is replaced.
     """
 
     path: Path | None = None
-    form: Format = Format.JSONL
+    file_format: Format = Format.JSONL
     gzipped: bool = False
     force: bool = False
 
     @classmethod
-    def of(cls, path: Path | None, form: Format | None = None, *, force: bool = False) -> Self:
-        """Return the destination that options name. The ending of a file names its form.
+    def of(cls, path: Path | None, file_format: Format | None = None, *, force: bool = False) -> Self:
+        """Return the destination that options name. The suffix of a file names its format.
 
         Args:
             path: the file; None for standard output.
-            form: the format that was asked for; None: that of the ending, else JSONL.
+            file_format: the format that was asked for; None: that of the suffix, else JSONL.
             force: whether an existing file is replaced.
 
         Raises:
-            OutputError: the ending names no format.
-            UsageError: the ending names another format than the one that was asked for, or Parquet would go to standard
+            OutputError: the suffix names no format.
+            UsageError: the suffix names another format than the one that was asked for, or Parquet would go to standard
                 output.
             MissingDependencyError: the format is Parquet, and pyarrow is not installed.
         """
-        named = form_of(path) if path else None
+        named = format_of(path) if path else None
         if path and not named:
-            check_ending(path, tuple(ENDINGS))
-        if named and form and named[0] is not form:
-            raise UsageError(f"{path} with --format {form}: omit --format: the name of the file decides its format")
-        chosen, gzipped = named or (form or Format.JSONL, False)
+            check_suffix(path, tuple(SUFFIXES))
+        if named and file_format and named[0] is not file_format:
+            raise UsageError(
+                f"{path} with --format {file_format}: omit --format: the name of the file decides its format"
+            )
+        chosen, gzipped = named or (file_format or Format.JSONL, False)
         if chosen is Format.PARQUET:
             import_pyarrow()
             if path is None or is_stream(path):
@@ -129,9 +131,9 @@ def write_results(
             if destination.gzipped:
                 # Without a name and a time, so that the same results are the same bytes.
                 with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:
-                    written = write(shards, cast("IO[bytes]", zipped), destination.form, selection)
+                    written = write(shards, cast("IO[bytes]", zipped), destination.file_format, selection)
             else:
-                written = write(shards, file, destination.form, selection)
+                written = write(shards, file, destination.file_format, selection)
             file.flush()
         except BrokenPipeError:
             raise

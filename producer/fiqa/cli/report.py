@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from fiqa.cli.files import check_ending, check_free, force_option, write_whole
+from fiqa.cli.files import check_free, check_suffix, force_option, write_whole
 from fiqa.cli.messages import LostShards, report_error
 from fiqa.client import Client
 from fiqa.errors import UsageError
@@ -41,7 +41,7 @@ def report(source: tuple[str, ...], output: Path, *, force: bool) -> int:
     """  # noqa: D301  click's \b keeps the lines below it as they are
     if len(source) > MAX_INPUTS:
         raise UsageError(f"a report compares at most {MAX_INPUTS} inputs: join files that belong together")
-    check_ending(output, (".html", ".htm"))
+    check_suffix(output, (".html", ".htm"))
     check_free(output, force=force, inputs=map(Path, source))
     import_drawing()  # before all the results are read
     lost = {name: LostShards() for name in source}

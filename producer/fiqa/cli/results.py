@@ -22,9 +22,9 @@ from fiqa.results.text import count
 @force_option
 @click.option(
     "--format",
-    "form",
+    "file_format",
     type=click.Choice([*map(str, Format)]),
-    help="Format on standard output [default: jsonl]. The ending of a file names its format.",
+    help="Format on standard output [default: jsonl]. The suffix of a file names its format.",
 )
 @click.option("--status", type=click.Choice([*map(str, Status)]), help="Only results with this status.")
 @click.option("--best", is_flag=True, help="Only the face of the highest quality in each image.")
@@ -36,7 +36,7 @@ def results(
     job: str,
     output: Path | None,
     force: bool,
-    form: str | None,
+    file_format: str | None,
     status: str | None,
     min_quality: float | None,
     max_quality: float | None,
@@ -56,7 +56,7 @@ def results(
       fiqa results JOB --best --min-quality 0.6 -o good.jsonl
       fiqa results JOB --status failed | jq -r .error.code | sort | uniq -c
     """  # noqa: D301  click's \b keeps the lines below it as they are
-    destination = Destination.of(output, Format(form) if form else None, force=force)
+    destination = Destination.of(output, Format(file_format) if file_format else None, force=force)
     selection = Selection(Status(status) if status else None, best, min_quality, max_quality)
     lost = LostShards()
     with Client() as client:

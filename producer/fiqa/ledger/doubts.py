@@ -21,7 +21,7 @@ _PATIENCE_S: Final = 900.0
 LONGEST_BACKOFF_S: Final = 60.0
 
 
-class Decision(StrEnum):
+class Action(StrEnum):
     """What to do with a chunk whose failures are in doubt. The values are the replies of suspect.lua."""
 
     RESULTS = "results"  # the failures are results: go on
@@ -30,14 +30,15 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """What comes of a chunk with failures in doubt.
 
     Attributes:
+        action: what to do with the chunk.
         backoff_s: seconds for which this process must claim no chunk of the job, if the chunk is released.
     """
 
-    decision: Decision
+    action: Action
     backoff_s: float
 
 
@@ -48,7 +49,7 @@ class Doubts:
         self._connection = connection
         self._suspect = connection.script("suspect")
 
-    def suspect(self, claim: Claim, *, machine: str, needed: int, last_error: str) -> Verdict:
+    def suspect(self, claim: Claim, *, machine: str, needed: int, last_error: str) -> Decision:
         """Decide whether failures that may be the fault of this machine are results. If not, release the chunk.
 
         Args:
@@ -63,7 +64,7 @@ class Doubts:
         """
         limits = (_ALONE_S, _PATIENCE_S, LONGEST_BACKOFF_S)
         with self._connection.errors():
-            decision, backoff_s = self._suspect(
+            action, backoff_s = self._suspect(
                 args=[claim.job_id, claim.chunk, claim.token, machine, needed, last_error, *limits]
             )
-        return Verdict(Decision(decision.decode()), float(backoff_s))
+        return Decision(Action(action.decode()), float(backoff_s))

@@ -51,8 +51,8 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
-# What the ending of a file says. Parquet is compressed inside.
-ENDINGS: Final = {
+# What the suffix of a file name says. Parquet is compressed inside.
+SUFFIXES: Final = {
     ".jsonl": (Format.JSONL, False),
     ".jsonl.gz": (Format.JSONL, True),
     ".csv": (Format.CSV, False),
@@ -61,19 +61,19 @@ ENDINGS: Final = {
 }
 
 
-def form_of(file: Path) -> tuple[Format, bool] | None:
-    """Return the format that a file's ending names, and whether the file is gzipped; None for another ending."""
+def format_of(file: Path) -> tuple[Format, bool] | None:
+    """Return the format that a file's suffix names, and whether the file is gzipped; None for another suffix."""
     suffixes = "".join(file.suffixes[-2:]).lower()
-    return ENDINGS.get(suffixes) or ENDINGS.get(file.suffix.lower())
+    return SUFFIXES.get(suffixes) or SUFFIXES.get(file.suffix.lower())
 
 
-def write(shards: Iterable[list[bytes]], file: IO[bytes], form: Format, selection: Selection) -> int:
+def write(shards: Iterable[list[bytes]], file: IO[bytes], file_format: Format, selection: Selection) -> int:
     """Write shards as they come.
 
     Args:
         shards: results as JSON lines, one list per shard.
         file: binary.
-        form: JSONL has a line per image. CSV and Parquet have a row per face, and a row for an image without a face.
+        file_format: JSONL has a line per image. CSV and Parquet have a row per face, and one if there is no face.
         selection: the results and faces to write.
 
     Returns:
@@ -82,14 +82,14 @@ def write(shards: Iterable[list[bytes]], file: IO[bytes], form: Format, selectio
     Raises:
         MissingDependencyError: the format is Parquet, and pyarrow is not installed.
     """
-    if form is Format.PARQUET:
+    if file_format is Format.PARQUET:
         return _write_parquet(shards, file, selection)
-    encode = _csv_rows if form is Format.CSV else _lines
-    if form is Format.CSV:
+    encode = _csv_rows if file_format is Format.CSV else _lines
+    if file_format is Format.CSV:
         file.write((",".join(COLUMNS) + "\r\n").encode())
     written = 0
     for lines in shards:
-        if form is Format.JSONL and selection.is_all:
+        if file_format is Format.JSONL and selection.is_all:
             file.writelines(line + b"\n" for line in lines)
             written += len(lines)
         else:

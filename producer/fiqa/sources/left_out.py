@@ -25,8 +25,8 @@ _SYSTEM: Final = re.compile(
     r"|network trash folder|\.@__thumb)/",
     re.IGNORECASE,
 )
-_ENDING: Final = re.compile(r"\.[a-z0-9]{1,8}")
-_MAX_ENDINGS: Final = 100
+_SUFFIX: Final = re.compile(r"\.[a-z0-9]{1,8}")
+_MAX_SUFFIXES: Final = 100
 _MAX_SHOWN: Final = 12
 
 
@@ -53,10 +53,10 @@ class LeftOut:
             self._first.setdefault(kind, name)
 
     def add_file(self, name: str) -> None:
-        """Count a file that is not an image, by its ending."""
-        ending = PurePosixPath(name).suffix.lower()
-        known = ending in self.counts or len(self.counts) < _MAX_ENDINGS
-        self.counts[ending if known and _ENDING.fullmatch(ending) else _OTHER] += 1
+        """Count a file that is not an image, by its suffix."""
+        suffix = PurePosixPath(name).suffix.lower()
+        known = suffix in self.counts or len(self.counts) < _MAX_SUFFIXES
+        self.counts[suffix if known and _SUFFIX.fullmatch(suffix) else _OTHER] += 1
 
     def __str__(self) -> str:
         """Return all in one line, the most frequent first: 5 .heic, 2 linked folders."""

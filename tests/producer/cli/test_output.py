@@ -69,5 +69,5 @@ def test_a_format_that_the_ending_contradicts_is_refused() -> None:
 
 def test_standard_output_and_devices_have_no_ending() -> None:
     assert Destination.of(None) == Destination()
-    assert Destination.of(None, Format.CSV).form is Format.CSV
+    assert Destination.of(None, Format.CSV).file_format is Format.CSV
     assert Destination.of(Path("/dev/stdout"), Format.CSV) == Destination(Path("/dev/stdout"), Format.CSV)

@@ -6,7 +6,7 @@ import pytest
 
 from fiqa.contract import Priority
 from fiqa.ledger.claims import Claim, Claimant
-from fiqa.ledger.doubts import LONGEST_BACKOFF_S, MACHINES_NEEDED, Decision, Verdict
+from fiqa.ledger.doubts import LONGEST_BACKOFF_S, MACHINES_NEEDED, Action, Decision
 from fiqa.ledger.keys import job_key
 from fiqa.ledger.ledger import Ledger
 from tests.producer.ledger.ledger_jobs import claimed, complete, expire_leases, opened
@@ -18,7 +18,7 @@ def claimed_by(ledger: Ledger, machine: str) -> Claim:
     return claim
 
 
-def suspect(ledger: Ledger, claim: Claim, machine: str, machines: int) -> Verdict:
+def suspect(ledger: Ledger, claim: Claim, machine: str, machines: int) -> Decision:
     needed = min(machines, MACHINES_NEEDED)
     return ledger.doubts.suspect(claim, machine=machine, needed=needed, last_error=f"{machine} cannot read it")
 
@@ -39,10 +39,10 @@ def test_as_many_machines_must_see_a_failure_as_there_are_and_three_at_most(
     for number in range(1, needed):
         claim = claimed_by(ledger, f"m{number}")
         assert claim.attempt == 1
-        assert suspect(ledger, claim, f"m{number}", machines).decision is Decision.RELEASED
+        assert suspect(ledger, claim, f"m{number}", machines).action is Action.RELEASED
         assert ledger.status(claim.job_id).last_error == f"m{number} cannot read it"
     last = claimed_by(ledger, "last")
-    assert suspect(ledger, last, "last", machines) == Verdict(Decision.RESULTS, 0)
+    assert suspect(ledger, last, "last", machines) == Decision(Action.RESULTS, 0)
     assert ledger.renew(last)
 
 
@@ -56,7 +56,7 @@ def test_a_machine_whose_doubts_are_shared_need_not_back_off(ledger: Ledger) -> 
     opened(ledger, chunks=3)
     first = claimed_by(ledger, "one")
     assert suspect(ledger, first, "one", 2).backoff_s == 2
-    assert suspect(ledger, claimed_by(ledger, "two"), "two", 2).decision is Decision.RESULTS
+    assert suspect(ledger, claimed_by(ledger, "two"), "two", 2).action is Action.RESULTS
     assert suspect(ledger, claimed_by(ledger, "one"), "one", 2).backoff_s == 0
 
 
@@ -64,22 +64,22 @@ def test_a_machine_alone_is_believed_after_its_third_try_and_then_at_once(ledger
     opened(ledger, chunks=2)
     for backoff_s in (2, 4):
         claim = claimed(ledger)
-        assert suspect(ledger, claim, "one", 1) == Verdict(Decision.RELEASED, backoff_s)
+        assert suspect(ledger, claim, "one", 1) == Decision(Action.RELEASED, backoff_s)
         assert suspect(ledger, claimed(ledger), "one", 1).backoff_s == backoff_s  # of another process, at the same time
         a_while_ago(ledger, claim, 2)
     third = claimed(ledger)
-    assert suspect(ledger, third, "one", 1) == Verdict(Decision.RESULTS, 0)
+    assert suspect(ledger, third, "one", 1) == Decision(Action.RESULTS, 0)
     complete(ledger, third)
-    assert suspect(ledger, claimed(ledger), "one", 1).decision is Decision.RESULTS
+    assert suspect(ledger, claimed(ledger), "one", 1).action is Action.RESULTS
 
 
 def test_a_machine_that_is_counted_on_and_never_comes_holds_up_no_job_for_ever(ledger: Ledger) -> None:
     opened(ledger)
     for _ in range(2):
         claim = claimed_by(ledger, "one")
-        assert suspect(ledger, claim, "one", 2).decision is Decision.RELEASED
+        assert suspect(ledger, claim, "one", 2).action is Action.RELEASED
         a_while_ago(ledger, claim, 600)
-    assert suspect(ledger, claimed_by(ledger, "one"), "one", 2).decision is Decision.RESULTS
+    assert suspect(ledger, claimed_by(ledger, "one"), "one", 2).action is Action.RESULTS
 
 
 def test_without_the_lease_nothing_changes(ledger: Ledger) -> None:
@@ -87,7 +87,7 @@ def test_without_the_lease_nothing_changes(ledger: Ledger) -> None:
     late = claimed(ledger)
     expire_leases(ledger)
     holder = claimed(ledger)
-    assert suspect(ledger, late, "one", 2) == Verdict(Decision.LOST, 0)
+    assert suspect(ledger, late, "one", 2) == Decision(Action.LOST, 0)
     assert ledger.renew(holder)
     assert not ledger.connection.redis.exists(job_key(late.job_id, "doubts"))
 

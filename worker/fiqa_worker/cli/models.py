@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from fiqa.cli.files import check_ending, check_free, force_option
+from fiqa.cli.files import check_free, check_suffix, force_option
 from fiqa.sources.folder import image_files
 from fiqa.sources.left_out import LeftOut
 from fiqa_worker.cli.extras import models_or_builtin, needs
@@ -147,7 +147,7 @@ def quantize(
         from fiqa_worker.quantize.faces import collect_faces
         from fiqa_worker.quantize.int8 import quantize as write_int8
 
-    check_ending(output, (".onnx",))
+    check_suffix(output, (".onnx",))
     check_free(output, force=force)
     settings = WorkerSettings.load()
     detector, quality_model = models_or_builtin(settings)

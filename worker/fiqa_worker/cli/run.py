@@ -40,7 +40,7 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
     The exit status is 0 if the job succeeded and at most half of its images failed. Otherwise it is 1.
 
     A .jsonl file grows as the results come, so that --resume can go on with it if the run is interrupted. A file of
-    another form appears when it is complete.
+    another format appears when it is complete.
 
     \b
     Examples:
@@ -52,7 +52,7 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
         import fiqa_worker.local.system  # noqa: F401  a missing package is reported first
 
     destination = Destination.of(output, force=force)
-    can_resume = destination.form is Format.JSONL and not destination.gzipped
+    can_resume = destination.file_format is Format.JSONL and not destination.gzipped
     _check_output(source, output, can_resume=can_resume, resume=resume, force=force)
     bad_lines = BadLines()
     items = read_source(source, on_bad_line=bad_lines, left_out=bad_lines.left_out)

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 import click
 
-from fiqa.cli.files import check_ending, check_free, force_option, write_whole
+from fiqa.cli.files import check_free, check_suffix, force_option, write_whole
 from fiqa.contract import Item
 from fiqa.errors import UsageError
 from fiqa.results.text import shown
@@ -22,7 +22,7 @@ from fiqa.sources.manifest import STDIN
 from fiqa_worker.cli.extras import models_or_builtin, needs, own_settings
 from fiqa_worker.settings import WorkerSettings
 
-_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
 @click.command()
@@ -52,7 +52,7 @@ def score(image: str, output: Path | None, *, force: bool, as_json: bool) -> int
         from fiqa_worker.pipeline.pipeline import Pipeline
 
     if output:
-        check_ending(output, _ENDINGS)
+        check_suffix(output, _SUFFIXES)
         check_free(output, force=force, inputs=[_path(image)])
     loaded = WorkerSettings.load()
     settings = own_settings(loaded, *models_or_builtin(loaded))

@@ -160,13 +160,13 @@ def _draw_caption(caption: Pixels, cell: Cell, scale: _Scale) -> None:
     if result.faces:
         quality = result.faces[0].quality
         caption[:5] = scale.color(quality)
-        ending, style = f"{quality:.3f}", _QUALITY
+        outcome, style = f"{quality:.3f}", _QUALITY
     elif result.error is not None:
-        ending, style = result.error.code.value, _ERROR
+        outcome, style = result.error.code.value, _ERROR
     else:
-        ending, style = "no face", _NO_FACE
-    _write_right(caption, ending, (width, 26), style)
-    write(caption, _shortened(cell.name, width - text_width(ending, style) - 10), (0, 26), _NAME)
+        outcome, style = "no face", _NO_FACE
+    _write_right(caption, outcome, (width, 26), style)
+    write(caption, _shortened(cell.name, width - text_width(outcome, style) - 10), (0, 26), _NAME)
     if result.image is not None:
         write(caption, f"{result.image.width} x {result.image.height}", (0, 46), _DETAIL)
     if len(result.faces) > 1:

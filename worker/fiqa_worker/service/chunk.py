@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from fiqa.contract import ErrorCode, ImageResult, Item
 from fiqa.errors import FiqaError, RedisUnavailableError
 from fiqa.ledger.claims import Claim, Claimant, Completion, Counts
-from fiqa.ledger.doubts import Decision
+from fiqa.ledger.doubts import Action
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.shards import read_items, store_results
 from fiqa.storage.storage import Storage
@@ -226,21 +226,21 @@ class ChunkProcessor:
             needed = self.fleet.needed(doubt.uri, doubt.root, claim.fingerprint)
         problem = f"images end as {doubt.code}: {doubt.message}"
         until = "other machines have seen it" if needed > 1 else "it was tried three times"
-        verdict = self.ledger.doubts.suspect(
+        decision = self.ledger.doubts.suspect(
             claim,
             machine=self.fleet.machine,
             needed=needed,
             last_error=f"{self.fleet.machine}: {doubt.root}: {problem}; not a result until {until}",
         )
-        match verdict.decision:
-            case Decision.RESULTS:
+        match decision.action:
+            case Action.RESULTS:
                 standing.settle(doubt)
                 return
-            case Decision.LOST:
+            case Action.LOST:
                 raise LeaseLost
-        self.standing.back_off(claim.job_id, verdict.backoff_s)
+        self.standing.back_off(claim.job_id, decision.backoff_s)
         _log.warning(
-            "chunk released, this process tries the job again in %g s: %s: %s", verdict.backoff_s, doubt.root, problem
+            "chunk released, this process tries the job again in %g s: %s: %s", decision.backoff_s, doubt.root, problem
         )
         self.fleet.report(
             doubt.root, f"{doubt.root} {doubt.code}", f"{doubt.message}: no other machine has seen it yet"
