@@ -16,13 +16,28 @@ for i = 4, #ARGV do avoided[ARGV[i]] = true end
 local now = fiqa.clock()
 fiqa.sweep(now)
 
--- The first requeued chunk that this machine has not failed.
-local function requeued_for(job)
-  local first = redis.call('ZRANGE', fiqa.key(job, 'requeued'), 0, 31)
-  if machine == '' or #first == 0 then return first[1] end
+-- The first requeued chunk that this machine has not failed; if there is none, and `any`, the first of all.
+local function requeued_for(requeued, job, any)
+  local first = redis.call('ZRANGE', requeued, 0, 31)
+  if machine == '' then return first[1] end
   for i, doubt in ipairs(redis.call('HMGET', fiqa.key(job, 'doubts'), unpack(first))) do
     if not doubt or not (doubt .. ' '):find(' ' .. machine .. ' ', 1, true) then return first[i] end
   end
+  return any and first[1]
+end
+
+-- The quarantined items of a chunk. An item that is still in flight joins them: the worker that held the chunk before
+-- died on it.
+local function quarantine(job, chunk)
+  local in_flight, quarantined = fiqa.key(job, 'in_flight'), fiqa.key(job, 'quarantined')
+  if redis.call('EXISTS', in_flight, quarantined) == 0 then return '' end
+  local items, item = redis.call('HGET', quarantined, chunk) or '', redis.call('HGET', in_flight, chunk)
+  if item then
+    items = items .. ' ' .. item .. ':worker_crashed'
+    redis.call('HSET', quarantined, chunk, items)
+    redis.call('HDEL', in_flight, chunk)
+  end
+  return items
 end
 
 -- Whether the job must keep its fingerprint: a chunk of it is done or in flight.
@@ -41,45 +56,48 @@ while true do
     if place == 0 then redis.call('DEL', fiqa.UNCLAIMED) end
     return {place, unfit}
   end
-  local hash = fiqa.key(job)
-  local counts = redis.call('HMGET', hash, 'next', 'chunks', 'fingerprint')
-  local next, chunks, pinned = tonumber(counts[1] or 0), tonumber(counts[2] or 0), counts[3] or ''
+  local hash, requeued, done = fiqa.key(job), fiqa.key(job, 'requeued'), fiqa.key(job, 'done')
+  local known = redis.call('HMGET', hash, 'next', 'chunks', 'images', 'started', 'storage', 'sizes', 'fingerprint')
+  local next, chunks, images = tonumber(known[1] or 0), tonumber(known[2] or 0), tonumber(known[3] or 0)
+  local started, storage, sizes, pinned = known[4], known[5], known[6] or '', known[7] or ''
   local fits = fingerprint == '' or pinned == '' or pinned == '*' or pinned == fingerprint
   if not fits and not is_pinned(job) then pinned, fits = '', true end
   if avoided[job] or not fits then
     place = place + 1
     if not fits then unfit[#unfit + 1] = job end
   else
-    local before = fiqa.unclaimed(job)
-    local chunk = requeued_for(job)
-    if not chunk and next >= chunks then chunk = redis.call('ZRANGE', fiqa.key(job, 'requeued'), 0, 0)[1] end
+    local left = chunks - next + redis.call('ZCARD', requeued)
+    local before = left
+    local chunk = left > chunks - next and requeued_for(requeued, job, next >= chunks)
     if chunk then
-      redis.call('ZREM', fiqa.key(job, 'requeued'), chunk)
-      chunk = tonumber(chunk)
+      redis.call('ZREM', requeued, chunk)
+      chunk, left = tonumber(chunk), left - 1
     elseif next < chunks then
       chunk = next
       -- If the job was recovered, the next thousands may be done. Skip all of them at once.
-      if redis.call('GETBIT', fiqa.key(job, 'done'), next) == 1 then
-        chunk = math.max(next, redis.call('BITPOS', fiqa.key(job, 'done'), 0, math.floor(next / 8)))
+      if redis.call('GETBIT', done, next) == 1 then
+        chunk = math.max(next, redis.call('BITPOS', done, 0, math.floor(next / 8)))
       end
-      redis.call('HSET', hash, 'next', math.min(chunk + 1, chunks))
+      local after = math.min(chunk + 1, chunks)
+      left = left - (after - next)
+      next = after
       -- The bitmap has whole bytes, and ends with its last 1: there may be a 0 that is not a chunk.
       if chunk >= chunks then chunk = nil end
     end
-    local left = fiqa.unclaimed(job)
     redis.call('DECRBY', fiqa.UNCLAIMED, before - left)
     if not chunk then
+      redis.call('HSET', hash, 'next', next)
       redis.call('ZREM', fiqa.DUE, job)
     else
-      score = score + fiqa.chunk_images(job)
-      redis.call('HSET', hash, 'vt', string.format('%.0f', score % fiqa.RANK_SPAN))
+      score = score + math.ceil(images / chunks)
+      redis.call('HSET', hash, 'next', next, 'vt', string.format('%.0f', score % fiqa.RANK_SPAN))
       if left > 0 then
         redis.call('ZADD', fiqa.DUE, score, job)
       else
         redis.call('ZREM', fiqa.DUE, job)
       end
-      if redis.call('GETBIT', fiqa.key(job, 'done'), chunk) == 0 then
-        redis.call('HSETNX', hash, 'started', string.format('%.3f', now))
+      if redis.call('GETBIT', done, chunk) == 0 then
+        if not started then redis.call('HSET', hash, 'started', string.format('%.3f', now)) end
         if pinned == '' and fingerprint ~= '' then redis.call('HSET', hash, 'fingerprint', fingerprint) end
         redis.call('ZADD', fiqa.LEASES, now + lease_s, job .. ':' .. chunk)
         local attempt = redis.call('HINCRBY', fiqa.key(job, 'attempts'), chunk, 1)
@@ -87,17 +105,8 @@ while true do
         -- token again after a failover that lost a claim.
         local token = string.format('%.0f', now * 1e6)
         redis.call('HSET', fiqa.key(job, 'holders'), chunk, token)
-        -- An item that is still in flight: the worker that held the chunk before died on it.
-        local in_flight = redis.call('HGET', fiqa.key(job, 'in_flight'), chunk)
-        local quarantined = redis.call('HGET', fiqa.key(job, 'quarantined'), chunk) or ''
-        if in_flight then
-          quarantined = quarantined .. ' ' .. in_flight .. ':worker_crashed'
-          redis.call('HSET', fiqa.key(job, 'quarantined'), chunk, quarantined)
-          redis.call('HDEL', fiqa.key(job, 'in_flight'), chunk)
-        end
-        local stored = redis.call('HMGET', hash, 'storage', 'sizes')
         if pinned == '' then pinned = fingerprint end
-        return {place, unfit, job, chunk, attempt, token, stored[1], quarantined, stored[2] or '', pinned}
+        return {place, unfit, job, chunk, attempt, token, storage, quarantine(job, chunk), sizes, pinned}
       end
     end
   end

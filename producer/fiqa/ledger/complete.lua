@@ -6,14 +6,20 @@
 -- Reply: 'counted'; 'counted_before'; 'job_is_finished' this chunk ended the job; 'job_is_gone' there is no such job.
 local job, chunk = ARGV[1], ARGV[2]
 local hash = fiqa.key(job)
-if redis.call('EXISTS', hash) == 0 then return 'job_is_gone' end
+local before = redis.call('HMGET', hash, 'state', 'max_failed', 'chunks', 'still_since', 'last_error')
+local state, max_failed, chunks, still_since, last_error = unpack(before)
+if not state then return 'job_is_gone' end
 if redis.call('SETBIT', fiqa.key(job, 'done'), chunk, 1) == 1 then return 'counted_before' end
 redis.call('ZREM', fiqa.LEASES, job .. ':' .. chunk)
 if redis.call('ZREM', fiqa.key(job, 'requeued'), chunk) == 1 and redis.call('ZSCORE', fiqa.DUE, job) then
   redis.call('DECR', fiqa.UNCLAIMED)
 end
-for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined', 'wrong_answers', 'doubts'}) do
-  redis.call('HDEL', fiqa.key(job, part), chunk)
+redis.call('HDEL', fiqa.key(job, 'attempts'), chunk)
+redis.call('HDEL', fiqa.key(job, 'holders'), chunk)
+local rare = {fiqa.key(job, 'in_flight'), fiqa.key(job, 'quarantined'), fiqa.key(job, 'wrong_answers'),
+  fiqa.key(job, 'doubts')}
+if redis.call('EXISTS', unpack(rare)) > 0 then
+  for _, key in ipairs(rare) do redis.call('HDEL', key, chunk) end
 end
 local images = 0
 for i = 3, #ARGV, 2 do
@@ -22,31 +28,29 @@ for i = 3, #ARGV, 2 do
 end
 local now = fiqa.clock()
 local bucket = math.floor(now / fiqa.PACE_BUCKET_S)
-redis.call('HINCRBY', fiqa.key(job, 'pace'), bucket, images)
-redis.call('EXPIRE', fiqa.key(job, 'pace'), 2 * fiqa.PACE_WINDOW_S)
-for _, old in ipairs(redis.call('HKEYS', fiqa.key(job, 'pace'))) do
-  if tonumber(old) < bucket - fiqa.PACE_WINDOW_S / fiqa.PACE_BUCKET_S then
-    redis.call('HDEL', fiqa.key(job, 'pace'), old)
+local pace = fiqa.key(job, 'pace')
+if redis.call('HINCRBY', pace, bucket, images) == images then  -- the first chunk in this bucket
+  redis.call('EXPIRE', pace, 2 * fiqa.PACE_WINDOW_S)
+  for _, old in ipairs(redis.call('HKEYS', pace)) do
+    if tonumber(old) < bucket - fiqa.PACE_WINDOW_S / fiqa.PACE_BUCKET_S then redis.call('HDEL', pace, old) end
   end
 end
-redis.call('HINCRBY', hash, 'done', 1)
-if not fiqa.is_open(job) then
+local done = redis.call('HINCRBY', hash, 'done', 1)
+if state ~= 'running' and state ~= 'paused' then
   -- The results were stored just before the job was stopped. If its summary is written already, it lacks this chunk.
-  local state = redis.call('HGET', hash, 'state')
   if state ~= 'preparing' and redis.call('HGET', hash, 'storage') ~= fiqa.REDIS_STORAGE then
     redis.call('ZADD', fiqa.ENDED, now, job)
   end
   fiqa.expire_with_job(job)
   return 'counted'
 end
-redis.call('HDEL', hash, 'last_error')
-local counts = redis.call('HMGET', hash, 'scored', 'no_face', 'failed', 'max_failed', 'done', 'chunks', 'still_since')
-local scored, no_face, failed, max_failed, done, chunks, still_since = unpack(counts)
+if last_error then redis.call('HDEL', hash, 'last_error') end
+local scored, no_face, failed = unpack(redis.call('HMGET', hash, 'scored', 'no_face', 'failed'))
 if still_since then fiqa.stop_clock(job, now) end  -- a chunk in flight is finished after the pause: it took that long
 local images_done = scored + no_face + failed
 if images_done >= fiqa.MIN_IMAGES_TO_FAIL and tonumber(failed) > images_done * max_failed then
   fiqa.finish(job, 'failed', string.format('%d of the first %d images failed', failed, images_done), now)
-elseif done == chunks then
+elseif done == tonumber(chunks) then
   fiqa.finish(job, 'succeeded', nil, now)
 else
   return 'counted'

@@ -51,7 +51,8 @@ def test_images_done_before_the_last_minute_do_not_count_for_the_pace(ledger: Le
     pace = ledger.status(job_id).images_per_s
     assert pace is not None
     assert pace <= 600 / 60
-    complete(ledger, claimed(ledger))
+    ledger.connection.redis.hdel(job_key(job_id, "pace"), bucket)
+    complete(ledger, claimed(ledger))  # the first of a bucket drops the old ones
     assert str(int(bucket) - 100).encode() not in ledger.connection.redis.hkeys(job_key(job_id, "pace"))
 
 
