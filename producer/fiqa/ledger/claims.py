@@ -16,7 +16,7 @@ ISOLATED_FROM_ATTEMPT: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A chunk that this worker holds until the lease runs out.
+    """A chunk that this worker holds until the lease expires.
 
     Attributes:
         attempt: the number of this claim of the chunk, from 1. Claims that were released do not count.

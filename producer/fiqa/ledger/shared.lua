@@ -128,7 +128,7 @@ function fiqa.requeue(job, chunk)
   fiqa.make_due(job)
 end
 
--- Requeue the chunks whose leases ran out, at most 100 per call.
+-- Requeue the chunks whose leases have expired, at most 100 per call.
 function fiqa.sweep(now)
   -- A lease that ends later than LONGEST_LEASE_S from now is from before the clock was set back.
   local latest = now + fiqa.LONGEST_LEASE_S
@@ -141,7 +141,7 @@ function fiqa.sweep(now)
   end
 end
 
--- Whether the caller with this fencing token holds the chunk's lease. A lease that ran out is held until the chunk is
+-- Whether the caller with this fencing token holds the chunk's lease. A lease that has expired is held until the chunk is
 -- requeued.
 function fiqa.holds(job, chunk, token)
   if not fiqa.is_open(job) then return false end

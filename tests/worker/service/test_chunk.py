@@ -347,4 +347,4 @@ def test_an_isolated_chunk_computes_one_item_at_a_time_and_skips_what_killed_a_w
         None,
         ErrorCode.DECODE_FAILED,
     ]
-    assert any(line.startswith("attempt 4: one before was lost") for line in caplog.messages)
+    assert any(line.startswith("attempt 4: an earlier attempt was lost") for line in caplog.messages)

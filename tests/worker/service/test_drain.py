@@ -142,7 +142,7 @@ def test_a_chunk_that_cannot_be_released_is_logged(child: Child, caplog: pytest.
     with child.drain.holding(Held(RedisUnavailableError("cannot reach Redis"))):
         child.clock.at(1.0, lambda: wait_until(lambda: caplog.messages))
         child.run()
-    assert caplog.messages[0] == "chunk not released, other workers take it when its lease runs out: cannot reach Redis"
+    assert caplog.messages[0] == "chunk not released, other workers take it when its lease expires: cannot reach Redis"
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -12,7 +12,7 @@ import pytest
 
 from fiqa.contract import QUEUE
 from fiqa.ledger.ledger import Ledger
-from fiqa_worker.service.health import CONNECTED_S, LOOKS_EVERY_S, STUCK_S, Health, note_loaded
+from fiqa_worker.service.health import CONNECTED_S, LOOKS_EVERY_S, STUCK_S, Health, mark_loaded
 from tests.worker.service.conftest import StoppableRedis
 from tests.worker.service.stepped import SteppedClock
 
@@ -25,7 +25,7 @@ class Watched:
         self._folder = folder
         worker = SimpleNamespace(pool=SimpleNamespace(info={"processes": [os.getpid()]}))
         self.health = Health(folder, ledger, worker, clock=self.clock, wait=self.clock.wait)
-        note_loaded(folder)
+        mark_loaded(folder)
         self.health.start()
 
     def look(self) -> None:
@@ -120,7 +120,7 @@ def test_a_worker_is_not_ready_before_a_child_has_its_models_nor_when_it_drains(
     assert watched.is_alive()
     assert not watched.is_ready()
     assert not mark_of_another.exists()
-    note_loaded(tmp_path)
+    mark_loaded(tmp_path)
     assert watched.is_ready()
     watched.health.drain()
     assert not (tmp_path / "ready").exists()
@@ -144,7 +144,7 @@ def test_a_folder_that_cannot_be_written_is_logged(
     watched.look()
     assert f"FIQA_HEALTH_DIR: cannot write {tmp_path}/alive: No such file or directory" in caplog.messages
     tmp_path.mkdir()
-    note_loaded(tmp_path)
+    mark_loaded(tmp_path)
     assert watched.is_ready()
 
 

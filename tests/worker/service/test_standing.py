@@ -6,7 +6,7 @@ import pytest
 
 from fiqa.contract import ErrorCode, ImageError, ImageResult, Status
 from fiqa_worker.pipeline.roots import Roots
-from fiqa_worker.service.standing import CREDIT, ROW, ChunkStanding, Standing
+from fiqa_worker.service.standing import CREDIT, DOUBTS_IN_A_ROW, ChunkStanding, Standing
 from tests.worker.service.stepped import SteppedClock
 
 DEPENDS = ("not_found", "access_denied", "fetch_failed", "fetch_timeout")
@@ -24,12 +24,12 @@ def result(uri: str, code: str | None = None) -> ImageResult:
 
 
 def note(chunk: ChunkStanding, uri: str, code: str | None = None, *, times: int = 1) -> list[bool]:
-    return [chunk.note(result(uri, code)) is not None for _ in range(times)]
+    return [chunk.add(result(uri, code)) is not None for _ in range(times)]
 
 
 @pytest.mark.parametrize("code", DEPENDS)
 def test_a_failure_of_a_source_that_was_never_read_is_a_doubt(code: str) -> None:
-    chunk = standing().read_chunk()
+    chunk = standing().start_chunk()
     assert note(chunk, "s3://a/1", code, times=3) == [False] * 3
     (doubt,) = chunk.doubts.values()
     assert (doubt.root, doubt.uri, doubt.code, doubt.message) == ("s3://a", "s3://a/1", code, "why")
@@ -37,32 +37,37 @@ def test_a_failure_of_a_source_that_was_never_read_is_a_doubt(code: str) -> None
 
 @pytest.mark.parametrize("code", DEPENDS)
 def test_after_a_row_of_doubts_the_ledger_must_decide_before_the_chunk_goes_on(code: str) -> None:
-    chunk = standing().read_chunk()
-    assert note(chunk, "file:///data/1", code, times=ROW + 2) == [*[False] * (ROW - 1), True, False, False]
+    chunk = standing().start_chunk()
+    assert note(chunk, "file:///data/1", code, times=DOUBTS_IN_A_ROW + 2) == [
+        *[False] * (DOUBTS_IN_A_ROW - 1),
+        True,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("code", [None, *OF_THE_IMAGE])
 @pytest.mark.parametrize("failed", DEPENDS)
 def test_an_image_that_was_read_proves_its_source_for_this_chunk_and_the_next(code: str | None, failed: str) -> None:
     process = standing()
-    chunk = process.read_chunk()
+    chunk = process.start_chunk()
     note(chunk, "s3://a/1", failed, times=3)
     note(chunk, "s3://a/2", code)
     note(chunk, "s3://a/3", failed)
     assert (chunk.doubts, chunk.proven) == ({}, {"s3://a"})
-    following = process.read_chunk()
+    following = process.start_chunk()
     note(following, "s3://a/4", failed)
     assert (following.doubts, following.proven) == ({}, set())
 
 
 def test_a_process_is_believed_for_so_many_failures_in_a_row() -> None:
     process = standing()
-    note(process.read_chunk(), "file:///data/1")
+    note(process.start_chunk(), "file:///data/1")
     for _ in range(CREDIT):
-        chunk = process.read_chunk()
+        chunk = process.start_chunk()
         note(chunk, "file:///data/2", "not_found")
         assert chunk.doubts == {}
-    chunk = process.read_chunk()
+    chunk = process.start_chunk()
     note(chunk, "file:///data/2", "not_found")
     assert list(chunk.doubts) == ["file:///data"]
     note(chunk, "file:///data/1")
@@ -72,7 +77,7 @@ def test_a_process_is_believed_for_so_many_failures_in_a_row() -> None:
 
 @pytest.mark.parametrize("code", ["access_denied", "fetch_failed", "fetch_timeout"])
 def test_a_source_proves_no_other(code: str) -> None:
-    chunk = standing().read_chunk()
+    chunk = standing().start_chunk()
     note(chunk, "s3://a/1")
     note(chunk, "file:///data/inner/1")
     note(chunk, "s3://b/1", code)
@@ -81,7 +86,7 @@ def test_a_source_proves_no_other(code: str) -> None:
 
 
 def test_any_bucket_proves_that_the_server_knows_what_exists() -> None:
-    chunk = standing().read_chunk()
+    chunk = standing().start_chunk()
     note(chunk, "s3://b/1", "not_found")
     note(chunk, "s3://a/1")
     note(chunk, "s3://c/1", "not_found")
@@ -90,16 +95,16 @@ def test_any_bucket_proves_that_the_server_knows_what_exists() -> None:
 
 @pytest.mark.parametrize("code", ["time_limit", "worker_crashed", "internal_error"])
 def test_what_says_nothing_of_the_fetch_neither_proves_nor_is_a_doubt(code: str) -> None:
-    chunk = standing().read_chunk()
+    chunk = standing().start_chunk()
     note(chunk, "s3://a/1", code)
     assert (chunk.doubts, chunk.proven) == ({}, set())
 
 
 def test_a_source_that_is_not_allowed_is_always_decided_by_others() -> None:
-    chunk = standing().read_chunk()
+    chunk = standing().start_chunk()
     note(chunk, "s3://a/1")
     assert note(chunk, "s3://a/2", "source_not_allowed") == [True]
-    doubt = chunk.note(result("s3://a/2", "source_not_allowed"))
+    doubt = chunk.add(result("s3://a/2", "source_not_allowed"))
     assert doubt
     chunk.settle(doubt)
     assert note(chunk, "s3://b/2", "source_not_allowed") == [False]
@@ -107,12 +112,12 @@ def test_a_source_that_is_not_allowed_is_always_decided_by_others() -> None:
 
 def test_what_others_have_seen_too_is_believed_after_that() -> None:
     process = standing()
-    chunk = process.read_chunk()
+    chunk = process.start_chunk()
     note(chunk, "s3://a/1", "access_denied")
     for doubt in list(chunk.doubts.values()):
         chunk.settle(doubt)
     assert note(chunk, "s3://a/1", "access_denied", times=100) == [False] * 100
-    following = process.read_chunk()
+    following = process.start_chunk()
     note(following, "s3://a/1", "access_denied", times=CREDIT)
     assert following.doubts == {}
 
@@ -126,5 +131,5 @@ def test_the_time_to_back_off_from_a_source_doubles_until_it_is_read() -> None:
     assert (len(jobs), first_s) == (8, 2)
     clock.now = 20
     assert process.avoided() == (["job 4", "job 5", "job 6"], 12)
-    note(process.read_chunk(), "s3://a/1")
+    note(process.start_chunk(), "s3://a/1")
     assert process.cannot_read("job 0", "s3://a") == 2

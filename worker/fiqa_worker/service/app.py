@@ -18,7 +18,7 @@ class _Celery(Celery):  # type: ignore[misc]  # Celery has no types
     """Celery that ignores the variables CELERY_*: they are meant for another application.
 
     Plain Celery would take tickets from CELERY_BROKER_URL and open CELERY_RESULT_BACKEND. Unless config_from_object is
-    called, it would also follow the routes of CELERY_CONFIG_MODULE.
+    called, it would also take the task routes of CELERY_CONFIG_MODULE.
     """
 
     backend_cls = "disabled"
@@ -31,7 +31,7 @@ class _Celery(Celery):  # type: ignore[misc]  # Celery has no types
 
 
 def _with_transport(connection: Any) -> Any:
-    # In this way, and not by its name, since the URL in the log would then begin with that name.
+    # The transport is set here and not by a name in the URL: the URL in the log would begin with that name.
     connection.get_transport_cls = lambda: TicketTransport
     return connection
 
@@ -40,7 +40,7 @@ def make_app(redis_url: str) -> Celery:
     """Make the application.
 
     Args:
-        redis_url: where the tickets are.
+        redis_url: the Redis that holds the tickets.
 
     Raises:
         SettingsError: `redis_url` is not a Redis URL.
@@ -53,11 +53,12 @@ def make_app(redis_url: str) -> Celery:
         task_serializer="json",
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
-        # One queue on the default exchange: the ledger sees to priority and fairness.
+        # One queue on the default exchange is enough: the ledger decides priority and fairness.
         task_default_queue=QUEUE,
         task_queues=[Queue(QUEUE, Exchange(""), routing_key=QUEUE)],
-        # A ticket is acknowledged when its chunk is done. The ledger counts attempts before the work: with
-        # task_reject_on_worker_lost, a chunk that kills workers was delivered 100 times in 12 s.
+        # A ticket is acknowledged when its chunk is done. Celery does not redeliver the ticket of a pool process that
+        # died: with task_reject_on_worker_lost, a chunk that kills workers was delivered 100 times in 12 s. The ledger
+        # counts attempts before the work, and so limits them.
         task_acks_late=True,
         task_reject_on_worker_lost=False,
         worker_prefetch_multiplier=1,
@@ -72,12 +73,13 @@ def make_app(redis_url: str) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": 3600,
-            # Kombu would ask for three more lists, which nobody fills.
+            # By default, kombu would also read three more lists, which are always empty.
             "priority_steps": [0],
             "unacked_key": UNACKED,
             "unacked_index_key": UNACKED_INDEX,
             "unacked_mutex_key": UNACKED_MUTEX,
-            # What TicketTransport connects with. Kombu would read the options of a URL in its own way.
+            # TicketTransport connects with these arguments. Kombu would ignore some options of the URL, and raise
+            # errors for others.
             "fiqa_connection": connection_arguments(redis_url),
         },
     )

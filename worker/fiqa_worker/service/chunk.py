@@ -1,8 +1,11 @@
 """One chunk, from the claim to its completion: lease, read, run, store, count.
 
-Celery has no part in this: tasks.py calls it once for every ticket. A chunk ends in one of four ways. It is counted.
-Or it is abandoned, since the lease was lost. Or it is released with a delay, since the storage or Redis failed. Or it
-is released at once for other machines, since this one may not be able to read it.
+Nothing here depends on Celery: tasks.py calls `process_next` once for every ticket. A chunk ends in one of four ways:
+
+- It is counted.
+- It is abandoned, if the lease is lost.
+- It is released with a delay, if the storage or Redis fails.
+- It is released at once for other machines, if this machine may be unable to read its images.
 """
 
 from __future__ import annotations
@@ -30,10 +33,10 @@ from fiqa_worker.service.standing import ChunkStanding, Doubt, Standing
 
 _log = logging.getLogger(__name__)
 
-# How long a chunk rests if its storage, or anything else but an image, failed.
+# The delay before the next attempt of a chunk, if its storage or anything else failed that is not an image.
 RETRY_DELAY_S: Final = 10.0
 _COMPLETE_TRIES: Final = 5
-# A process that backs off from all jobs that are due looks for others so often.
+# If a process backs off from all due jobs, it looks for other jobs after these pauses: the first one, and the longest.
 _FIRST_LOOK_S: Final = 1.0
 _LOOK_S: Final = 2.0
 
@@ -43,7 +46,7 @@ class _InDoubt(Exception):  # noqa: N818  an outcome, not an error
 
 
 class Scorer(Protocol):
-    """What scores images; Pipeline in a worker."""
+    """Scores images. In a worker this is Pipeline."""
 
     def run(
         self,
@@ -53,7 +56,7 @@ class Scorer(Protocol):
         on_item_start: Callable[[int], None],
         isolated: bool = False,
     ) -> Iterator[ImageResult]:
-        """Yield one result for each item, in order; Pipeline.run describes the arguments."""
+        """Yield one result for each item, in the order of the items. Pipeline.run describes the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +66,14 @@ class ChunkProcessor:
     Attributes:
         ledger: hands out the chunks and counts them.
         open_storage: returns the storage of a URL.
-        load_pipeline: returns what scores the images. Called again for each chunk, so that a chunk shows its error.
-        standing: what this process has proven.
-        fleet: the other workers.
-        drain: of this process.
-        fingerprint: returns what decides the scores of this process; empty if its models do not load.
+        load_pipeline: returns the scorer of images. It is called for each chunk, so that its error is reported for that
+            chunk.
+        standing: decides which failures of this process are results.
+        fleet: knows the other workers.
+        drain: the drain of this process.
+        fingerprint: returns the fingerprint of this process, or an empty string if its models do not load.
         publish_tickets: publishes the tickets that the queue lacks. Raises RedisUnavailableError.
-        on_finished: called with the id of a job that is finished by a chunk of this process.
+        on_finished: called with a job's id, if a chunk of this process was the job's last one.
         image_time_limit_s: an item that takes longer ends this process.
         sleep: as time.sleep.
     """
@@ -87,10 +91,11 @@ class ChunkProcessor:
     sleep: Callable[[float], object] = time.sleep
 
     def process_next(self) -> None:
-        """Claim one chunk of the job that is due, if any, and process it. Claims nothing once the drain has begun.
+        """Claim one chunk of a due job and process it, if there is one. Once the drain has begun, claim nothing.
 
         Raises:
-            RedisUnavailableError: the lease of a claimed chunk runs out, and a reconciler replaces the ticket.
+            RedisUnavailableError: Redis does not answer, or refuses. If a chunk is claimed, it is requeued when its
+                lease expires. A reconciler replaces the ticket.
         """
         look_s = _FIRST_LOOK_S
         while not self.drain.begun.is_set():
@@ -108,7 +113,8 @@ class ChunkProcessor:
                 return
             if not offer.passed_over:
                 return
-            # This ticket is kept: a process that takes one after the other for nothing would leave none to others.
+            # Keep this ticket: a process that takes one ticket after the other, but no chunk, would leave none for
+            # others.
             if look_s == _FIRST_LOOK_S:
                 self.publish_tickets()
             self.drain.begun.wait(look_s if first_s is None else min(look_s, first_s))
@@ -118,23 +124,25 @@ class ChunkProcessor:
         """Process a claimed chunk.
 
         Raises:
-            RedisUnavailableError: it failed, and could not be released: the lease runs out.
+            RedisUnavailableError: the chunk failed and could not be released. It is requeued when its lease expires.
         """
         if claim.attempt > 1:
-            _log.warning("attempt %d: one before was lost, since its worker died or its lease ran out", claim.attempt)
+            _log.warning("attempt %d: an earlier attempt was lost: its worker died or its lease expired", claim.attempt)
         try:
             self._score_or_give_up(claim)
         except LeaseLost:
-            _log.info("chunk abandoned: lease lost, since this worker ends, the job was stopped, or the lease ran out")
+            _log.info("chunk abandoned: lease lost: this worker ends, the job was stopped, or the lease expired")
         except _InDoubt:
-            pass  # it is logged, and the chunk is released
+            pass  # it was logged, and the chunk was released
         except SourceUnavailable as error:
             backoff_s = self.standing.cannot_read(claim.job_id, error.root)
-            _log.warning("chunk released for other workers, this one tries the job again in %g s: %s", backoff_s, error)
+            _log.warning(
+                "chunk released for other workers, this worker tries the job again in %g s: %s", backoff_s, error
+            )
             self.ledger.release(claim, last_error=f"{self.fleet.machine}: {error}")
             self.fleet.report(error.root, error.root, error.reason)
         except Exception as error:  # noqa: BLE001  logged, and shown as the job's last error
-            # The message of a FiqaError is one line that says what to do, so it needs no traceback.
+            # The message of a FiqaError is one line that says what to do. It needs no traceback.
             _log.error(
                 "chunk failed, next attempt in %g s: %s",
                 RETRY_DELAY_S,
@@ -144,7 +152,7 @@ class ChunkProcessor:
             self.ledger.release(claim, delay_s=RETRY_DELAY_S, last_error=f"chunk {claim.chunk}: {error}")
 
     def _score_or_give_up(self, claim: Claim) -> None:
-        """Score and count the chunk. If it failed too often for a reason that stays, its images end as failed."""
+        """Score and count the chunk. If it has failed too often for a lasting reason, its images end as failed."""
         try:
             self._score_and_count(claim)
         except (LeaseLost, _InDoubt, SourceUnavailable):
@@ -166,8 +174,8 @@ class ChunkProcessor:
             results = self._store(claim, storage, self._score(claim, storage, lease, given_up), lease)
             counts = Counts.of(results)
             completion = self._complete(claim, counts)
-        # A job that was deleted before its shard was stored leaves the shard behind. If job.json is still there, it was
-        # not deleted: Redis lost it, and it can be recovered from the storage.
+        # If the job was deleted before this shard was stored, the shard is left over: delete it. If job.json still
+        # exists, the job was not deleted: Redis lost the job, and it can be recovered from the storage.
         if completion is Completion.JOB_IS_GONE and storage.read_document(claim.job_id, "job") is None:
             storage.delete(claim.job_id)
         _log.info(
@@ -191,13 +199,13 @@ class ChunkProcessor:
         if given_up:
             quarantined = dict.fromkeys(range(len(items)), given_up.code)
         results = []
-        standing = self.standing.read_chunk()
+        standing = self.standing.start_chunk()
         for result in self.load_pipeline().run(
             items, quarantined=quarantined, on_item_start=lease.on_item_start, isolated=claim.isolated
         ):
             results.append(result)
             lease.check()
-            if doubt := standing.note(result):
+            if doubt := standing.add(result):
                 self._decide(claim, standing, doubt, items)
         for doubt in list(standing.doubts.values()):
             self._decide(claim, standing, doubt, items)
@@ -205,12 +213,12 @@ class ChunkProcessor:
         return results
 
     def _decide(self, claim: Claim, standing: ChunkStanding, doubt: Doubt, items: Sequence[Item]) -> None:
-        """Return if the failures in doubt are results.
+        """Decide whether the failures in doubt are results. Return if they are, raise if they are not.
 
         Raises:
-            SourceUnavailable: other workers may read what this one may not.
-            LeaseLost: the chunk is no longer ours.
-            _InDoubt: the chunk is released for other machines.
+            SourceUnavailable: this worker is not allowed to read the source, and other workers are.
+            LeaseLost: this process no longer holds the chunk.
+            _InDoubt: the chunk was released for other machines.
             RedisUnavailableError: Redis does not answer, or refuses.
         """
         if doubt.code is ErrorCode.SOURCE_NOT_ALLOWED:
@@ -221,7 +229,7 @@ class ChunkProcessor:
             if not self.fleet.is_alone(claim.fingerprint):
                 standing.settle(doubt)
                 return
-            needed = 1  # a machine that has started before the others
+            needed = 1  # other machines may start later
         else:
             needed = self.fleet.needed(doubt.uri, doubt.root, claim.fingerprint)
         problem = f"images end as {doubt.code}: {doubt.message}"
@@ -248,12 +256,15 @@ class ChunkProcessor:
         raise _InDoubt
 
     def _store(self, claim: Claim, storage: Storage, results: list[ImageResult], lease: Lease) -> list[ImageResult]:
-        """Store the results once; returns those that are stored."""
+        """Store the results, unless the chunk has a shard already. Return the results that are in the storage."""
         lease.confirm()
         return store_results(storage, claim.job_id, claim.chunk, results)
 
     def _complete(self, claim: Claim, counts: Counts) -> Completion:
-        """Count the chunk, through a short loss of Redis. After a long one, another attempt counts the stored shard."""
+        """Count the chunk.
+
+        If Redis is unavailable, retry for a short time. After a longer outage, another attempt counts the stored shard.
+        """
         for attempt in range(1, _COMPLETE_TRIES + 1):
             try:
                 return self.ledger.complete(claim.job_id, claim.chunk, counts)

@@ -1,7 +1,8 @@
-"""Celery's consumer of tickets, which waits for Redis with patience, whatever Redis answers.
+"""Celery's consumer of tickets. After any error of Redis it waits and connects again.
 
-Plain Celery ends the worker over an answer such as READONLY or MISCONF. If such answers counted as lost connections,
-and nothing else changed, it would connect again five times a second: PING works, and the next BRPOP is refused.
+Plain Celery ends the worker at an answer such as READONLY or MISCONF. It is not enough to count such an answer as a
+lost connection: Celery would connect again five times a second, since PING works and the next BRPOP is refused. So this
+consumer pauses before it connects again.
 """
 
 from __future__ import annotations

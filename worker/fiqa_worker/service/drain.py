@@ -1,4 +1,7 @@
-"""Ends a worker within a set time: the main process passes the signal on, every child releases its chunk at once."""
+"""Ends a worker within a time limit.
+
+The main process passes the signal on to its children. Every child releases its chunk at once.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +22,27 @@ from fiqa.errors import RedisUnavailableError
 
 _log = logging.getLogger(__name__)
 
-# What people, supervisors and terminals send to end a process or a process group. All of them mean the same here.
+# What people, supervisors and terminals send to end a process or a process group. All of them have the same effect
+# here.
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
-# How long a child stays after its task: the main process notes that the task has ended, and closes the pool.
+# How long a child stays after its task. In this time the main process learns that the task has ended, and closes the
+# pool.
 _CHILD_LINGERS_S: Final = 2.0
-# How long the main process may take after the last child has ended: its tickets go back to the queue.
+# How long the main process may take after the last child has ended. In this time it puts its tickets back into the
+# queue.
 _MAIN_LINGERS_S: Final = 5.0
 _POLL_S: Final = 0.05
 
 
 class Releasable(Protocol):
-    """What a child holds and must not take with it."""
+    """Something that a child holds and must release before it ends."""
 
     def release(self) -> None:
-        """Let other workers have it. Called in another thread, at most once.
+        """Release it for other workers. It is called in another thread, at most once.
 
         Raises:
-            RedisUnavailableError: they have it when its lease runs out.
+            RedisUnavailableError: it cannot be released now. Other workers take it when its lease expires.
         """
 
 
@@ -45,7 +51,7 @@ def _children() -> list[int]:
 
 
 class MainDrain:
-    """The drain of the main process. The first signal begins it, others change nothing."""
+    """The drain of the main process. The first signal begins it. Later signals change nothing."""
 
     def __init__(
         self,
@@ -81,7 +87,7 @@ class MainDrain:
         if self._begun:
             return
         self._begun = True
-        # Celery's event loop and its reconnecting read this every second, and then stop in order.
+        # Celery's event loop and its reconnect loop read this every second. If it is set, they stop normally.
         state.should_stop = 0
         children = list(self._children())
         _send(children, signal.SIGTERM)
@@ -98,10 +104,10 @@ class MainDrain:
 
 
 class ChildDrain(threading.Thread):
-    """The drain of a child. A thread waits for the signal, since the main one may be deep in a decoder or a fetch.
+    """The drain of a child. A thread waits for the signal, since the main thread may be inside a decoder or a fetch.
 
     Attributes:
-        begun: set as soon as this process must take no more chunks.
+        begun: an event that is set when this process must take no more chunks.
     """
 
     def __init__(
@@ -112,7 +118,9 @@ class ChildDrain(threading.Thread):
         sleep: Callable[[float], object] = time.sleep,
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        """Block the signals. Create it in the main thread before any other starts: threads inherit the signal mask.
+        """Block the signals.
+
+        Create it in the main thread before any other thread starts: threads inherit the signal mask.
 
         Args:
             limit_s: how long the chunk in work may take to end after the signal.
@@ -131,7 +139,7 @@ class ChildDrain(threading.Thread):
 
     @contextmanager
     def holding(self, held: Releasable) -> Iterator[None]:
-        """Release this, at once and in another thread, if the drain begins during the block."""
+        """If the drain begins during the block, release `held` at once, in another thread."""
         self._held = held
         try:
             if self.begun.is_set():
@@ -152,7 +160,7 @@ class ChildDrain(threading.Thread):
                 _log.warning("drain timed out after %g s: exit without waiting for the chunk in work", self._limit_s)
                 self._end(0)
             self._sleep(_POLL_S)
-        # Linger for longer if there is time: a main process that was held up takes the exit for a crash, and starts
+        # Stay longer if there is time. A main process that is slow would take an early exit for a crash, and start
         # another child.
         self._sleep(max(_CHILD_LINGERS_S, min(3 * _CHILD_LINGERS_S, deadline - self._clock())))
         self._end(0)
@@ -162,7 +170,7 @@ def _try_to_release(held: Releasable) -> None:
     try:
         held.release()
     except RedisUnavailableError as error:
-        _log.warning("chunk not released, other workers take it when its lease runs out: %s", error)
+        _log.warning("chunk not released, other workers take it when its lease expires: %s", error)
 
 
 def _send(children: Iterable[int], number: signal.Signals) -> None:

@@ -1,4 +1,7 @@
-"""What the other workers are, for a worker that doubts its own failures; and what it reports of itself."""
+"""What a process knows about the other workers, and what it reports about itself.
+
+It needs this to decide whether a failure is the fault of this machine.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ _log = logging.getLogger(__name__)
 
 # A registry of 5,000 workers takes 0.1 s to read.
 _READ_EVERY_S: Final = 5.0
-# A job may name any number of buckets.
+# A limit is needed, since a job may name any number of buckets.
 _SOURCES_REPORTED: Final = 100
-# Again, since it goes with the worker's heartbeat while Redis is away.
+# It is reported again and again: if the heartbeat expires during an outage of Redis, the report is lost with it.
 _READ_REPORTED_EVERY_S: Final = 60.0
 
 
 class Fleet:
-    """The registry as one process sees it. For one thread."""
+    """The registry of workers as one process sees it. Use it in one thread only."""
 
     def __init__(
         self,
@@ -35,16 +38,17 @@ class Fleet:
         allowed: Sequence[str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is read yet.
+        """Create it. The registry is not read yet.
 
-        `claims_as` is the name under which the process claims chunks, so that it does not get those again that wait for
-        other machines. It is empty if there was no other machine when it was last looked for.
+        `claims_as` is the name under which the process claims chunks. With it, the process does not get a chunk again
+        that waits for other machines. It is empty if the registry had no other machine when it was last read.
+
 
         Args:
             workers: the registry.
             machine: the name of this machine.
-            worker_id: the worker that this process belongs to.
-            allowed: the URI prefixes that it may read.
+            worker_id: the id of the worker that this process belongs to.
+            allowed: the URI prefixes that this worker may read.
             clock: as time.monotonic.
         """
         self._workers = workers
@@ -58,11 +62,11 @@ class Fleet:
         self._read: dict[str, float] = {}
 
     def needed(self, uri: str, root: str, fingerprint: str) -> int:
-        """Return how many machines must have seen the failure of an image, with this one.
+        """Return how many machines, this one included, must have seen the failure of an image before it is a result.
 
-        A machine can be asked if one of its workers fits the job, may read the image, and does not report that it
-        cannot read the source. If one of them has read the source and this machine has not, it is NEVER_ENOUGH: any
-        number of machines may be wrong alike.
+        A machine counts if one of its workers fits the job, may read the image, and does not report that it cannot read
+        the source. If a machine that counts has read the source, and this machine has not, the return value is
+        NEVER_ENOUGH: any number of machines may be wrong in the same way.
 
         Raises:
             RedisUnavailableError: Redis does not answer, or refuses.
@@ -80,7 +84,7 @@ class Fleet:
         return min(MACHINES_NEEDED, len(machines))
 
     def is_alone(self, fingerprint: str) -> bool:
-        """Return whether no other machine runs that fits the job.
+        """Return True if no other machine has a worker that fits the job.
 
         Raises:
             RedisUnavailableError: Redis does not answer, or refuses.
@@ -90,7 +94,11 @@ class Fleet:
         return alone
 
     def may_read_more(self, uris: Sequence[str], fingerprint: str) -> bool:
-        """Return whether another machine may read all of these images that any worker may read, and this one may not.
+        """Return whether another machine is allowed to read more of these images than this one.
+
+        Only images count that at least one worker may read. The result is True if this worker may not read all of them,
+        and a worker on another machine may.
+
 
         Raises:
             RedisUnavailableError: Redis does not answer, or refuses.
@@ -102,32 +110,37 @@ class Fleet:
         )
 
     def report(self, root: str, subject: str, problem: str) -> None:
-        """Show in `fiqa workers` what this process cannot do; at most every 20 s, since it is tried again and again."""
+        """Show in `fiqa workers` what this process cannot do. Each subject is reported at most every 20 s."""
         now = self._clock()
         _, last = self._reported.get(subject, (root, None))
         if last is not None and now - last < PROBLEM_REPORTED_EVERY_S:
             return
         self._reported[subject] = (root, now)
-        with suppress(RedisUnavailableError):  # it is reported again
+        with suppress(RedisUnavailableError):  # it will be reported again
             self._workers.report(self._worker_id, subject, problem)
 
     def does_not_fit(self, job_id: str, fingerprint: str) -> None:
         """Report a job that this worker leaves to others."""
         subject = f"job {job_id}"
-        problem = f"left to other workers: its scores are of other models, settings or version than {fingerprint}"
+        problem = (
+            f"left to other workers: its scores come from other models, settings or another version than {fingerprint}"
+        )
         if subject not in self._reported:
             _log.warning("%s: %s", subject, problem)
         self.report(subject, subject, problem)
 
     def has_read(self, roots: set[str]) -> None:
-        """The process has read images of these sources: report it once a minute, and withdraw their problems."""
+        """Call this when the process has read images of these sources.
+
+        Each is reported once a minute, and its problems are withdrawn.
+        """
         now = self._clock()
         for root in roots:
             last = self._read.get(root)
             if now - last < _READ_REPORTED_EVERY_S if last is not None else len(self._read) == _SOURCES_REPORTED:
                 continue
             self._read[root] = now
-            with suppress(RedisUnavailableError):  # it is reported again
+            with suppress(RedisUnavailableError):  # it will be reported again
                 self._workers.report_read(self._worker_id, root)
         for subject in [subject for subject, (root, _) in self._reported.items() if root in roots]:
             with suppress(RedisUnavailableError):

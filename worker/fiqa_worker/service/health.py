@@ -2,7 +2,7 @@
 
 `alive` is touched every few seconds while the worker consumes tickets. It is also touched while Redis is unavailable: a
 restart of the worker would not help. `ready` exists, and is touched, while the worker can take a chunk: its models are
-loaded, Redis answers and the consumer is connected. A probe asks for a file that was touched in the last minute.
+loaded, Redis answers and the consumer is connected. A probe checks that the file was touched in the last minute.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STUCK_S: Final = 60.0
 
 
 class Health(threading.Thread):
-    """Looks after the two files in the main process, until the process ends."""
+    """Touches or removes the two files. It runs in the main process, until the process ends."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Health(threading.Thread):
         """Make `alive`, and remove what an earlier worker left behind.
 
         Args:
-            folder: where the files are; it is made if need be.
+            folder: the folder of the files. It is created if it is missing.
             ledger: shows whether Redis answers, and whether tickets wait.
-            worker: Celery's, whose pool is watched.
+            worker: Celery's worker, whose pool is watched.
             clock: as time.monotonic.
             wait: as threading.Event.wait.
 
@@ -60,10 +60,11 @@ class Health(threading.Thread):
         self._worker = worker
         self._clock = clock
         self._wait = wait
-        # The last time that the event loop ran, that Redis was unavailable, and that a ticket was taken or none waited.
-        self._ticked = self._excused = self._took = clock()
-        self._taken = 0
-        self._loaded = False
+        # When the event loop last ran, when Redis was last unavailable, and when a ticket was last taken or none
+        # waited.
+        self._loop_ran_at = self._redis_failed_at = self._progressed_at = clock()
+        self._tickets_taken = 0
+        self._models_loaded = False
         self._draining = False
         self._ended = threading.Event()
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,8 +72,11 @@ class Health(threading.Thread):
         (folder / "alive").touch()
 
     def tick(self) -> None:
-        """Call this in the consumer's event loop: it runs only while connected, and stops if Celery hangs."""
-        self._ticked = self._clock()
+        """Call this in the consumer's event loop.
+
+        The loop runs only while the consumer is connected, and stops if Celery hangs.
+        """
+        self._loop_ran_at = self._clock()
         if self._draining:
             return
         wanted = {_mark(child) for child in self._worker.pool.info["processes"]}
@@ -81,10 +85,10 @@ class Health(threading.Thread):
             self._remove(*(marks - wanted))
         except OSError:
             marks = set()  # the thread logs it
-        self._loaded = bool(marks & wanted)
+        self._models_loaded = bool(marks & wanted)
 
     def drain(self) -> None:
-        """Call this when the worker takes no more chunks: removes `ready` for good."""
+        """Remove `ready` for good. Call this when the worker takes no more chunks."""
         self._draining = True
         self._remove("ready")
 
@@ -103,22 +107,27 @@ class Health(threading.Thread):
         try:
             tickets = self._ledger.waiting_tickets()
         except RedisUnavailableError:
-            # The reconciler logs it. What waits for Redis gets the whole time again once Redis is back.
-            self._excused = self._took = self._clock()
+            # The reconciler logs it. When Redis is back, the event loop and the consumer have the full STUCK_S again.
+            self._redis_failed_at = self._progressed_at = self._clock()
             (self._folder / "alive").touch()
             self._remove("ready")
             return
         now = self._clock()
         # A worker that holds tickets has work to do: a chunk may well take longer than a minute.
-        if not tickets or state.reserved_requests or state.all_total_count[0] != self._taken or not self._loaded:
-            self._took, self._taken = now, state.all_total_count[0]
-        if now - max(self._ticked, self._excused) < STUCK_S and now - self._took < STUCK_S:
+        if (
+            not tickets
+            or state.reserved_requests
+            or state.all_total_count[0] != self._tickets_taken
+            or not self._models_loaded
+        ):
+            self._progressed_at, self._tickets_taken = now, state.all_total_count[0]
+        if now - max(self._loop_ran_at, self._redis_failed_at) < STUCK_S and now - self._progressed_at < STUCK_S:
             (self._folder / "alive").touch()
-        if now - self._ticked < CONNECTED_S and self._loaded and not self._draining:
+        if now - self._loop_ran_at < CONNECTED_S and self._models_loaded and not self._draining:
             (self._folder / "ready").touch()
         else:
             self._remove("ready")
-        if self._draining:  # it may have begun just before the touch
+        if self._draining:  # the drain may have begun just before the touch
             self._remove("ready")
 
     def _remove(self, *names: str) -> None:
@@ -126,8 +135,8 @@ class Health(threading.Thread):
             (self._folder / name).unlink(missing_ok=True)
 
 
-def note_loaded(folder: Path) -> None:
-    """Call this in a child when its models are loaded."""
+def mark_loaded(folder: Path) -> None:
+    """Record that a child has loaded its models. Call this in the child."""
     (folder / _mark(os.getpid())).touch()
 
 

@@ -1,4 +1,7 @@
-"""In every worker's main process: what this worker is, for `fiqa status` and `fiqa workers`, and that it runs."""
+"""The heartbeat of a worker, sent by its main process: it reports that the worker runs, and what it is.
+
+`fiqa status` and `fiqa workers` show this.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,15 @@ from fiqa_worker.pipeline.identity import Identity
 from fiqa_worker.settings import WorkerSettings
 
 _EVERY_S: Final = 5.0
-# The main process sets it, so that its pool reports problems under the same id.
+# The main process sets it, so that the processes of its pool report problems under the same id.
 _ID_VARIABLE: Final = "_FIQA_WORKER_ID"
 
 
 def machine() -> str:
-    """Return the name of this machine. What one of its processes cannot read, the others cannot read either."""
+    """Return the name of this machine.
+
+    If one of its processes cannot read a source, the others cannot read it either.
+    """
     return socket.gethostname()
 
 
@@ -33,7 +39,7 @@ def worker_id() -> str:
 
 
 def describe(identity: Identity, settings: WorkerSettings, *, processes: int) -> WorkerStatus:
-    """Return what this worker is. Call it in the main process, before the pool starts."""
+    """Describe this worker. Call it in the main process, before the pool starts."""
     started = time.time()
     os.environ[_ID_VARIABLE] = f"{machine()}:{os.getpid()}:{started:.0f}"
     return WorkerStatus(
@@ -52,7 +58,7 @@ def describe(identity: Identity, settings: WorkerSettings, *, processes: int) ->
 
 
 def in_words(worker: WorkerStatus) -> str:
-    """Return what a worker is, for its first log line."""
+    """Return the description of a worker for its first log line."""
     return (
         f"worker {worker.host}:{worker.pid} starts: fiqa {worker.version}, {worker.detector}, {worker.quality_model},"
         f" {worker.device}, {worker.processes} processes, sources {', '.join(worker.allowed_sources)},"
@@ -61,9 +67,9 @@ def in_words(worker: WorkerStatus) -> str:
 
 
 class Heartbeat(threading.Thread):
-    """Beats until the process ends, or takes no more chunks.
+    """Sends a heartbeat every 5 s, until the process ends or takes no more chunks.
 
-    It has a thread of its own: the reconciler may wait for a storage that hangs.
+    It runs in a separate thread, so that no other work can delay it.
     """
 
     def __init__(
@@ -82,7 +88,10 @@ class Heartbeat(threading.Thread):
             self._sleep(_EVERY_S)
 
     def leave(self) -> None:
-        """Stop, and take this worker out of the registry: other workers must not wait for its opinion."""
+        """Stop, and remove this worker from the registry.
+
+        Otherwise other workers would wait until it has tried their chunks.
+        """
         self._left = True
         with suppress(RedisUnavailableError):  # it expires
             self._workers.leave(self._worker.id)

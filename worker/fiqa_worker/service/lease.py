@@ -1,4 +1,4 @@
-"""Holds a chunk while it is in work: a thread renews the lease, and ends a process that hangs in one image."""
+"""Holds a chunk while it is in work. A thread renews the lease, and ends this process if it hangs in one image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HUNG_EXIT_STATUS: Final = 75
 
 
 class LeaseLost(Exception):  # noqa: N818  an outcome, not an error
-    """The chunk is no longer ours: it was released, the job was stopped, or the lease ran out."""
+    """This process no longer holds the chunk: it was released, the job was stopped, or the lease expired."""
 
 
 class Lease:
@@ -35,10 +35,10 @@ class Lease:
         wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        """Nothing happens before the block.
+        """Create it. Nothing happens before the block starts.
 
         Args:
-            ledger: has handed out the claim.
+            ledger: the ledger that handed out the claim.
             claim: the chunk.
             image_time_limit_s: an item that takes longer ends this process.
             publish_tickets: publishes the tickets that the queue lacks. Raises RedisUnavailableError.
@@ -55,8 +55,8 @@ class Lease:
         self._lost = False
         self._storing = False
         self._in_work: int | None = None
-        self._in_work_before: int | None = None
-        self._beats = 0
+        self._in_work_last_round: int | None = None
+        self._rounds = 0
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
@@ -68,10 +68,10 @@ class Lease:
         self._thread.join()
 
     def on_item_start(self, index: int) -> None:
-        """Start the time of one item. In an isolated chunk, first record in the ledger that it is in flight.
+        """Start measuring the time of one item. In an isolated chunk, first record in the ledger that it is in flight.
 
         Raises:
-            LeaseLost: the chunk is no longer ours.
+            LeaseLost: this process no longer holds the chunk.
             RedisUnavailableError: the item cannot be recorded.
         """
         if self._claim.isolated:
@@ -80,18 +80,22 @@ class Lease:
         self._in_work = index
 
     def check(self) -> None:
-        """Call after each result: stops the time of its item. Raises LeaseLost as soon as the loss is known."""
+        """Stop measuring the time of an item. Call this after each result.
+
+        Raises:
+            LeaseLost: this process no longer holds the chunk.
+        """
         self._in_work = None
         if self._lost:
             raise LeaseLost
 
     def confirm(self) -> None:
-        """Call before the results are stored: asks Redis whether the chunk is still ours.
+        """Ask Redis whether this process still holds the chunk. Call this before the results are stored.
 
-        From here on `release` does nothing.
+        From here on, `release` does not release the chunk.
 
         Raises:
-            LeaseLost: it is not.
+            LeaseLost: this process no longer holds the chunk.
             RedisUnavailableError: Redis does not answer.
         """
         self._storing = True
@@ -99,16 +103,16 @@ class Lease:
         self.check()
 
     def release(self) -> None:
-        """Let another worker have the chunk at once, unless its results are being stored. For another thread.
+        """Release the chunk for other workers at once, unless its results are being stored. Call it in another thread.
 
         Raises:
-            RedisUnavailableError: another worker has it when the lease runs out.
+            RedisUnavailableError: it cannot be released now. Another worker takes it when the lease expires.
         """
         if not self._storing:
             self._lost = True
             self._ledger.release(self._claim)
-        # Now, not only when this process has ended: another worker may be idle. The ticket of this process stays
-        # unacknowledged for as long as a fetch hangs.
+        # Publish now, not when this process has ended: another worker may be idle. The ticket of this process is not
+        # acknowledged before the process ends, and a fetch that hangs delays that.
         self._publish_tickets()
 
     def _keep(self) -> None:
@@ -119,7 +123,8 @@ class Lease:
                 self._renew()
                 failing = False
             except RedisUnavailableError as error:
-                # The lease may outlive the error. If it does not, the next renewal finds that out.
+                # The error may pass before the lease expires. If it does not, the next renewal shows that the lease is
+                # lost.
                 if not failing:
                     _log.warning("lease not renewed: %s", error)
                 failing = True
@@ -130,13 +135,14 @@ class Lease:
             self._lost = True
 
     def _end_if_hung(self) -> None:
-        # Counted in beats of this thread, not by a clock: while the process is stopped, no image is in work.
+        # The time is counted in rounds of this thread, not by a clock: the time in which the process is suspended does
+        # not count.
         index = self._in_work
-        if index is None or index != self._in_work_before:
-            self._in_work_before, self._beats = index, 0
+        if index is None or index != self._in_work_last_round:
+            self._in_work_last_round, self._rounds = index, 0
             return
-        self._beats += 1
-        if self._beats * LEASES_RENEWED_EVERY_S < self._limit_s:
+        self._rounds += 1
+        if self._rounds * LEASES_RENEWED_EVERY_S < self._limit_s:
             return
         _log.error("item %d took over %g s: it will end as time_limit, and this process exits", index, self._limit_s)
         self._ledger.release(self._claim, hung=index)

@@ -18,7 +18,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from fiqa_worker.settings import LogFormat
 
-# Celery writes two lines for each ticket, which say less than our one line for each chunk. botocore writes where its
+# Celery writes two lines for each ticket. They say less than our one line for each chunk. botocore writes where its
 # credentials come from.
 _TOO_CHATTY: Final = ("celery.worker.strategy", "celery.app.trace", "botocore")
 
@@ -37,7 +37,8 @@ class _Labels(logging.Filter):
     A process works on one chunk at a time, so the labels belong to the process. A context variable would not reach the
     threads that fetch.
 
-    It also removes the tracebacks of lost processes and connections: they only show where Celery noticed the loss.
+    It also removes the tracebacks of lost processes and connections: they only show the line of Celery that noticed the
+    loss.
     """
 
     def __init__(self) -> None:
@@ -51,8 +52,8 @@ class _Labels(logging.Filter):
         if record.exc_info and isinstance(record.exc_info[0], type) and issubclass(record.exc_info[0], _LOST):
             record.exc_info = None
         if isinstance(record.msg, str):
-            record.msg = record.msg.rstrip()  # Celery ends some with empty lines
-        # Celery repeats this warning at every lost connection, about a setting that is right.
+            record.msg = record.msg.rstrip()  # Celery ends some messages with empty lines
+        # Celery repeats this warning at every lost connection. It is about a setting that is right here.
         return not (record.name == "py.warnings" and "CPendingDeprecationWarning" in record.getMessage())
 
 
@@ -96,7 +97,7 @@ def configure(log_format: LogFormat) -> None:
 
 
 def _own_stderr() -> TextIO:
-    """Open standard error under a second descriptor: while an image is decoded, C libraries print to descriptor 2."""
+    """Open standard error under a second descriptor. While an image is decoded, descriptor 2 is redirected."""
     if sys.stderr is None:  # closed
         return Path(os.devnull).open("w", encoding="utf-8")
     return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="backslashreplace")

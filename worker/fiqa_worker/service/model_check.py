@@ -20,7 +20,7 @@ from fiqa_worker.errors import ModelError
 from fiqa_worker.pipeline.identity import Identity
 from fiqa_worker.settings import WorkerSettings
 
-# The exit statuses of the process that checks. Its standard output has its message, or the identity of the pipeline.
+# The exit statuses of the process that checks. It prints an error message, or the identity of the pipeline as JSON.
 _REFUSED: Final = 10
 _WRONG_SETTING: Final = 11
 _MISSING_PACKAGE: Final = 12
@@ -30,7 +30,7 @@ class Checked:
     """What the check found.
 
     Attributes:
-        identity: of the pipeline that was loaded; only after the block of `checking_models`.
+        identity: the identity of the loaded pipeline. It is set at the end of the block of `checking_models`.
     """
 
     identity: Identity
@@ -38,7 +38,7 @@ class Checked:
 
 @contextmanager
 def checking_models() -> Iterator[Checked]:
-    """Check the models that FIQA_* names while the block runs; the end of the block waits for the verdict.
+    """Check the models of FIQA_DETECTOR and FIQA_QUALITY_MODEL while the block runs. Its end waits for the result.
 
     Raises:
         ModelError: a model is missing, is not the pinned file, or does not load.

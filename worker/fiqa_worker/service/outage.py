@@ -1,4 +1,4 @@
-"""A time in which Redis does not do what is asked: it is away, or it is up and refuses."""
+"""An outage: a time in which Redis cannot be reached, or refuses commands."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from typing import Final
 _log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S: Final = 1.0
-# So soon is a worker back. A thousand workers ask 125 times a second, which is nothing to Redis.
+# A worker connects again at most this long after Redis is back. A thousand workers try 125 times a second, a small load
+# for Redis.
 LONGEST_PAUSE_S: Final = 8.0
-# A connection that was used for so long was sound, since kombu asks for a ticket every second. What breaks it is a new
-# outage.
+# Kombu asks for a ticket every second. So a connection that lasted this long has worked, and an error after that begins
+# a new outage.
 _SOUND_AFTER_S: Final = 3.0
 _STEP_S: Final = 0.5
 
 
 class Outage:
-    """The time from the first error of Redis to a sound connection: one line in the log, and growing pauses."""
+    """The time from the first error of Redis to a connection that works.
+
+    It writes one log line, and pauses longer each time.
+    """
 
     def __init__(
         self, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], object] = time.sleep
@@ -31,11 +35,11 @@ class Outage:
         self._connected: float | None = None
 
     def end(self) -> None:
-        """Call this when Redis has done what was asked."""
+        """End the outage. Call this when Redis has executed a command."""
         self._pause_s, self._reported = FIRST_PAUSE_S, None
 
     def report(self, error: BaseException) -> None:
-        """Write a line, unless this outage's last line said the same."""
+        """Log an error, unless the last line of this outage had the same text."""
         if self._connected is not None and self._clock() - self._connected > _SOUND_AFTER_S:
             self.end()
         self._connected = None
@@ -45,7 +49,10 @@ class Outage:
             self._reported = text
 
     def wait(self, is_over: Callable[[], object]) -> None:
-        """Pause before the next attempt, twice as long as before. It ends early if `is_over` is true, or raises."""
+        """Pause before the next attempt.
+
+        Each pause is twice as long as the last one, up to 8 s. It ends early if `is_over` returns true or raises.
+        """
         for _ in range(int(self._pause_s / _STEP_S)):
             if is_over():
                 break
@@ -53,5 +60,5 @@ class Outage:
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def connected(self) -> None:
-        """Call this when there is a connection. Its first use may show that the outage is not over."""
+        """Call this when Redis is connected. The first command may show that the outage is not over."""
         self._connected = self._clock()

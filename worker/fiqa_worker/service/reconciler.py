@@ -1,6 +1,6 @@
-"""In every worker's main process, two threads: one publishes missing tickets, the other writes missing summaries.
+"""Two threads in every worker's main process: one publishes missing tickets, the other writes missing summaries.
 
-A storage that hangs stops the second thread only.
+If a storage hangs, only the second thread waits for it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _EVERY_S: Final = 5.0
 
 
 class Reconciler(threading.Thread):
-    """Runs until the process ends. An error that lasts is logged once."""
+    """Publishes missing tickets until the process ends. An error that lasts is logged once."""
 
     def __init__(
         self, ledger: Ledger, publish_tickets: Callable[[], int], *, sleep: Callable[[float], object] = time.sleep
     ) -> None:
-        """Nothing happens before `start`.
+        """Create it. Nothing happens before `start`.
 
         Args:
-            ledger: knows what is missing.
-            publish_tickets: publishes the tickets that the queue lacks, and returns how many.
+            ledger: counts the missing tickets.
+            publish_tickets: publishes the tickets that the queue lacks, and returns their number.
             sleep: as time.sleep.
         """
         super().__init__(name="reconciler", daemon=True)
@@ -52,7 +52,7 @@ class Reconciler(threading.Thread):
                 failing = True
 
     def _reconcile(self) -> None:
-        # A little shorter than the pause, so that the process that had the lock last can have it again.
+        # The lock expires a little before the next round, so that the same process can take it again.
         if not self._ledger.try_reconciler_lock(seconds=0.9 * _EVERY_S):
             return
         self._ledger.missing_tickets(count_again=True)
@@ -63,9 +63,10 @@ class Reconciler(threading.Thread):
 
 
 class Summaries(threading.Thread):
-    """Writes the summaries that the workers which finished the jobs did not. Each is taken by one process.
+    """Writes the summaries of finished jobs that are still missing. One process at a time tries each summary.
 
-    A job whose storage fails is tried again later and later, and given up after about a day. Its status says why.
+    Usually the worker that finishes a job writes its summary. If the storage fails, the summary is tried again, with
+    growing pauses, and given up after about a day. The status of the job shows the reason.
     """
 
     def __init__(
@@ -88,7 +89,10 @@ class Summaries(threading.Thread):
 
 
 class SummaryWriter:
-    """Writes the summary of a job that this process has finished, in a thread: no other chunk waits for the storage."""
+    """Writes the summary of a job that this process has finished.
+
+    It uses a thread, so that the next chunk need not wait.
+    """
 
     def __init__(self, ledger: Ledger, open_storage: Callable[[str], Storage]) -> None:
         self._ledger = ledger
@@ -96,14 +100,17 @@ class SummaryWriter:
         self._busy = threading.Lock()
 
     def write(self, job_id: str) -> None:
-        """Begin to write it. If the last one is not done yet, a reconciler writes this one."""
+        """Start to write the summary.
+
+        If an earlier one is still being written, a Summaries thread writes this one later.
+        """
         if self._busy.acquire(blocking=False):
             threading.Thread(target=self._write, args=(job_id,), name="summary", daemon=True).start()
 
     def _write(self, job_id: str) -> None:
         try:
             write_summary(job_id, ledger=self._ledger, open_storage=self._open_storage)
-        except FiqaError as error:  # every worker's Summaries try again
+        except FiqaError as error:  # a Summaries thread tries again
             _log.warning("summary of job %s not written, next try later: %s", job_id, error)
         finally:
             self._busy.release()

@@ -1,8 +1,8 @@
-"""What a pool process has proven: which failures are results, and which may be the fault of this machine.
+"""Decides in each pool process which failures are results, and which may be the fault of this machine.
 
-A process that has read an image of a source is believed if the next ones fail: up to CREDIT of them in a row, so that
-an expired token or a lost mount does not end a job. A failure that it is not believed for is a doubt. Whether it is a
-result is decided in the ledger (fiqa/ledger/doubts.py).
+If a process has read an image of a source, the next failures for that source are results: up to CREDIT in a row. The
+limit is needed because a token may expire or a mount may be lost in the middle of a job. All other failures that may
+depend on the machine are doubts. The ledger decides whether a doubt is a result (fiqa/ledger/doubts.py).
 
 Nothing here calls Redis.
 """
@@ -19,10 +19,10 @@ from fiqa.contract import ErrorCode, ImageResult
 from fiqa.ledger.doubts import LONGEST_BACKOFF_S
 
 CREDIT: Final = 16
-# After so many doubts in a row the rest of a chunk is not tried before the ledger has decided.
-ROW: Final = 16
+# After this many doubts in a row, the ledger must decide before the rest of the chunk is tried.
+DOUBTS_IN_A_ROW: Final = 16
 
-# What a machine without the right share, right or network ends images as.
+# The codes of images that fail if a machine lacks a network share, a permission or the network.
 _DEPENDS_ON_MACHINE: Final = frozenset(
     {
         ErrorCode.NOT_FOUND,
@@ -32,7 +32,7 @@ _DEPENDS_ON_MACHINE: Final = frozenset(
         ErrorCode.FETCH_TIMEOUT,
     }
 )
-# The image was read, and cannot be scored. All other codes say nothing of the fetch.
+# The image was read, but cannot be scored. All other codes say nothing about the fetch.
 _WAS_READ: Final = frozenset(
     {ErrorCode.TOO_LARGE, ErrorCode.UNSUPPORTED_FORMAT, ErrorCode.DECODE_FAILED, ErrorCode.TOO_MANY_PIXELS}
 )
@@ -45,11 +45,11 @@ class Doubt:
     """A failure that may be the fault of this machine.
 
     Attributes:
-        subject: what would have to be proven.
+        subject: what the failure is about. A success that proves this subject ends the doubt.
         root: the source.
         uri: the image.
-        code: of the failure.
-        message: of the failure.
+        code: the error code of the failure.
+        message: the message of the failure.
     """
 
     subject: str
@@ -60,13 +60,13 @@ class Doubt:
 
 
 class Standing:
-    """What this process has proven, and the jobs that it backs off from. For one thread."""
+    """Which sources this process has read, and which jobs it backs off from. Use it in one thread only."""
 
     def __init__(self, root_of: Callable[[str], str], *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing is proven yet.
+        """Create it. No source has been read yet.
 
         Args:
-            root_of: returns the root of a URI: Roots.root_of.
+            root_of: returns the root of a URI, such as Roots.root_of.
             clock: as time.monotonic.
         """
         self._root_of = root_of
@@ -75,21 +75,21 @@ class Standing:
         self._unavailable: Counter[str] = Counter()
         self._avoided: dict[str, float] = {}
 
-    def read_chunk(self) -> ChunkStanding:
-        """Begin a chunk."""
+    def start_chunk(self) -> ChunkStanding:
+        """Return the standing of a new chunk."""
         return ChunkStanding(self)
 
     def subject_of(self, uri: str, code: ErrorCode | None) -> str:
-        """Return what a failure with this code is about; without a code, what a success proves.
+        """Return what a failure with this code is about. Without a code, return what a success proves.
 
-        That an object does not exist is the answer of a server that takes this machine's credentials. So any other
-        object of that server proves it.
+        If S3 answers that an object does not exist, it has accepted this machine's credentials. So an image of any
+        bucket is enough to prove such a failure.
         """
         root = self._root_of(uri)
         return _ANY_BUCKET if code is ErrorCode.NOT_FOUND and root.startswith(_ANY_BUCKET) else root
 
     def prove(self, uri: str) -> str:
-        """An image of this source was read. Returns its root."""
+        """Record that an image of this source was read. Return its root."""
         root = self._root_of(uri)
         self._credit[root] = CREDIT
         if root.startswith(_ANY_BUCKET):
@@ -98,25 +98,25 @@ class Standing:
         return root
 
     def believe(self, subject: str) -> None:
-        """Others have seen the same: the next failures are believed as after a success."""
+        """Record that other machines have seen the same. The next failures are then results, as after a success."""
         self._credit[subject] = CREDIT
 
-    def takes_credit(self, subject: str) -> bool:
-        """Return whether one more failure in a row is believed."""
+    def use_credit(self, subject: str) -> bool:
+        """Use up one failure of the credit of a subject. Return False if no credit was left."""
         left = self._credit.get(subject, 0)
         if left:
             self._credit[subject] = left - 1
         return left > 0
 
     def back_off(self, job_id: str, seconds: float) -> None:
-        """Claim no chunk of a job for so long."""
+        """Claim no chunk of this job for so many seconds."""
         self._avoided[job_id] = self._clock() + seconds
 
     def cannot_read(self, job_id: str, root: str) -> float:
         """Back off from a job whose source cannot be read here: 2 s, then twice as long each time, up to 60 s.
 
         Returns:
-            The seconds.
+            The length of the back-off in seconds.
         """
         self._unavailable[root] += 1
         seconds: float = min(LONGEST_BACKOFF_S, 2.0 ** min(self._unavailable[root], 30))
@@ -132,28 +132,28 @@ class Standing:
 
 @dataclass(slots=True)
 class ChunkStanding:
-    """The doubts about one chunk, result by result.
+    """The doubts about one chunk. Its results are added one by one.
 
     Attributes:
-        doubts: those that are open, by subject.
+        doubts: the doubts that are not decided, by subject.
         proven: the roots of the images that were read.
     """
 
     standing: Standing
     doubts: dict[str, Doubt] = field(default_factory=dict)
     proven: set[str] = field(default_factory=set)
-    _row: Counter[str] = field(default_factory=Counter)
+    _in_a_row: Counter[str] = field(default_factory=Counter)
     _settled: set[str] = field(default_factory=set)
 
-    def note(self, result: ImageResult) -> Doubt | None:
-        """Note a result. Returns a doubt if the ledger must decide before the chunk goes on."""
+    def add(self, result: ImageResult) -> Doubt | None:
+        """Add a result. Return a doubt if the ledger must decide it before the next image is tried."""
         error = result.error
         if error is None or error.code in _WAS_READ:
             root = self.standing.prove(result.uri)
             self.proven.add(root)
             for subject in (root, _ANY_BUCKET) if root.startswith(_ANY_BUCKET) else (root,):
                 self.doubts.pop(subject, None)
-                self._row.pop(subject, None)
+                self._in_a_row.pop(subject, None)
             return None
         if error.code not in _DEPENDS_ON_MACHINE:
             return None
@@ -162,14 +162,14 @@ class ChunkStanding:
             doubt = Doubt(_NOT_ALLOWED, root, result.uri, error.code, error.message)
             return None if _NOT_ALLOWED in self._settled else doubt
         subject = self.standing.subject_of(result.uri, error.code)
-        if subject in self._settled or self.standing.takes_credit(subject):
+        if subject in self._settled or self.standing.use_credit(subject):
             return None
         doubt = self.doubts.setdefault(subject, Doubt(subject, root, result.uri, error.code, error.message))
-        self._row[subject] += 1
-        return doubt if self._row[subject] == ROW else None
+        self._in_a_row[subject] += 1
+        return doubt if self._in_a_row[subject] == DOUBTS_IN_A_ROW else None
 
     def settle(self, doubt: Doubt) -> None:
-        """The failures are results: this one, and all others of its subject in this chunk."""
+        """Record that this failure is a result, and so are all others with the same subject in this chunk."""
         self._settled.add(doubt.subject)
         self.standing.believe(doubt.subject)
         self.doubts.pop(doubt.subject, None)

@@ -1,6 +1,7 @@
 """The storages that this worker opens: only those that its settings allow, and a few at a time.
 
-Redis says which storage a job has. Whoever can write to Redis could otherwise let workers write and delete anywhere.
+The URL of a job's storage is in Redis. Without this check, anyone who can write to Redis could make workers write and
+delete anywhere.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from fiqa.storage.storage import Storage, open_storage
 from fiqa_worker.errors import SourceUnavailable
 from fiqa_worker.settings import WorkerSettings
 
-# A storage in S3 takes about 1 MB. Most fleets have one.
+# An open storage in S3 takes about 1 MB of memory. Most fleets use one storage.
 _OPEN: Final = 16
 _NOT_ALLOWED: Final = "it is not a storage that FIQA_STORAGE or FIQA_ALLOWED_STORAGES of this worker allows"
 
 
 class Storages:
-    """Opens storages and keeps the last few that were used. For one thread."""
+    """Opens storages, and keeps the last few open. Use it in one thread only."""
 
     def __init__(self, settings: WorkerSettings, connection: Connection) -> None:
         self._connection = connection

@@ -1,7 +1,7 @@
 """The Celery app, its one task, and the set-up of the worker's processes.
 
-Imported in the worker's main process and, since the pool is spawned, once in every child. A ticket's way reads from the
-top: score_chunk takes it, chunk.py does the work, lease.py holds the chunk, drain.py ends it.
+The worker's main process imports this module. Every child imports it again, since the pool is spawned. The path of a
+ticket: score_chunk takes it, chunk.py does the work, lease.py holds the chunk, drain.py releases it if the worker ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fiqa_worker.service.app import make_app
 from fiqa_worker.service.chunk import ChunkProcessor
 from fiqa_worker.service.drain import ChildDrain, MainDrain
 from fiqa_worker.service.fleet import Fleet
-from fiqa_worker.service.health import TICKS_EVERY_S, Health, note_loaded
+from fiqa_worker.service.health import TICKS_EVERY_S, Health, mark_loaded
 from fiqa_worker.service.heartbeat import Heartbeat, describe, in_words, machine, worker_id
 from fiqa_worker.service.logs import configure
 from fiqa_worker.service.outage import Outage
@@ -49,13 +49,14 @@ app.conf.worker_max_memory_per_child = settings.max_child_mb * 1024
 
 @shared_task(name=TASK_NAME)
 def score_chunk() -> None:
-    """One ticket: process one chunk of whatever is due."""
+    """Take one ticket: process one chunk of any due job."""
     try:
         _processor().process_next()
         _outage().end()
     except RedisUnavailableError as error:
-        # Nothing is lost: a reconciler replaces a lost ticket, and the lease of a claimed chunk runs out. Without the
-        # pause a Redis that hands out tickets and refuses scripts would lose all its tickets within seconds.
+        # Nothing is lost: a reconciler replaces a lost ticket, and a claimed chunk is requeued when its lease expires.
+        # The pause is needed if Redis hands out tickets but refuses scripts: without it, all tickets would be lost
+        # within seconds.
         _outage().report(error)
         _outage().wait(_drain().begun.is_set)
 
@@ -83,7 +84,7 @@ def _outage() -> Outage:
 
 @cache
 def _ledger() -> Ledger:
-    # One connection a process. Its threads take turns, for a millisecond each.
+    # One connection per process. Its threads take turns; each use takes about a millisecond.
     return Ledger(Connection(settings.redis_url, max_connections=1))
 
 
@@ -103,7 +104,7 @@ def _pipeline() -> Pipeline:
 def _fingerprint() -> str:
     try:
         return _pipeline().identity.fingerprint
-    except FiqaError:  # the chunk that is claimed shows the error
+    except FiqaError:  # it is reported for the next chunk that is claimed
         return ""
 
 
@@ -161,10 +162,10 @@ app.steps["worker"].add(_Operation)
 
 @signals.worker_process_init.connect(weak=False)
 def _start_child(**_: Any) -> None:
-    _drain().start()  # first: its signal mask is inherited by the threads that the pipeline's packages start
+    _drain().start()  # first: the threads that the pipeline's packages start inherit its signal mask
     _pipeline()
-    # What is loaded by now stays to the end, so the garbage collector need not visit it again and again.
+    # All objects that exist now stay until the process ends, so the garbage collector need not visit them again.
     gc.collect()
     gc.freeze()
     if settings.health_dir:
-        note_loaded(settings.health_dir)
+        mark_loaded(settings.health_dir)

@@ -1,7 +1,7 @@
 """A transport that takes only fiqa's tickets from the queue. Every other message is dropped, with a line in the log.
 
-Celery itself ends the whole worker over a message that is not JSON or lacks a field. It puts the message back as it
-ends, so the message then ends every other worker as well.
+Without this transport, a message that is not JSON or lacks a field ends the whole Celery worker. The worker puts the
+message back into the queue as it ends, so the message then ends every other worker as well.
 
 The transport overrides private methods of kombu. Each of them is checked when this module is imported.
 """
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _MAX_BODY_CHARS: Final = 1024
 _DROPPED: Final = "message dropped, not a ticket: %s"
 
-# What is overridden or called below, with its parameters.
+# The methods that are overridden or called below, with their parameters.
 _KOMBU_METHODS: Final = (
     (Transport, "_deliver", ("self", "message", "queue")),
     (Channel, "_brpop_read", ("self", "options")),
@@ -43,10 +43,10 @@ _KOMBU_METHODS: Final = (
 
 
 def check_kombu() -> None:
-    """Return if kombu has every method that is overridden here, with the parameters that it had in 5.7.
+    """Check that kombu has every method that is overridden or called here, with the parameters of kombu 5.7.
 
     Raises:
-        MissingDependencyError: it has not. Strangers' messages would then end workers again.
+        MissingDependencyError: a method is missing or differs. Messages that are not tickets could then end workers.
     """
     for owner, name, parameters in _KOMBU_METHODS:
         method = getattr(owner, name, None)
@@ -62,7 +62,7 @@ check_kombu()
 
 
 def is_ticket(message: object) -> bool:
-    """Whether a message is one that fiqa publishes: its one task, without arguments."""
+    """Return whether a message is one that fiqa publishes: its one task, without arguments."""
     match message:
         case {
             "body": str(body),
@@ -71,11 +71,11 @@ def is_ticket(message: object) -> bool:
             "headers": {"task": task, **headers},
             "properties": {"body_encoding": "base64", "delivery_info": {"exchange": "", "routing_key": queue}},
         }:
-            return task == TASK_NAME and queue == QUEUE and "compression" not in headers and _carries_nothing(body)
+            return task == TASK_NAME and queue == QUEUE and "compression" not in headers and _has_no_arguments(body)
     return False
 
 
-def _carries_nothing(body: str) -> bool:
+def _has_no_arguments(body: str) -> bool:
     if len(body) > _MAX_BODY_CHARS:
         return False
     try:
@@ -93,8 +93,8 @@ class _TicketQoS(QoS):
         try:
             super().ack(delivery_tag)  # type: ignore[no-untyped-call]  # half typed
         except Exception:
-            # Kombu would count this ticket as held for ever. A worker that holds as many tickets as it may asks for no
-            # more: it does not notice that its connection is broken, never reconnects, and stands still.
+            # Without this, kombu would count the ticket as held for ever. A worker that holds its maximum of tickets
+            # does not ask for more. So it would not notice that its connection is broken, and never reconnect.
             virtual.QoS.ack(self, delivery_tag)
             raise
 
@@ -112,10 +112,13 @@ class _TicketChannel(Channel):
     QoS = _TicketQoS
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002  kombu's
-        """Connect as the ledger does, with the same options: kombu ignores some of the URL's and fails over others."""
+        """Connect with the same options as the ledger.
+
+        Kombu itself ignores some options of the URL, and raises errors for others.
+        """
         theirs = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]  # half typed
         ours = self.connection.client.transport_options["fiqa_connection"]
-        # Kombu's class, which reports to its event loop that a connection is closed.
+        # Keep the class that kombu uses: it reports to kombu's event loop that a connection is closed.
         return {"db": 0, **ours, "connection_class": theirs["connection_class"]}
 
     def _brpop_read(self, **options: Any) -> Any:
@@ -123,7 +126,7 @@ class _TicketChannel(Channel):
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]  # half typed
         except (Empty, OSError, RedisError):
             raise
-        except Exception as error:  # noqa: BLE001  parsing a stranger's bytes may raise anything
+        except Exception as error:  # noqa: BLE001  parsing unknown bytes may raise anything
             _log.warning(_DROPPED, type(error).__name__)
             return True
 
@@ -133,13 +136,13 @@ class TicketTransport(Transport):
 
     Channel = _TicketChannel
 
-    # Whatever Redis answers, reconnect: Celery would otherwise end the whole worker, for instance after a failover.
+    # Reconnect after every error of Redis. Otherwise Celery would end the whole worker, for instance after a failover.
     connection_errors = (*Transport.connection_errors, RedisError)
 
     def _deliver(self, message: Any, queue: str) -> None:
         if not is_ticket(message):
-            _log.warning(_DROPPED, "something else")
+            _log.warning(_DROPPED, "unknown content")
             return
-        # Tickets are alike, so a new one is handed on, with nothing of the message that came. Each has its own id: of
-        # two tickets with the same id, the second would never be acknowledged.
+        # All tickets are alike, so a new ticket is delivered, with nothing of the received message. Each has its own
+        # id: if two tickets had the same id, the second would never be acknowledged.
         super()._deliver(new_ticket(), queue)  # type: ignore[no-untyped-call]  # half typed
