@@ -18,6 +18,7 @@ from fiqa.contract import (
     REDIS_STORAGE,
     ImageResult,
     Item,
+    JobOptions,
     JobSpec,
     JobState,
     Priority,
@@ -114,6 +115,9 @@ class Client:
         max_failed: float = DEFAULT_MAX_FAILED,
         keep_s: float = DEFAULT_KEEP_S,
         any_worker: bool = False,
+        measures: bool = False,
+        min_face_px: int | None = None,
+        max_faces: int | None = None,
         resume_id: str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Job:
@@ -129,6 +133,9 @@ class Client:
             keep_s: how long Redis keeps a finished job. Other storages keep its files until they are deleted.
             any_worker: let workers with different fingerprints score the job together. Otherwise only workers with the
                 fingerprint of the first one score it.
+            measures: measure each face, and give the reasons why it may be poor.
+            min_face_px: only score faces of at least this size: the longer side of their box, in pixels.
+            max_faces: only score the largest faces of an image, at most so many.
             resume_id: a job that an interrupted submit left `preparing`; its manifest is replaced.
             progress: called with the number of images after each chunk.
 
@@ -155,6 +162,7 @@ class Client:
                 max_failed=max_failed,
                 keep_s=keep_s,
                 any_worker=any_worker,
+                options=JobOptions(measures=measures, min_face_px=min_face_px, max_faces=max_faces),
             )
         except ValidationError as error:
             where, problem = first_problem(error)

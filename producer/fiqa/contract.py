@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -131,6 +131,38 @@ class Item(_Wire):
         return self.__pydantic_serializer__.to_json(self, exclude_none=True)
 
 
+class JobOptions(_Wire):
+    """What a job asks of workers beside scores. The defaults ask for nothing.
+
+    An option's meaning never changes: another meaning gets another name. So a worker knows which options it does not
+    know, and reports them in each result as `not_applied`.
+
+    Attributes:
+        measures: measure each face, and give the reasons why it may be poor.
+        min_face_px: only score faces of at least this size: the longer side of their box, in pixels.
+        max_faces: only score the largest faces of an image, at most so many.
+    """
+
+    model_config = ConfigDict(extra="allow")  # options of a newer version
+
+    measures: bool = False
+    min_face_px: Annotated[int, Field(ge=1)] | None = None
+    max_faces: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The names of options that this version does not know."""
+        return tuple(sorted(self.__pydantic_extra__ or ()))
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The options that differ from their defaults, by name."""
+        return self.model_dump(exclude_defaults=True)
+
+
+NO_OPTIONS: Final = JobOptions()
+
+
 class JobSpec(_Wire):
     """What a job was submitted with. Its storage holds it as job.json, so that the ledger can be rebuilt.
 
@@ -143,6 +175,7 @@ class JobSpec(_Wire):
         chunks: number of chunks in the manifest, once the manifest is complete.
         chunk_sizes: images in each chunk, as "8x16 8x32 1x7"; empty if it is not known.
         any_worker: whether workers with different fingerprints may score it together.
+        options: what it asks of workers beside scores.
     """
 
     v: Literal[1] = WIRE_VERSION
@@ -157,6 +190,7 @@ class JobSpec(_Wire):
     chunks: int = 0
     chunk_sizes: str = ""
     any_worker: bool = False
+    options: JobOptions = NO_OPTIONS
 
 
 class ImageSize(_Wire):
@@ -182,6 +216,11 @@ class Face(_Wire):
     landmarks: tuple[Point, Point, Point, Point, Point]
     quality: float
 
+    @property
+    def size_px(self) -> float:
+        """The size of the face: the longer side of its box, in pixels. Turning the image does not change it."""
+        return max(self.box[2:])
+
 
 class ImageError(_Wire):
     """Why an image failed, as one code and one sentence."""
@@ -196,6 +235,10 @@ class ImageResult(_Wire):
     Attributes:
         version: version of the object in S3 that the item named; if it named none, the line has no such field.
         faces: sorted by box area, largest first.
+        faces_left_out: number of faces that were found and not scored, since the job's options leave them out; if
+            there are none, the line has no such field.
+        not_applied: options of the job that the worker did not know, since it is older; if there are none, the line has
+            no such field.
         detector: name of the model that found the faces.
         quality_model: name of the model that scored the faces.
         ms: milliseconds of decode, detection, alignment and scoring; 0 if none of them ran.
@@ -208,6 +251,8 @@ class ImageResult(_Wire):
     status: Status
     image: ImageSize | None = None
     faces: tuple[Face, ...] = ()
+    faces_left_out: Annotated[int, Field(ge=0, exclude_if=lambda number: not number)] = 0
+    not_applied: Annotated[tuple[str, ...], Field(exclude_if=lambda names: not names)] = ()
     error: ImageError | None = None
     detector: str
     quality_model: str

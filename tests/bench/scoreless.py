@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fiqa.cli.main import main
-from fiqa.contract import ErrorCode, ImageResult, Item, Status
+from fiqa.contract import ErrorCode, ImageResult, Item, JobOptions, Status
 from fiqa_worker.pipeline import pipeline
 from fiqa_worker.pipeline.identity import Identity
 from fiqa_worker.settings import WorkerSettings
@@ -36,8 +36,9 @@ class Scoreless:
         quarantined: Mapping[int, ErrorCode],
         on_item_start: Callable[[int], None],
         isolated: bool = False,
+        options: JobOptions,
     ) -> Iterator[ImageResult]:
-        del quarantined, isolated
+        del quarantined, isolated, options
         for index, item in enumerate(items):
             on_item_start(index)
             if self._image_s:

@@ -15,6 +15,7 @@ from fiqa.contract import (
     ImageResult,
     ImageSize,
     Item,
+    JobOptions,
     JobSpec,
     Priority,
     Status,
@@ -132,6 +133,20 @@ def test_names_of_a_newer_version_are_kept_as_they_are() -> None:
     assert (result.error.code, ImageResult.decode(result.encode())) == ("melted", result)
     assert result.error.code not in set(ErrorCode)
     assert JobSpec.decode('{"id":"x","created":1,"priority":"urgent"}').priority == "urgent"
+
+
+def test_options_of_a_newer_version_are_kept_and_named() -> None:
+    spec = JobSpec.decode('{"id":"x","created":1,"options":{"measures":true,"smile":0.5}}')
+    assert (spec.options.measures, spec.options.max_faces, spec.options.unknown) == (True, None, ("smile",))
+    assert spec.options.asked == {"measures": True, "smile": 0.5}
+    assert JobSpec.decode(spec.encode()) == spec
+    assert JobOptions().asked == {}
+
+
+def test_what_a_job_did_not_ask_for_is_not_in_its_results() -> None:
+    more = {"faces_left_out": 2, "not_applied": ["smile"]}
+    assert json.loads(ImageResult.decode(changed(**more)).encode()) == json.loads(changed(**more))
+    assert not {*more} & {*json.loads(SCORED.encode())}
 
 
 @pytest.mark.parametrize("name", ["", "Urgent", "two words", "a\u202eb", "x" * 65, 5, None])

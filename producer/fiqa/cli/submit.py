@@ -6,11 +6,12 @@ from typing import Final
 
 import click
 
+from fiqa.cli.job_options import job_options
 from fiqa.cli.messages import BadLines
 from fiqa.cli.output import as_json_option, print_job
 from fiqa.cli.progress import CountProgress, follow
 from fiqa.client import Client
-from fiqa.contract import DEFAULT_KEEP_S, DEFAULT_MAX_FAILED, MAX_CHUNK_SIZE, Priority
+from fiqa.contract import DEFAULT_KEEP_S, DEFAULT_MAX_FAILED, MAX_CHUNK_SIZE, JobOptions, Priority
 from fiqa.errors import SourceError
 from fiqa.sources.manifest import read_source
 
@@ -48,6 +49,7 @@ _DAY_S: Final = 24 * 3600.0
 @click.option(
     "--any-worker", is_flag=True, help="Let workers with different models, settings or versions score the job together."
 )
+@job_options
 @click.option("--resume-id", metavar="JOB", help="Submit again this job, whose submit was interrupted.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end, and exit as `fiqa watch` does.")
 @as_json_option
@@ -60,6 +62,7 @@ def submit(
     max_failed: float,
     keep_days: float,
     any_worker: bool,
+    options: JobOptions,
     resume_id: str | None,
     strict: bool,
     wait: bool,
@@ -98,6 +101,7 @@ def submit(
                     any_worker=any_worker,
                     resume_id=resume_id,
                     progress=progress.show,
+                    **dict(options),
                 )
         except SourceError:
             bad_lines.report_rest()  # it may be why there are no images

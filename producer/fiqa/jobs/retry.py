@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
-from fiqa.contract import RETRYABLE, ErrorCode, Item, JobSpec
+from fiqa.contract import RETRYABLE, ErrorCode, Item, JobOptions, JobSpec
 from fiqa.errors import JobStateError, LostShardError, SourceError, StorageError
 from fiqa.jobs.submit import submit
 from fiqa.ledger.job_hash import ANY_FINGERPRINT
@@ -64,6 +64,7 @@ def retry(
         max_failed=parent.max_failed,
         keep_s=parent.keep_s,
         any_worker=parent.fingerprint == ANY_FINGERPRINT,
+        options=JobOptions(**parent.options),
     )
     again = _failed_items(job_id, storage, ledger, codes, on_lost) if codes else iter(())
     return submit(chain(again, _items(job_id, storage, left)), spec, ledger=ledger, storage=storage)

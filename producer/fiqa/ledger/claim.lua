@@ -9,7 +9,7 @@
 --   job; then the ids of the jobs that it backs off from.
 -- Reply: number of jobs that were skipped, and ids of those with another fingerprint. Then, if a chunk is claimed: job
 --   id, chunk, attempt, fencing token, storage URL, the quarantined items as 'index:code index:code', the sizes of the
---   job's chunks, and the job's fingerprint.
+--   job's chunks, the job's fingerprint, and its options as JSON.
 local lease_s, machine, fingerprint = ARGV[1], ARGV[2], ARGV[3]
 local avoided = {}
 for i = 4, #ARGV do avoided[ARGV[i]] = true end
@@ -57,9 +57,12 @@ while true do
     return {place, unfit}
   end
   local hash, requeued, done = fiqa.key(job), fiqa.key(job, 'requeued'), fiqa.key(job, 'done')
-  local known = redis.call('HMGET', hash, 'next', 'chunks', 'images', 'started', 'storage', 'sizes', 'fingerprint')
+  local known = redis.call(
+    'HMGET', hash, 'next', 'chunks', 'images', 'started', 'storage', 'sizes', 'fingerprint', 'options'
+  )
   local next, chunks, images = tonumber(known[1] or 0), tonumber(known[2] or 0), tonumber(known[3] or 0)
   local started, storage, sizes, pinned = known[4], known[5], known[6] or '', known[7] or ''
+  local options = known[8] or '{}'
   local fits = fingerprint == '' or pinned == '' or pinned == '*' or pinned == fingerprint
   if not fits and not is_pinned(job) then pinned, fits = '', true end
   if avoided[job] or not fits then
@@ -106,7 +109,8 @@ while true do
         local token = string.format('%.0f', now * 1e6)
         redis.call('HSET', fiqa.key(job, 'holders'), chunk, token)
         if pinned == '' then pinned = fingerprint end
-        return {place, unfit, job, chunk, attempt, token, storage, quarantine(job, chunk), sizes, pinned}
+        local items = quarantine(job, chunk)
+        return {place, unfit, job, chunk, attempt, token, storage, items, sizes, pinned, options}
       end
     end
   end

@@ -26,6 +26,7 @@ class Claim:
         quarantined: items that must not be computed, by index: they killed a worker, or hung in it.
         size: the number of its images; 0 if the ledger does not know it.
         fingerprint: the job's fingerprint. Empty if it has none yet, "*" if any worker fits.
+        options: the job's options as JSON.
     """
 
     job_id: str
@@ -36,11 +37,12 @@ class Claim:
     quarantined: Mapping[int, ErrorCode]
     size: int = 0
     fingerprint: str = ""
+    options: str = "{}"
 
     @classmethod
     def read(cls, reply: Sequence[Any]) -> Self:
         """Read the part of the reply of claim.lua that is about the chunk."""
-        job, chunk, attempt, token, storage, quarantined, sizes, fingerprint = reply
+        job, chunk, attempt, token, storage, quarantined, sizes, fingerprint, options = reply
         pairs = (pair.split(":") for pair in quarantined.decode().split())
         return cls(
             job_id=job.decode(),
@@ -51,6 +53,7 @@ class Claim:
             quarantined={int(index): ErrorCode(code) for index, code in pairs},
             size=size_of(int(chunk), sizes.decode()),
             fingerprint=fingerprint.decode(),
+            options=options.decode(),
         )
 
     @property

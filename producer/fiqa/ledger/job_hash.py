@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -51,6 +52,7 @@ def new_fields(spec: JobSpec, *, storage: str, submission: int) -> dict[str, str
         "keep_s": int(spec.keep_s),
         "submission": submission,
         **({"fingerprint": ANY_FINGERPRINT} if spec.any_worker else {}),
+        **({"options": json.dumps(asked)} if (asked := spec.options.asked) else {}),
     }
 
 
@@ -132,6 +134,7 @@ def _status(
         max_failed=float(text["max_failed"]),
         keep_s=float(text["keep_s"]),
         fingerprint=fingerprint,
+        options=json.loads(text.get("options", "{}")),
         workers_run=bool(fleet.fingerprints),
         workers_unfit=0 if fleet.fits(fingerprint) else fleet.workers,
     )

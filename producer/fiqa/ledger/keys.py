@@ -41,6 +41,7 @@ def job_key(job_id: str, part: str = "") -> str:
         state, chunks, images, started, finished: as in JobStatus.
         last_error: while the job runs, why a chunk was released; after that, why its summary is not written.
         summary_tries: number of tries to write its summary.
+        options: as in JobStatus, as JSON; missing if there are none.
         fingerprint: of the worker that claimed its first chunk; only workers with the same one fit. "*" if any fits.
         reason: why the job was stopped; only once it has ended.
         next: the first chunk that was never claimed.

@@ -49,6 +49,7 @@ STATUS = JobStatus(
     max_failed=0.5,
     keep_s=60,
     fingerprint=None,
+    options={},
     workers_run=True,
     workers_unfit=0,
 )

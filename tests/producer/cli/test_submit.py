@@ -145,6 +145,12 @@ def test_submit_sets_the_failure_threshold_and_how_long_the_job_is_kept(ledger: 
     assert ledger.connection.redis.hmget(f"fiqa:job:{job}", "max_failed", "keep_s") == [b"0.25", b"43200"]
 
 
+def test_submit_passes_the_options_for_faces_on(ledger: Ledger, images: Path) -> None:
+    job = submitted(images, "--measures", "--min-face-px", "40", "--max-faces", "3")
+    assert ledger.status(job).options == {"measures": True, "min_face_px": 40, "max_faces": 3}
+    assert fiqa("submit", images, "--max-faces", "0").returncode == 2
+
+
 def test_an_interrupted_submit_says_what_to_do_with_the_unfinished_job(ledger: Ledger) -> None:
     command = [*FIQA, "submit", "-", "--chunk-size", "1"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:

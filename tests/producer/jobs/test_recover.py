@@ -21,7 +21,7 @@ from tests.producer.jobs.one_hundred import URIS, in_a_folder, outside_redis
 
 @outside_redis
 def test_a_job_is_recovered_after_redis_was_lost_and_goes_on(client: Client, ledger: Ledger) -> None:
-    job = client.submit(URIS, name="backfill", priority="high", max_failed=0.9)
+    job = client.submit(URIS, name="backfill", priority="high", max_failed=0.9, measures=True, min_face_px=40)
     work(ledger, chunks=2, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
     before = client.status(job.id)
     ledger.connection.redis.flushall()
@@ -32,6 +32,7 @@ def test_a_job_is_recovered_after_redis_was_lost_and_goes_on(client: Client, led
     assert counts == [(1, 2), (2, 2)]
     for name in ("name", "state", "images", "chunks", "chunks_done", "failed_by_code", "priority", "storage", "models"):
         assert getattr(after, name) == getattr(before, name)
+    assert after.options == before.options == {"measures": True, "min_face_px": 40}
     assert after.created == pytest.approx(before.created, abs=0.002)
     assert client.recoverable() == []
     assert ledger.connection.redis.llen(QUEUE) >= 5

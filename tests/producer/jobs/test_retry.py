@@ -18,7 +18,7 @@ def test_a_retry_is_a_new_job_of_the_failed_images_and_names_its_parent(client: 
         return failed(item, codes[number]) if number in codes else no_face(item)
 
     items = [Item(uri=uri, id=str(number), version="v1") for number, uri in enumerate(URIS)]
-    job = client.submit(items, name="backfill", priority="low", max_failed=0.9, keep_s=3600)
+    job = client.submit(items, name="backfill", priority="low", max_failed=0.9, keep_s=3600, max_faces=3)
     with pytest.raises(JobStateError, match=r"is running: only a finished one can be retried$"):
         client.retry(job.id)
     work(ledger, end=end)
@@ -26,7 +26,7 @@ def test_a_retry_is_a_new_job_of_the_failed_images_and_names_its_parent(client: 
     again = client.retry(job.id)
     status = client.status(again.id)
     assert (status.parent, status.name, status.priority, status.images) == (job.id, "backfill", Priority.LOW, 2)
-    assert (status.max_failed, status.keep_s) == (0.9, 3600)
+    assert (status.max_failed, status.keep_s, status.options) == (0.9, 3600, {"max_faces": 3})
     work(ledger)
     assert list(client.results(again.id)) == [no_face(items[number]) for number in (5, 99)]
     whole = client.retry(job.id, all_failed=True)

@@ -34,6 +34,13 @@ def test_score_obeys_the_limits_of_the_settings(monkeypatch: pytest.MonkeyPatch)
     assert "too_large: " in done.stderr
 
 
+def test_score_leaves_out_faces_as_asked() -> None:
+    done = CliRunner().invoke(score, [str(PORTRAIT), "--json", "--min-face-px", "5000"])
+    result = ImageResult.decode(done.stdout)
+    assert (result.status, result.faces_left_out) == (Status.NO_FACE, 1)
+    assert done.stderr.endswith("astronaut.jpg: no face that the options ask for, 1 left out\n")
+
+
 def test_an_annotated_image_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     shutil.copy(PORTRAIT, tmp_path / "a.jpg")
     done = CliRunner().invoke(score, [str(tmp_path / "a.jpg"), "-o", str(tmp_path / "results.words")])

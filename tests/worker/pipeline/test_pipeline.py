@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fiqa.contract import ErrorCode, ImageResult, Item, Status
+from fiqa.contract import ErrorCode, Face, ImageResult, Item, JobOptions, Status
 from fiqa_worker.demo.photos import make_photos
 from fiqa_worker.pipeline import pipeline as module
 from fiqa_worker.pipeline.decode import DecodedImage, decode_reduced
@@ -144,6 +145,29 @@ def test_an_image_whose_quarter_is_too_small_is_decoded_in_full(
 ) -> None:
     run(fast, [write(tmp_path / "a.jpg", jpeg(in_a_scene(512, 2400, 1800)))])
     assert [image.reduction for image in decoded] == [1]
+
+
+def test_a_job_may_ask_for_large_faces_and_for_few(fast: Pipeline, tmp_path: Path) -> None:
+    scene = resized(gradient(64, 64), 640, 400)
+    for left, side in ((10, 240), (260, 160), (440, 80), (540, 80)):
+        scene[20 : 20 + side, left : left + side] = resized(portrait(), side, side)
+    item = Item(uri=write(tmp_path / "a.jpg", jpeg(scene)).as_uri())
+
+    def found(**options: int) -> tuple[list[Face], int]:
+        (result,) = fast.run(
+            [item], quarantined={}, on_item_start=lambda _: None, options=JobOptions.model_validate(options)
+        )
+        return list(result.faces), result.faces_left_out
+
+    every, none_left_out = found()
+    assert (len(every), none_left_out) == (4, 0)
+    size = math.ceil(every[2].size_px)
+    assert found(max_faces=2) == (every[:2], 2)
+    assert found(max_faces=9) == (every, 0)
+    large = [face for face in every if face.size_px >= size]
+    assert found(min_face_px=size) == (large, 4 - len(large))
+    assert found(min_face_px=size, max_faces=1) == (every[:1], 3)
+    assert found(min_face_px=500) == ([], 4)
 
 
 @pytest.fixture(scope="module")

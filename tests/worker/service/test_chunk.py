@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from fiqa.broker import publish_tickets
-from fiqa.contract import ErrorCode, ImageResult, Item, JobSpec, JobState, Status
+from fiqa.contract import ErrorCode, ImageResult, Item, JobOptions, JobSpec, JobState, Status
 from fiqa.jobs.summary import write_summary
 from fiqa.ledger.claims import Claim
 from fiqa.ledger.control import Control
@@ -70,8 +70,11 @@ class Between:
         quarantined: Mapping[int, ErrorCode],
         on_item_start: Callable[[int], None],
         isolated: bool = False,
+        options: JobOptions,
     ) -> Iterator[ImageResult]:
-        results = self._pipeline.run(items, quarantined=quarantined, on_item_start=on_item_start, isolated=isolated)
+        results = self._pipeline.run(
+            items, quarantined=quarantined, on_item_start=on_item_start, isolated=isolated, options=options
+        )
         for result in results:
             self.computed += 1
             yield result
@@ -110,9 +113,10 @@ class Job:
         return [ImageResult.decode(line) for line in read_shard(self.storage, self.id, "results", 0)]
 
 
-def submit(ledger: Ledger, photos: Path, folder: Path) -> Job:
+def submit(ledger: Ledger, photos: Path, folder: Path, **options: Any) -> Job:
     job = Job(new_job_id(), folder)
-    submission = ledger.create(JobSpec(id=job.id, created=ledger.connection.now()), storage=str(folder))
+    spec = JobSpec(id=job.id, created=ledger.connection.now(), options=JobOptions(**options))
+    submission = ledger.create(spec, storage=str(folder))
     items = [Item(uri=(photos / name).as_uri()) for name in NAMES]
     job.storage.write_once(job.id, "manifest", 0, pack(item.encode() for item in items))
     job.storage.write_document(job.id, "job", b"{}")
@@ -162,6 +166,20 @@ def test_a_chunk_is_scored_stored_and_counted(processor: ChunkProcessor, ledger:
     assert (status.state, status.scored, status.no_face, status.failed) == (JobState.SUCCEEDED, 1, 1, 1)
     assert leases(ledger) == 0
     assert job.storage.read_document(job.id, "summary") is not None
+
+
+def test_a_job_gets_what_its_options_ask_for_and_reads_what_its_worker_does_not_know(
+    processor: ChunkProcessor, ledger: Ledger, photos: Path, tmp_path: Path
+) -> None:
+    job = submit(ledger, photos, tmp_path / "storage", min_face_px=10_000, smile=0.5)
+    processor.process_next()
+    stored = job.stored()
+    assert stored is not None
+    assert [(result.status, result.faces_left_out, result.not_applied) for result in stored] == [
+        (Status.NO_FACE, 1, ("smile",)),
+        (Status.NO_FACE, 0, ("smile",)),
+        (Status.FAILED, 0, ()),
+    ]
 
 
 def test_without_a_job_that_is_due_nothing_happens(processor: ChunkProcessor, ledger: Ledger) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from fiqa.client import Client
-from fiqa.contract import ErrorCode, ImageError, ImageResult, Item, JobState, Status
+from fiqa.contract import ErrorCode, ImageError, ImageResult, Item, JobOptions, JobState, Status
 from fiqa.job import Job
 from fiqa.ledger.keys import LEASES
 from fiqa.ledger.ledger import Ledger
@@ -40,8 +40,9 @@ class Faceless:
         quarantined: Mapping[int, ErrorCode],
         on_item_start: Callable[[int], None],
         isolated: bool = False,
+        options: JobOptions,
     ) -> Iterator[ImageResult]:
-        del isolated
+        del isolated, options
         for index, item in enumerate(items):
             on_item_start(index)
             code = quarantined.get(index)
@@ -203,10 +204,13 @@ def test_a_chunk_that_no_worker_gets_through_ends_as_internal_error(processor: C
             quarantined: Mapping[int, ErrorCode],
             on_item_start: Callable[[int], None],
             isolated: bool = False,
+            options: JobOptions,
         ) -> Iterator[ImageResult]:
             if items[0].uri == URIS[16] and not quarantined:
                 raise ZeroDivisionError("planted")
-            yield from super().run(items, quarantined=quarantined, on_item_start=on_item_start, isolated=isolated)
+            yield from super().run(
+                items, quarantined=quarantined, on_item_start=on_item_start, isolated=isolated, options=options
+            )
 
     job = client.submit(URIS)
     rounds(replace(processor, load_pipeline=Fails), WRONG_ANSWERS)

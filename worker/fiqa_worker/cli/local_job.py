@@ -12,7 +12,7 @@ from fiqa.cli.failures import report_too_many
 from fiqa.cli.messages import BadLines
 from fiqa.cli.output import Destination, write_results
 from fiqa.cli.progress import JobProgress
-from fiqa.contract import Item
+from fiqa.contract import NO_OPTIONS, Item, JobOptions
 from fiqa.ledger.status import JobStatus
 from fiqa_worker.cli.extras import needs
 from fiqa_worker.settings import WorkerSettings
@@ -25,6 +25,7 @@ def score_locally(
     settings: WorkerSettings,
     processes: int | None,
     bad_lines: BadLines,
+    options: JobOptions = NO_OPTIONS,
     file: IO[bytes] | None = None,
     name: str | None = None,
     images_before: int = 0,
@@ -38,6 +39,7 @@ def score_locally(
         settings: the worker's.
         processes: in the worker's pool; None: as many as the processors can run.
         bad_lines: the source's, to report the rest of them when it is read.
+        options: the job's.
         file: the results file, if it is open already.
         name: the job's display name.
         images_before: images of earlier runs that are in the results file.
@@ -60,7 +62,7 @@ def score_locally(
                 progress.show(replace(status, workers_run=True))
 
             try:
-                job = system.client.submit(items, name=name)
+                job = system.client.submit(items, name=name, **dict(options))
             finally:
                 bad_lines.report_rest()
             shards = system.client.result_shards(job.id, follow=True, on_status=show)

@@ -12,10 +12,11 @@ import click
 
 from fiqa.cli.failures import report_failures
 from fiqa.cli.files import check_free, force_option, is_stream, new_file
+from fiqa.cli.job_options import job_options
 from fiqa.cli.messages import BadLines
 from fiqa.cli.output import Destination, exit_status, results_option
 from fiqa.cli.progress import CountProgress
-from fiqa.contract import JobState
+from fiqa.contract import JobOptions, JobState
 from fiqa.errors import OutputError, UsageError
 from fiqa.results.export import Format
 from fiqa.sources.manifest import read_source
@@ -32,8 +33,17 @@ _OR_RESUME: Final = "add to it with --resume, "
 @results_option
 @force_option
 @concurrency_option
+@job_options
 @click.option("--resume", is_flag=True, help="Score only what has no result in the file yet, and add it to the file.")
-def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *, force: bool, resume: bool) -> int:
+def run(
+    *,
+    source: tuple[str, ...],
+    output: Path | None,
+    concurrency: int | None,
+    options: JobOptions,
+    force: bool,
+    resume: bool,
+) -> int:
     """Score images on this machine, without a Redis of your own.
 
     It starts an embedded Redis server and a worker, and stops both at the end. For SOURCE see `fiqa submit --help`.
@@ -83,6 +93,7 @@ def run(source: tuple[str, ...], output: Path | None, concurrency: int | None, *
                 settings=own_settings(settings, detector, quality_model),
                 processes=concurrency,
                 bad_lines=bad_lines,
+                options=options,
                 file=file,
                 images_before=earlier.done.total(),
                 failed_before=earlier.failed,

@@ -14,7 +14,8 @@ from urllib.parse import unquote_to_bytes
 import click
 
 from fiqa.cli.files import check_free, check_suffix, force_option, write_whole
-from fiqa.contract import Item
+from fiqa.cli.job_options import job_options
+from fiqa.contract import Item, JobOptions
 from fiqa.errors import UsageError
 from fiqa.results.text import shown
 from fiqa.sources.lines import checked_uri, is_uri
@@ -29,8 +30,9 @@ _SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 @click.argument("image")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the annotated image.")
 @force_option
+@job_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line, as `fiqa run` does.")
-def score(image: str, output: Path | None, *, force: bool, as_json: bool) -> int:
+def score(*, image: str, output: Path | None, options: JobOptions, force: bool, as_json: bool) -> int:
     """Score every face of one image.
 
     IMAGE is a file, an s3:// or file:/// URI, or - for the bytes of an image on standard input. It prints a line for
@@ -60,14 +62,15 @@ def score(image: str, output: Path | None, *, force: bool, as_json: bool) -> int
     name = shown(image)
     with ExitStack() as stack:
         item = Item(uri=_uri(image, stack, max_bytes=settings.max_image_bytes))
-        (result,) = pipeline.run([item], quarantined={}, on_item_start=lambda _: None, isolated=True)
+        (result,) = pipeline.run([item], quarantined={}, on_item_start=lambda _: None, isolated=True, options=options)
         if as_json:
             click.echo(result.encode())
         if result.error:
             click.echo(f"fiqa: {name}: {result.error.code}: {shown(result.error.message)}", err=True)
             return 1
         if not result.faces:
-            click.echo(f"fiqa: {name}: no face", err=True)
+            left_out = f" that the options ask for, {result.faces_left_out} left out" if result.faces_left_out else ""
+            click.echo(f"fiqa: {name}: no face{left_out}", err=True)
         for face in () if as_json else result.faces:
             x, y, width, height = face.box
             box = f"{x:.1f} {y:.1f} {width:.1f} {height:.1f}"

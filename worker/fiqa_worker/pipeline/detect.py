@@ -38,6 +38,13 @@ class Detections:
         """Return the same faces, for an image that is `factor` times as large."""
         return Detections(self.boxes * factor, self.landmarks * factor, self.confidences)
 
+    def largest(self, *, min_px: int | None, most: int | None) -> Detections:
+        """Return the faces of at least `min_px` pixels, the longer side of their box; at most `most`, the largest."""
+        if min_px is None and most is None:
+            return self
+        kept = np.flatnonzero(self.boxes[:, 2:].max(axis=1) >= (min_px or 0))[:most]
+        return Detections(self.boxes[kept], self.landmarks[kept], self.confidences[kept])
+
 
 NO_FACES: Final = Detections(
     np.empty((0, 4), np.float32), np.empty((0, _LANDMARKS, 2), np.float32), np.empty(0, np.float32)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, Status
+from fiqa.contract import NO_OPTIONS, ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobOptions, Status
 from fiqa_worker.errors import ImageFailure
 from fiqa_worker.pipeline.align import CROP_SIZE
 from fiqa_worker.pipeline.decode import DecodedImage
@@ -28,9 +28,11 @@ class InProgress:
 
     index: int
     item: Item
+    options: JobOptions = NO_OPTIONS
     data: FileBytes = b""
     decoded: DecodedImage | None = None
     found: Detections = NO_FACES
+    left_out: int = 0
     crops: NDArray[np.uint8] = field(default_factory=_no_crops)
     faces: tuple[Face, ...] = ()
     failure: ImageError | None = None
@@ -63,6 +65,8 @@ class InProgress:
             status=Status.FAILED if self.failure else Status.SCORED if self.faces else Status.NO_FACE,
             image=ImageSize(width=decoded.width, height=decoded.height) if decoded else None,
             faces=() if self.failure else self.faces,
+            faces_left_out=0 if self.failure else self.left_out,
+            not_applied=() if self.failure else self.options.unknown,
             error=self.failure,
             detector=detector_name,
             quality_model=quality_model_name,

@@ -15,7 +15,7 @@ from typing import Final, Self
 import cv2
 import numpy as np
 
-from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, Item
+from fiqa.contract import NO_OPTIONS, ErrorCode, Face, ImageError, ImageResult, Item, JobOptions
 from fiqa_worker.errors import SourceUnavailable
 from fiqa_worker.models.locate import ModelFile, find
 from fiqa_worker.models.prepare import prepare, prepared_dirs
@@ -118,6 +118,7 @@ class Pipeline:
         quarantined: Mapping[int, ErrorCode],
         on_item_start: Callable[[int], None],
         isolated: bool = False,
+        options: JobOptions = NO_OPTIONS,
     ) -> Iterator[ImageResult]:
         """Yield one result for each item, in their order.
 
@@ -127,11 +128,12 @@ class Pipeline:
             on_item_start: called with an item's index just before its compute starts. If `isolated`, it is called
                 before the fetch.
             isolated: work on one image at a time: no prefetch, no batches.
+            options: the job's.
 
         Raises:
             SourceUnavailable: this worker cannot read a source now; no image has failed.
         """
-        todo = (InProgress(index, item) for index, item in enumerate(items) if index not in quarantined)
+        todo = (InProgress(index, item, options) for index, item in enumerate(items) if index not in quarantined)
         opened = self._opened_each(todo, on_item_start) if isolated else self._opened(todo, on_item_start)
         images = (
             InProgress(index, item, failure=_skipped(quarantined[index])) if index in quarantined else next(opened)
@@ -222,7 +224,9 @@ class Pipeline:
         for image, copy, found in zip(
             images, decoded, self.detector.detect_all([copy.pixels for copy in decoded]), strict=True
         ):
-            image.found = found.scaled(copy.reduction)
+            every = found.scaled(copy.reduction)
+            image.found = every.largest(min_px=image.options.min_face_px, most=image.options.max_faces)
+            image.left_out = len(every) - len(image.found)
         aligned = self._in_threads(self._align, images, on_item_start) if len(images) > 1 else map(self._align, images)
         scores = iter(self.scorer.score(np.concatenate([image.crops for image in aligned])).tolist())
         for image in images:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from fiqa.contract import ErrorCode, ImageResult, Item
+from fiqa.contract import ErrorCode, ImageResult, Item, JobOptions
 from fiqa.errors import FiqaError, RedisUnavailableError
 from fiqa.ledger.claims import Claim, Claimant, Completion, Counts
 from fiqa.ledger.doubts import Action
@@ -55,6 +55,7 @@ class Scorer(Protocol):
         quarantined: Mapping[int, ErrorCode],
         on_item_start: Callable[[int], None],
         isolated: bool = False,
+        options: JobOptions,
     ) -> Iterator[ImageResult]:
         """Yield one result for each item, in the order of the items. Pipeline.run describes the arguments."""
 
@@ -201,7 +202,11 @@ class ChunkProcessor:
         results = []
         standing = self.standing.start_chunk()
         for result in self.load_pipeline().run(
-            items, quarantined=quarantined, on_item_start=lease.on_item_start, isolated=claim.isolated
+            items,
+            quarantined=quarantined,
+            on_item_start=lease.on_item_start,
+            isolated=claim.isolated,
+            options=JobOptions.decode(claim.options),
         ):
             results.append(result)
             lease.check()
