@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
@@ -265,3 +266,21 @@ class ImageResult(_Wire):
         if (self.status is Status.SCORED) != bool(self.faces):
             raise ValueError("faces belong to status scored, and only there")
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """What the models of a worker gave for two test images at its start.
+
+    Attributes:
+        verdict: `passed`: both values are known and right. `noted`: a model has no known value. `differs`: see
+            `warning`.
+        quality: the quality model's score of a drawn face.
+        confidence: the detector's confidence of the face in a portrait; 0 if it found none.
+        warning: one line that says which value differs; empty if none does.
+    """
+
+    verdict: str = ""
+    quality: float = 0.0
+    confidence: float = 0.0
+    warning: str = ""

@@ -276,3 +276,17 @@ def test_a_dev_shm_that_cannot_be_written_is_one_line(photos: Path) -> None:
     assert last.startswith(
         "fiqa: the pool of processes needs semaphores, and /dev/shm takes none: Read-only file system"
     )
+
+
+def test_a_self_test_that_gives_another_value_than_published_is_a_warning(
+    fiqa: Fiqa, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "from fiqa_worker.pipeline import self_test\n"
+        "self_test._KNOWN['builtin_quality'] = self_test._Known(0.5160775, measured_here=False)\n"
+    )
+    environment = BUILTIN | {"PYTHONPATH": str(tmp_path)}
+    done = fiqa("run", photos / "original-0.jpg", "--concurrency", "1", environment=environment)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    (line,) = [line for line in done.stderr.splitlines() if "self-test" in line]
+    assert line.startswith("fiqa: self-test: builtin_quality@")

@@ -35,7 +35,7 @@ def workers(*, as_json: bool) -> None:
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("worker", "version", "detector", "quality model", "device", "processes", "sources"):
         table.add_column(column, no_wrap=True, justify="right" if column == "processes" else "left")
-    for column in ("fingerprint", "started", "heartbeat", "problems"):
+    for column in ("fingerprint", "self-test", "started", "heartbeat", "problems"):
         table.add_column(column, no_wrap=True)
     now = time.time()
     for worker in found:
@@ -54,10 +54,12 @@ def _cells(worker: WorkerStatus, now: float) -> list[str]:
         str(worker.processes),
         ",".join(worker.allowed_sources),
         worker.fingerprint,
+        f"{worker.self_test.verdict} {worker.self_test.quality:.4f}" if worker.self_test.verdict else "",
         local_time(worker.started),
         f"{duration(max(0.0, now - worker.heartbeat))} ago",
     ]
 
 
 def _problems(worker: WorkerStatus) -> list[str]:
-    return [shown(f"{subject}: {line}") for subject, line in worker.problems.items()]
+    warning = [worker.self_test.warning] if worker.self_test.warning else []
+    return [shown(line) for line in (*warning, *(f"{subject}: {line}" for subject, line in worker.problems.items()))]

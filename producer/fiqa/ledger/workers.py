@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
+from fiqa.contract import SelfTest
 from fiqa.ledger.connection import Connection
 from fiqa.ledger.keys import FINGERPRINTS, WORKERS, worker_key
 
@@ -33,6 +34,7 @@ class WorkerStatus:
         device: where the models run.
         allowed_sources: the URI prefixes that it may read.
         fingerprint: of all that decides scores. Workers with the same fingerprint give the same scores.
+        self_test: what its models gave for two test images.
         processes: number of processes that score images.
         started: when it started.
         heartbeat: time of its last heartbeat.
@@ -49,6 +51,7 @@ class WorkerStatus:
     device: str = ""
     allowed_sources: tuple[str, ...] = ()
     fingerprint: str = ""
+    self_test: SelfTest = field(default_factory=SelfTest)
     processes: int = 0
     started: float = 0.0
     heartbeat: float = 0.0
@@ -74,7 +77,7 @@ class Workers:
             seconds: how long it counts as running without another heartbeat.
         """
         keys = [WORKERS, FINGERPRINTS, worker_key(worker.id)]
-        facts = {name: getattr(worker, name) for name in _FACTS}
+        facts = {name: value for name, value in asdict(worker).items() if name in _FACTS}
         with self._connection.errors():
             self._beat(keys=keys, args=[worker.id, worker.fingerprint, json.dumps(facts), seconds])
 
@@ -139,6 +142,7 @@ class Workers:
 
 _CHANGING: Final = frozenset({"id", "heartbeat", "problems", "sources_read"})
 _FACTS: Final = tuple(each.name for each in fields(WorkerStatus) if each.name not in _CHANGING)
+_SELF_TEST: Final = frozenset(each.name for each in fields(SelfTest))
 
 
 def _read(worker_id: str, found: Mapping[bytes, bytes], now: float) -> WorkerStatus:
@@ -150,8 +154,9 @@ def _read(worker_id: str, found: Mapping[bytes, bytes], now: float) -> WorkerSta
         if name.startswith(_PROBLEM.encode())
     }
     known: dict[str, Any] = {"host": "", "pid": 0, **{name: facts[name] for name in _FACTS if name in facts}}
+    tested = {name: value for name, value in facts.get("self_test", {}).items() if name in _SELF_TEST}
     return WorkerStatus(
-        **known | {"allowed_sources": tuple(facts.get("allowed_sources", ()))},
+        **known | {"allowed_sources": tuple(facts.get("allowed_sources", ())), "self_test": SelfTest(**tested)},
         id=worker_id,
         heartbeat=float(found[b"heartbeat"]),
         sources_read=tuple(name.decode().removeprefix(_READ) for name in found if name.startswith(_READ.encode())),

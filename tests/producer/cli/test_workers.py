@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+from fiqa.contract import SelfTest
 from fiqa.ledger.ledger import Ledger
 from tests.producer.cli.running import fiqa
 from tests.producer.ledger.ledger_jobs import beat
@@ -35,3 +36,14 @@ def test_json_is_a_line_for_each_worker(ledger: Ledger) -> None:
         ["s3://a"],
         {"s3://a": "no credentials"},
     )
+
+
+def test_the_self_test_is_shown_and_its_warning_is_a_problem(ledger: Ledger) -> None:
+    beat(ledger, "one:7:0", self_test=SelfTest("passed", 0.309821, 0.93))
+    beat(ledger, "two:8:0", self_test=SelfTest("differs", 0.4, 0.93, "self-test: q@1 gives 0.40000"))
+    _, first, second = fiqa("workers").stdout.splitlines()
+    assert "passed 0.3098" in first
+    assert "differs 0.4000" in second
+    assert second.rstrip().endswith("self-test: q@1 gives 0.40000")
+    worker = json.loads(fiqa("workers", "--json").stdout.splitlines()[1])
+    assert (worker["self_test"]["verdict"], worker["self_test"]["quality"]) == ("differs", 0.4)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from fiqa.contract import ImageResult, Status
 from fiqa.errors import OutputError
 from fiqa_worker.cli.score import score
+from fiqa_worker.pipeline.self_test import _KNOWN, _Known
 from tests.integration.conftest import BUILTIN
 
 PORTRAIT = Path(__file__).parents[3] / "worker" / "fiqa_worker" / "demo" / "portrait" / "astronaut.jpg"
@@ -99,3 +100,12 @@ def test_as_json_it_prints_the_result_as_workers_write_it(tmp_path: Path) -> Non
     done = CliRunner().invoke(score, [str(broken), "--json"], standalone_mode=False)
     assert done.return_value == 1
     assert ImageResult.decode(done.stdout).status is Status.FAILED
+
+
+def test_a_self_test_that_gives_another_value_than_published_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = _Known(0.5160775, measured_here=False)
+    monkeypatch.setitem(_KNOWN, "builtin_quality", published)
+    done = CliRunner().invoke(score, [str(PORTRAIT)])
+    assert done.exception is None
+    assert done.stdout.startswith("quality 0.")
+    assert done.stderr.startswith("fiqa: self-test: builtin_quality@")

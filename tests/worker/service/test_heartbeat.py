@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from fiqa.contract import SelfTest
 from fiqa.ledger.keys import WORKERS, worker_key
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.workers import WorkerStatus
@@ -56,7 +57,7 @@ def test_a_worker_that_takes_no_more_chunks_leaves_the_registry(ledger: Ledger) 
 def test_what_a_worker_says_of_itself_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_FIQA_WORKER_ID", "")
     settings = WorkerSettings(allowed_sources=("s3://KEY:SECRET@bucket/a", "file:///data"))
-    worker = describe(IDENTITY, settings, processes=3)
+    worker = describe(IDENTITY, SelfTest("noted", 0.5, 0.9), settings, processes=3)
     assert worker.allowed_sources == ("s3://bucket/a", "file:///data")
     assert (worker.detector, worker.fingerprint, worker.processes) == ("d@1", "abc", 3)
     assert worker_id() == worker.id
@@ -64,4 +65,5 @@ def test_what_a_worker_says_of_itself_holds_no_secret(monkeypatch: pytest.Monkey
     assert line.startswith(
         f"worker {worker.host}:{worker.pid} starts: fiqa {worker.version}, d@1, q@2, cpu, 3 processes"
     )
-    assert line.endswith("sources s3://bucket/a, file:///data, fingerprint abc")
+    assert ", sources s3://bucket/a, file:///data, fingerprint abc, " in line
+    assert line.endswith("self-test noted: quality 0.50000, confidence 0.90000")

@@ -22,8 +22,30 @@ def children() -> str:
     return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text()
 
 
-def test_models_that_load_are_accepted() -> None:
-    with checking_models():
+def test_models_that_load_and_pass_the_self_test_are_accepted() -> None:
+    with checking_models() as checked:
+        pass
+    assert (checked.self_test.verdict, checked.self_test.warning) == ("passed", "")
+    assert checked.identity.quality_model.startswith("builtin_quality@")
+    assert "CPUExecutionProvider" in checked.providers
+
+
+def test_a_built_in_model_with_other_scores_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "from fiqa_worker.pipeline import quality\n"
+        "score = quality.QualityScorer.score\n"
+        "quality.QualityScorer.score = lambda self, crops: score(self, crops) + 0.002\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    refusal = r"^self-test: builtin_quality@\w+ gives 0\.31182 .*, cpu, onnxruntime \S+; expected 0\.30982: install"
+    with pytest.raises(ModelError, match=refusal), checking_models():
+        pass
+
+
+def test_models_that_do_not_load_in_time_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cv2.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ModelError, match=r"do not load within 0\.1 s"), checking_models(timeout_s=0.1):
         pass
 
 

@@ -52,6 +52,7 @@ def score(*, image: str, output: Path | None, options: JobOptions, force: bool, 
         from fiqa_worker.pipeline.decode import decode
         from fiqa_worker.pipeline.fetch import Fetcher
         from fiqa_worker.pipeline.pipeline import Pipeline
+        from fiqa_worker.pipeline.self_test import run_self_test
 
     if output:
         check_suffix(output, _SUFFIXES)
@@ -59,6 +60,8 @@ def score(*, image: str, output: Path | None, options: JobOptions, force: bool, 
     loaded = WorkerSettings.load()
     settings = own_settings(loaded, *models_or_builtin(loaded))
     pipeline = Pipeline.load(settings)
+    if warning := run_self_test(pipeline).warning:
+        click.echo(f"fiqa: {shown(warning)}", err=True)
     name = shown(image)
     with ExitStack() as stack:
         item = Item(uri=_uri(image, stack, max_bytes=settings.max_image_bytes))

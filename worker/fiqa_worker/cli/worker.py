@@ -57,11 +57,13 @@ def worker(concurrency: int | None) -> int:
     # After the check, so that a missing package is reported even while Redis is down.
     ledger = Ledger(settings.redis_url)
     configure(settings.log_format)
+    if checked.self_test.warning:
+        _log.error("%s", checked.self_test.warning)
     ledger.connection.wait_until_ready(lambda error: _log.warning("waiting for Redis: %s", error))
     for problem in ledger.connection.check_server():
         _log.error("%s", problem)
     ledger.close()
-    app.fiqa_identity = checked.identity
+    app.fiqa_identity, app.fiqa_self_test = checked.identity, checked.self_test
     for name, value in _MALLOC.items():
         os.environ.setdefault(name, value)
     try:

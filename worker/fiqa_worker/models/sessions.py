@@ -121,7 +121,7 @@ def open_session(model: ModelFile, device: Device, *, threads: int = 1, batch_si
     Raises:
         ModelError: the device is not available here, or the model does not load.
     """
-    available = ort.get_available_providers()
+    available = available_providers()
     wanted = device
     if device is Device.AUTO:
         wanted = Device.CUDA if _CUDA in available else Device.CPU
@@ -140,6 +140,12 @@ def open_session(model: ModelFile, device: Device, *, threads: int = 1, batch_si
     if batch_size is None:
         batch_size = _GPU_BATCH if session.get_providers()[0] in _ON_A_GPU else 1
     return _OrtSession(session) if batch_size == 1 else _BatchSession(session, batch_size)
+
+
+def available_providers() -> list[str]:
+    """Return onnxruntime's names of the devices that it was built for, best first."""
+    providers: list[str] = ort.get_available_providers()
+    return providers
 
 
 def _device_of(session: ort.InferenceSession) -> str:

@@ -75,6 +75,10 @@ class Detector:
         self._filled: list[tuple[int, int]] = []
         self._planes = np.empty((3, 0, 0), np.uint8)
 
+    def with_settings(self, *, threshold: float, size: int) -> Detector:
+        """Return a detector with the same model and other settings."""
+        return Detector(self._session, threshold=threshold, size=size)
+
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """Find the faces of an image.
 

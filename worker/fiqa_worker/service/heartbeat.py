@@ -15,6 +15,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import Final
 
+from fiqa.contract import SelfTest
 from fiqa.errors import RedisUnavailableError
 from fiqa.ledger.workers import Workers, WorkerStatus
 from fiqa_worker.pipeline.identity import Identity
@@ -38,7 +39,7 @@ def worker_id() -> str:
     return os.environ.get(_ID_VARIABLE, "")
 
 
-def describe(identity: Identity, settings: WorkerSettings, *, processes: int) -> WorkerStatus:
+def describe(identity: Identity, self_test: SelfTest, settings: WorkerSettings, *, processes: int) -> WorkerStatus:
     """Describe this worker. Call it in the main process, before the pool starts."""
     started = time.time()
     os.environ[_ID_VARIABLE] = f"{machine()}:{os.getpid()}:{started:.0f}"
@@ -52,6 +53,7 @@ def describe(identity: Identity, settings: WorkerSettings, *, processes: int) ->
         device=identity.device,
         allowed_sources=tuple(re.sub(r"//[^/@]*@", "//", source) for source in settings.allowed_sources),
         fingerprint=identity.fingerprint,
+        self_test=self_test,
         processes=processes,
         started=started,
     )
@@ -62,7 +64,9 @@ def in_words(worker: WorkerStatus) -> str:
     return (
         f"worker {worker.host}:{worker.pid} starts: fiqa {worker.version}, {worker.detector}, {worker.quality_model},"
         f" {worker.device}, {worker.processes} processes, sources {', '.join(worker.allowed_sources)},"
-        f" fingerprint {worker.fingerprint}"
+        f" fingerprint {worker.fingerprint},"
+        f" self-test {worker.self_test.verdict}: quality {worker.self_test.quality:.5f},"
+        f" confidence {worker.self_test.confidence:.5f}"
     )
 
 

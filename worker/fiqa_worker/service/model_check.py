@@ -1,4 +1,4 @@
-"""Loads the models once at a worker's start, in a process that then ends.
+"""Loads and tests the models once at a worker's start, in a process that then ends.
 
 A wrong model is reported here, once, in one line. Without this check every child of the pool would fail and be replaced
 for ever. The main process loads no model itself, so it holds neither OpenCV nor onnxruntime: 57 MiB instead of 139.
@@ -15,33 +15,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from fiqa.contract import SelfTest
 from fiqa.errors import FiqaError, SettingsError
 from fiqa_worker.errors import ModelError
 from fiqa_worker.pipeline.identity import Identity
 from fiqa_worker.settings import WorkerSettings
 
-# The exit statuses of the process that checks. It prints an error message, or the identity of the pipeline as JSON.
+# The exit statuses of the process that checks. It prints an error message, or the attributes of Checked as JSON.
 _REFUSED: Final = 10
 _WRONG_SETTING: Final = 11
 _MISSING_PACKAGE: Final = 12
 
 
 class Checked:
-    """What the check found.
+    """What the check found. The attributes are set at the end of the block of `checking_models`.
 
     Attributes:
-        identity: the identity of the loaded pipeline. It is set at the end of the block of `checking_models`.
+        identity: the identity of the loaded pipeline.
+        self_test: what its models gave for the test images.
+        providers: onnxruntime's names of the devices that it was built for.
     """
 
     identity: Identity
+    self_test: SelfTest
+    providers: list[str]
 
 
 @contextmanager
-def checking_models() -> Iterator[Checked]:
+def checking_models(*, timeout_s: float | None = None) -> Iterator[Checked]:
     """Check the models of FIQA_DETECTOR and FIQA_QUALITY_MODEL while the block runs. Its end waits for the result.
 
+    Args:
+        timeout_s: how long the end of the block waits; None for ever.
+
     Raises:
-        ModelError: a model is missing, is not the pinned file, or does not load.
+        ModelError: a model is missing, is not the pinned file, does not load in time, or fails the self-test.
         SettingsError: a setting of the pipeline is wrong.
         ModuleNotFoundError: a package that the pipeline needs is not installed.
     """
@@ -52,7 +60,9 @@ def checking_models() -> Iterator[Checked]:
     with process:
         try:
             yield checked
-            message = process.communicate()[0]
+            message = process.communicate(timeout=timeout_s)[0]
+        except subprocess.TimeoutExpired:
+            raise ModelError(f"the models do not load within {timeout_s:g} s: try again on a quiet machine") from None
         finally:
             process.kill()  # does nothing to a process that has ended
     if process.returncode == _MISSING_PACKAGE:
@@ -61,18 +71,29 @@ def checking_models() -> Iterator[Checked]:
         raise SettingsError(message)
     if process.returncode:
         raise ModelError(message or f"the models do not load: the check ended with status {process.returncode}")
-    checked.identity = Identity(**json.loads(message.splitlines()[-1]))
+    found = json.loads(message.splitlines()[-1])
+    checked.identity = Identity(**found["identity"])
+    checked.self_test = SelfTest(**found["self_test"])
+    checked.providers = found["providers"]
 
 
 def _check() -> int:
-    """Load the pipeline as every child will. Returns the exit status."""
+    """Load the pipeline as every child will, and test it. Returns the exit status."""
     # Ctrl-C reaches this process too; the main process reports it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         # Imported here: the main process imports this module, and must not load OpenCV and onnxruntime with it.
+        from fiqa_worker.models.sessions import available_providers  # noqa: PLC0415
         from fiqa_worker.pipeline.pipeline import Pipeline  # noqa: PLC0415
+        from fiqa_worker.pipeline.self_test import run_self_test  # noqa: PLC0415
 
-        message, status = json.dumps(dataclasses.asdict(Pipeline.load(WorkerSettings.load()).identity)), 0
+        pipeline = Pipeline.load(WorkerSettings.load())
+        found = {
+            "identity": dataclasses.asdict(pipeline.identity),
+            "self_test": dataclasses.asdict(run_self_test(pipeline)),
+            "providers": available_providers(),
+        }
+        message, status = json.dumps(found), 0
     except ModuleNotFoundError as error:
         message, status = str(error.name), _MISSING_PACKAGE
     except SettingsError as error:

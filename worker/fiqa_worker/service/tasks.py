@@ -134,7 +134,7 @@ class _Operation(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
             self._health = Health(settings.health_dir, _ledger(), worker) if settings.health_dir else None
         except OSError as error:
             raise SettingsError(f"FIQA_HEALTH_DIR: cannot write {error.filename}: {error.strerror}") from error
-        worker_status = describe(app.fiqa_identity, settings, processes=worker.concurrency)
+        worker_status = describe(app.fiqa_identity, app.fiqa_self_test, settings, processes=worker.concurrency)
         self._heartbeat = Heartbeat(_ledger().workers, worker_status)
         _log.info("%s", in_words(worker_status))
 
