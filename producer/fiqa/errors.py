@@ -16,7 +16,7 @@ FiqaError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -27,29 +27,42 @@ class FiqaError(Exception):
 
     Attributes:
         log: the last lines of another process's log, if they say what went wrong.
+        exit_status: of a command that ends with it. 2: the same command fails again until somebody changes what it was
+            called with, or what it finds on this machine. 1: all other errors.
     """
 
     log: tuple[str, ...] = ()
+    exit_status: ClassVar[int] = 1
 
 
 class SettingsError(FiqaError):
     """A setting is missing or wrong."""
 
+    exit_status = 2
+
 
 class UsageError(FiqaError):
     """A call or a command was used in a wrong way."""
+
+    exit_status = 2
 
 
 class MissingDependencyError(FiqaError):
     """An optional package is not installed. The message names the extra that brings it."""
 
+    exit_status = 2
+
 
 class OutputError(FiqaError):
     """An output file cannot be written."""
 
+    exit_status = 2
+
 
 class SourceError(FiqaError):
     """A source cannot be read."""
+
+    exit_status = 2
 
 
 class RedisUnavailableError(FiqaError):

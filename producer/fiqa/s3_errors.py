@@ -142,6 +142,14 @@ def stale_credentials(error: BaseException | None) -> bool:
     return bool({describe(error).code, type(error).__name__} & STALE_CREDENTIALS)
 
 
+def is_passing(error: BaseException) -> bool:
+    """Return whether an error of `s3_errors()` may end by itself: no answer, throttling, credentials that come late."""
+    response: Any = getattr(error, "response", None) or {}
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = describe(error).code
+    return not code or status >= 500 or code in THROTTLED or stale_credentials(error)  # noqa: PLR2004  a server's error
+
+
 def s3_errors() -> tuple[type[Exception], ...]:
     """Return the types of error that the calls of a client raise."""
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # noqa: PLC0415  loaded when used

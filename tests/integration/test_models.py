@@ -74,7 +74,7 @@ def test_an_int8_model_of_too_few_faces_or_without_a_writable_path_is_one_line(
     fiqa: Fiqa, photos: Path, tmp_path: Path
 ) -> None:
     few = fiqa("models", "quantize", photos)
-    assert few.returncode == 1
+    assert few.returncode == 2
     assert few.stderr.splitlines()[-1].endswith("100 of each are needed: give a folder with more images")
     nowhere = fiqa("models", "quantize", photos, "-o", "nowhere/mine.onnx")
     assert nowhere.returncode == 2

@@ -2,6 +2,7 @@
 
 FiqaError                    (fiqa.errors)
 ├── ModelError               a model is missing, is not the pinned file, or does not load: the worker does not start
+│   └── ModelsUnavailable    the mirror of the models cannot be read now: the worker waits
 ├── SourceUnavailable        this worker cannot read a source now: the chunk goes back, and no image fails
 └── ImageFailure             one image cannot be scored: its result has the code, and the rest of the chunk goes on
     ├── NotFound             not_found
@@ -27,6 +28,14 @@ from fiqa.errors import FiqaError
 
 class ModelError(FiqaError):
     """A model is missing, is not the pinned file, or does not load."""
+
+    exit_status = 2
+
+
+class ModelsUnavailable(ModelError):  # noqa: N818  it may be over in a moment
+    """The s3:// mirror of the models cannot be read now."""
+
+    exit_status = 1
 
 
 class SourceUnavailable(FiqaError):  # noqa: N818  it may be over in a moment

@@ -19,11 +19,10 @@ from click.shell_completion import CompletionItem
 
 from fiqa.cli.messages import report_error, report_notes
 from fiqa.cli.setting_names import unknown_settings
-from fiqa.errors import FiqaError, MissingDependencyError, OutputError, SettingsError, SourceError, UsageError
+from fiqa.errors import FiqaError
 from fiqa.results.text import shown
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
-_WRONG_USAGE_ERRORS: Final = (UsageError, SettingsError, SourceError, OutputError, MissingDependencyError)
 _WRITE_ERRORS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 # The place of each command, and its line in `fiqa --help`. So help and shell completion import no command.
@@ -101,7 +100,7 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except FiqaError as error:
         report_error(error)
-        sys.exit(WRONG_USAGE if isinstance(error, _WRONG_USAGE_ERRORS) else FAILED)
+        sys.exit(error.exit_status)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

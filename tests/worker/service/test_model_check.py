@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 from fiqa.errors import SettingsError
 from fiqa_worker.errors import ModelError
 from fiqa_worker.service.model_check import checking_models
+from tests.conftest import Bucket
+from tests.producer.container_credentials import ContainerCredentials, container_credentials
+from tests.producer.s3_settings import clear, set_all
+from tests.servers import S3Server
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +82,42 @@ def test_a_check_that_crashes_is_an_error(
     with pytest.raises(ModelError, match="the models do not load: the check ended with status -9"), checking_models():
         pass
     assert capfd.readouterr().out == ""
+
+
+class ReadyWhenAwaited(logging.Handler):
+    """Lets the credentials be there as soon as the log says that they are awaited."""
+
+    def __init__(self, late: ContainerCredentials, s3: S3Server) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self._late = late
+        self._s3 = s3
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+        self._late.key = (self._s3.access_key, self._s3.secret_key)
+
+
+def test_a_mirror_whose_credentials_come_late_is_awaited(
+    bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mirror = bucket.uri("models")
+    clear(monkeypatch)
+    monkeypatch.setenv("FIQA_DETECTOR", "yunet_2023mar")
+    monkeypatch.setenv("FIQA_MODELS_DIR", mirror)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    log = logging.getLogger("fiqa_worker.service.model_check")
+    with container_credentials() as late:
+        set_all(monkeypatch, {"AWS_ENDPOINT_URL": s3.endpoint, "AWS_CONTAINER_CREDENTIALS_FULL_URI": late.url})
+        ready = ReadyWhenAwaited(late, s3)
+        log.addHandler(ready)
+        try:  # the mirror is empty: that is what the check says once it can look
+            with pytest.raises(ModelError, match=f"yunet_2023mar is not in {mirror}"), checking_models():
+                pass
+        finally:
+            log.removeHandler(ready)
+    (line,) = ready.lines
+    assert line.startswith(f"waiting for the models: cannot read {mirror}/face_detection_yunet_2023mar.onnx: S3: ")
 
 
 def test_an_error_in_the_block_ends_the_check() -> None:

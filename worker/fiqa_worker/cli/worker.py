@@ -54,9 +54,10 @@ def worker(concurrency: int | None) -> int:
             from fiqa_worker.service.logs import configure
             from fiqa_worker.service.tasks import app
 
+            configure(settings.log_format)
+
     # After the check, so that a missing package is reported even while Redis is down.
     ledger = Ledger(settings.redis_url)
-    configure(settings.log_format)
     if checked.self_test.warning:
         _log.error("%s", checked.self_test.warning)
     ledger.connection.wait_until_ready(lambda error: _log.warning("waiting for Redis: %s", error))

@@ -17,9 +17,10 @@ from urllib.request import (
     UnknownHandler,
 )
 
+from fiqa.errors import SettingsError
 from fiqa.s3 import s3_client
-from fiqa.s3_errors import describe, s3_errors
-from fiqa_worker.errors import ModelError
+from fiqa.s3_errors import describe, is_passing, s3_errors
+from fiqa_worker.errors import ModelError, ModelsUnavailable
 
 _BLOCK: Final = 64 * 1024
 
@@ -61,19 +62,27 @@ def from_mirror(models_dir: str, file: str, *, max_bytes: int) -> bytes | None:
     """Read one file of an s3://bucket/prefix mirror, or return None if the mirror does not have it.
 
     Raises:
-        ModelError: the store refuses or does not answer.
+        ModelsUnavailable: the store does not answer, or the credentials are not there yet.
+        ModelError: the store refuses.
         SettingsError: the settings of S3 are wrong.
     """
     bucket, _, prefix = models_dir.removeprefix("s3://").partition("/")
     key = f"{prefix.strip('/')}/{file}".lstrip("/")
     try:
-        with s3_client().get_object(Bucket=bucket, Key=key)["Body"] as body:
+        client = s3_client()
+    except SettingsError as error:
+        if isinstance(error.__cause__, ValueError):  # no URL, no certificate
+            raise
+        raise ModelsUnavailable(f"cannot read s3://{bucket}/{key}: {error}") from None
+    try:
+        with client.get_object(Bucket=bucket, Key=key)["Body"] as body:
             return bytes(body.read(max_bytes + 1))
     except s3_errors() as error:
         code, reason = describe(error)
         if code == "NoSuchKey":
             return None
-        raise ModelError(f"cannot read s3://{bucket}/{key}: {reason}") from None
+        kind = ModelsUnavailable if is_passing(error) else ModelError
+        raise kind(f"cannot read s3://{bucket}/{key}: {reason}") from None
 
 
 def _reason(error: Exception) -> str:

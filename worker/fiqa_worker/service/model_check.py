@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from fiqa.contract import SelfTest
 from fiqa.errors import FiqaError, SettingsError
-from fiqa_worker.errors import ModelError
+from fiqa_worker.errors import ModelError, ModelsUnavailable
 from fiqa_worker.pipeline.identity import Identity
 from fiqa_worker.settings import WorkerSettings
 
@@ -25,6 +27,12 @@ from fiqa_worker.settings import WorkerSettings
 _REFUSED: Final = 10
 _WRONG_SETTING: Final = 11
 _MISSING_PACKAGE: Final = 12
+_UNAVAILABLE: Final = 13
+
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 8.0
+
+_log = logging.getLogger(__name__)
 
 
 class Checked:
@@ -45,6 +53,9 @@ class Checked:
 def checking_models(*, timeout_s: float | None = None) -> Iterator[Checked]:
     """Check the models of FIQA_DETECTOR and FIQA_QUALITY_MODEL while the block runs. Its end waits for the result.
 
+    If the mirror of the models cannot be read, it reports that in the log and tries again until it can. With a
+    `timeout_s` it tries once.
+
     Args:
         timeout_s: how long the end of the block waits; None for ever.
 
@@ -53,18 +64,22 @@ def checking_models(*, timeout_s: float | None = None) -> Iterator[Checked]:
         SettingsError: a setting of the pipeline is wrong.
         ModuleNotFoundError: a package that the pipeline needs is not installed.
     """
-    process = subprocess.Popen(  # noqa: S603  our own module
-        [sys.executable, "-P", "-m", __name__], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    )
     checked = Checked()
-    with process:
+    with _started() as process:
+        yield checked
         try:
-            yield checked
             message = process.communicate(timeout=timeout_s)[0]
         except subprocess.TimeoutExpired:
             raise ModelError(f"the models do not load within {timeout_s:g} s: try again on a quiet machine") from None
-        finally:
-            process.kill()  # does nothing to a process that has ended
+    waits_for, pause_s = "", _FIRST_PAUSE_S
+    while process.returncode == _UNAVAILABLE and timeout_s is None:
+        if message != waits_for:
+            _log.warning("waiting for the models: %s", message)
+            waits_for = message
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        with _started() as process:
+            message = process.communicate()[0]
     if process.returncode == _MISSING_PACKAGE:
         raise ModuleNotFoundError(f"No module named {message!r}", name=message)
     if process.returncode == _WRONG_SETTING:
@@ -75,6 +90,17 @@ def checking_models(*, timeout_s: float | None = None) -> Iterator[Checked]:
     checked.identity = Identity(**found["identity"])
     checked.self_test = SelfTest(**found["self_test"])
     checked.providers = found["providers"]
+
+
+@contextmanager
+def _started() -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(  # noqa: S603  our own module
+        [sys.executable, "-P", "-m", __name__], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # does nothing to a process that has ended
 
 
 def _check() -> int:
@@ -98,6 +124,8 @@ def _check() -> int:
         message, status = str(error.name), _MISSING_PACKAGE
     except SettingsError as error:
         message, status = str(error), _WRONG_SETTING
+    except ModelsUnavailable as error:
+        message, status = str(error), _UNAVAILABLE
     except FiqaError as error:
         message, status = str(error), _REFUSED
     sys.stdout.write(message)
