@@ -51,12 +51,6 @@ def test_a_ticket_names_no_job_and_is_small(ledger: Ledger, redis_url: str) -> N
     assert len(json.dumps(message)) < 1500
 
 
-def test_every_key_has_the_prefix_of_fiqa_or_kombu(ledger: Ledger, redis_url: str) -> None:
-    published(redis_url)
-    keys = [key.decode() for key in ledger.connection.redis.scan_iter()]
-    assert all(key == QUEUE or key.startswith(("fiqa:", "_kombu.")) for key in keys)
-
-
 def test_publishing_without_redis_is_an_error_in_one_line() -> None:
     error = pytest.raises(RedisUnavailableError, match=r"^cannot [^\n]+$")
     with closing(Ledger("redis://:secret@127.0.0.1:1/0")) as ledger, error as caught:

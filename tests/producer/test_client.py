@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from fiqa.client import Client
-from fiqa.contract import QUEUE, ErrorCode, ImageResult, Item, JobState, Status
+from fiqa.contract import QUEUE, ErrorCode, ImageResult, Item, JobState
 from fiqa.errors import RedisUnavailableError, SettingsError, SourceError, StorageError, UnknownJobError, UsageError
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.keys import EXPIRING
 from fiqa.ledger.ledger import Ledger
-from fiqa.results.selection import Selection
 from tests.producer.faceless import failed, no_face, work
 from tests.producer.ledger.ledger_jobs import beat
 from tests.servers import free_ports, start_redis
@@ -34,8 +33,6 @@ def client(redis_url: str) -> Iterator[Client]:
 
 
 # Arguments
-
-
 def test_a_single_string_is_refused(client: Client, ledger: Ledger) -> None:
     with pytest.raises(UsageError, match=r"^submit\(\) takes an iterable of URIs; for one image pass a list of one$"):
         client.submit("s3://images/a.jpg")
@@ -60,8 +57,6 @@ def test_the_error_for_a_number_out_of_range_is_one_line_and_makes_no_job(
 
 
 # Connections and settings
-
-
 def test_a_client_is_shared_by_threads(client: Client, ledger: Ledger) -> None:
     with ThreadPoolExecutor(6) as pool:
         jobs = list(pool.map(lambda _: client.submit(URIS), range(12)))
@@ -125,8 +120,6 @@ def test_wrong_settings_are_found_before_anything_is_done(given: dict[str, str])
 
 
 # Progress
-
-
 @pytest.mark.parametrize("ask", ["job", "status", "wait", "results", "watch"])
 def test_an_unknown_job_is_reported_at_once(client: Client, ask: str) -> None:
     for job_id in (new_job_id(), "no-id"):
@@ -156,8 +149,6 @@ def test_wait_raises_after_its_timeout_and_the_job_goes_on(client: Client, ledge
 
 
 # Pause, resume
-
-
 def test_a_job_is_paused_and_goes_on(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS)
     work(ledger, chunks=2)
@@ -178,8 +169,6 @@ def test_an_unknown_job_cannot_be_controlled(client: Client) -> None:
 
 
 # Results
-
-
 def test_results_come_in_the_order_of_the_source(client: Client, ledger: Ledger) -> None:
     items = [Item(uri=uri, id=f"id of {uri}") for uri in URIS]
     job = client.submit(items)
@@ -224,69 +213,7 @@ def test_the_error_for_a_lost_shard_is_one_line(client: Client, ledger: Ledger) 
         list(client.results(job.id))
 
 
-def test_the_keys_of_a_job_at_each_stage_are_known(client: Client, ledger: Ledger) -> None:
-    def parts() -> set[str]:
-        return {key.decode().replace(job.id, "JOB") for key in ledger.connection.redis.scan_iter()}
-
-    brokers = {"_kombu.binding.fiqa", "_kombu.binding_permanent.fiqa"}
-    job = client.submit(URIS)
-    started = {"fiqa:jobs", "fiqa:due", "fiqa:unclaimed", "fiqa:job:JOB", "fiqa:job:JOB:manifest", "fiqa"}
-    assert parts() - brokers == started
-
-    work(ledger, chunks=1)
-    ledger.claim()
-    done = {"fiqa:job:JOB:done", "fiqa:job:JOB:pace", "fiqa:job:JOB:results"}
-    assert parts() - brokers == started | done | {"fiqa:leases", "fiqa:job:JOB:attempts", "fiqa:job:JOB:holders"}
-
-    work(ledger)
-    for lease in ledger.connection.redis.zrange("fiqa:leases", 0, -1):
-        ledger.connection.redis.zadd("fiqa:leases", {lease: 1})
-    work(ledger)
-    ledger.connection.redis.delete(QUEUE)  # no worker takes the tickets in this test
-    assert parts() - brokers == done | {"fiqa:jobs", "fiqa:expiring", "fiqa:job:JOB", "fiqa:job:JOB:manifest"}
-
-
-# The handle of a job
-
-
-def test_a_job_is_followed_through_its_handle(client: Client, ledger: Ledger) -> None:
-    job = client.submit(URIS, name="backfill")
-    assert job.status().state is JobState.RUNNING
-    assert job.pause().state is JobState.PAUSED
-    assert job.resume().state is JobState.RUNNING
-    assert list(job.results()) == []
-    work(ledger)
-    assert job.wait(timeout_s=60).state is JobState.SUCCEEDED
-    assert [status.state for status in job.watch()] == [JobState.SUCCEEDED]
-    assert [result.uri for result in job.results(follow=True)] == URIS
-    assert list(job.results(Selection(status=Status.SCORED))) == []
-    job.delete()
-    with pytest.raises(UnknownJobError):
-        job.status()
-
-
-def test_a_job_is_cancelled_and_retried_through_its_handle(client: Client, ledger: Ledger) -> None:
-    job = client.submit(URIS)
-    work(ledger, chunks=1, end=lambda item: failed(item, ErrorCode.FETCH_FAILED))
-    assert job.cancel().state is JobState.CANCELLED
-    again = job.retry()
-    assert (again.images, again.status().parent) == (16, job.id)
-
-
-def test_the_handle_of_an_earlier_job_is_the_same(client: Client) -> None:
-    job = client.submit(URIS, name="backfill")
-    assert client.job(job.id) == job
-    assert client.job(job.id).status() == job.status()
-
-
-def test_a_handle_shows_the_job_without_its_client(client: Client) -> None:
-    job = client.submit(URIS, name="backfill")
-    assert repr(job) == f"Job(id='{job.id}', name='backfill', images=100, chunks=7)"
-
-
 # One image, now
-
-
 def test_one_image_is_scored_before_all_others_and_its_job_is_deleted(client: Client, ledger: Ledger) -> None:
     client.submit(URIS)
 
@@ -337,8 +264,6 @@ def test_a_job_of_score_whose_client_was_killed_is_forgotten(redis_url: str, led
 
 
 # A Redis that is restarted while somebody follows a job
-
-
 @pytest.mark.parametrize("how", ["wait", "results", "command"])
 def test_a_restart_of_redis_ends_nobody_who_follows_a_job(tmp_path: Path, how: str) -> None:
     port, kept = free_ports(1), {"appendonly": "yes", "appendfsync": "always"}

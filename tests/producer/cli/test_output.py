@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from fiqa.cli.output import Destination, write_results
+from fiqa.cli.output import Destination, exit_status, write_results
+from fiqa.contract import JobState
 from fiqa.errors import FiqaError, OutputError
 from fiqa.results.export import Format
+from tests.producer.status import STATUS
 
 
 def test_results_that_cannot_be_written_are_read_no_further() -> None:
@@ -71,3 +74,20 @@ def test_standard_output_and_devices_have_no_ending() -> None:
     assert Destination.of(None) == Destination()
     assert Destination.of(None, Format.CSV).file_format is Format.CSV
     assert Destination.of(Path("/dev/stdout"), Format.CSV) == Destination(Path("/dev/stdout"), Format.CSV)
+
+
+@pytest.mark.parametrize(
+    ("state", "failed", "before", "expected"),
+    [
+        (JobState.SUCCEEDED, 6_000, {}, 0),
+        (JobState.SUCCEEDED, 6_001, {}, 1),
+        (JobState.CANCELLED, 0, {}, 1),
+        # With --resume, earlier results in the file count too.
+        (JobState.SUCCEEDED, 12_000, {"images": 20_000, "failed": 4_000}, 0),
+        (JobState.SUCCEEDED, 12_000, {"images": 20_000, "failed": 4_001}, 1),
+    ],
+)
+def test_the_exit_status_is_1_if_too_many_images_failed(
+    state: JobState, failed: int, before: dict[str, int], expected: int
+) -> None:
+    assert exit_status(dataclasses.replace(STATUS, state=state, failed=failed), **before) == expected

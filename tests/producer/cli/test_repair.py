@@ -22,21 +22,6 @@ def job(ledger: Ledger, images: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     return job_id
 
 
-def test_results_report_and_retry_name_a_lost_shard_and_go_on(job: str, tmp_path: Path) -> None:
-    advice = f"1 shard is lost, all others are complete: run `fiqa repair {job}` to recreate lost ones"
-    for form in ("jsonl", "csv"):
-        done = fiqa("results", job, "--format", form)
-        assert done.returncode == 1
-        assert len(done.stdout.splitlines()) == 16 + (form == "csv")
-        assert "00000001.jsonl.gz" in done.stderr
-        assert advice in done.stderr
-    page = tmp_path / "page.html"
-    done = fiqa("report", job, "-o", page)
-    assert (done.returncode, page.exists(), advice in done.stderr) == (1, True, True)
-    done = fiqa("retry", job)
-    assert (done.returncode, "16 images" in done.stderr, advice in done.stderr) == (1, True, True)
-
-
 def test_repair_makes_it_again_and_says_so(job: str, ledger: Ledger) -> None:
     done = fiqa("repair", job)
     assert (done.returncode, done.stdout) == (0, "")

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fiqa.contract import ErrorCode
 from fiqa.ledger.ledger import Ledger
 from tests.producer.cli.running import FIQA, JOB_ID, fiqa, refused, submitted
-from tests.producer.faceless import failed, work
+from tests.producer.faceless import work
 
 
 def test_submit_prints_the_id_alone_on_standard_output(ledger: Ledger, images: Path) -> None:
@@ -36,16 +35,6 @@ def test_submit_takes_several_sources_and_standard_input(ledger: Ledger, images:
     assert ledger.status(job).images == 1 + 2 + 20
 
 
-def test_submit_reports_bad_lines_and_submits_the_others(ledger: Ledger) -> None:
-    done = fiqa("submit", "-", stdin='s3://b/1.jpg\n{"id": 5}\ns3://b/2.jpg\n')
-    assert done.returncode == 0
-    assert done.stderr.splitlines() == [
-        "fiqa: standard input, line 2: a JSON line needs `uri` or `source-ref`, a string",
-        "2 images in 1 chunk",
-    ]
-    assert ledger.status(done.stdout.strip()).images == 2
-
-
 def test_submit_can_wait_for_the_end_of_the_job(ledger: Ledger, images: Path) -> None:
     with subprocess.Popen([*FIQA, "submit", images, "--wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         while run.poll() is None:
@@ -58,24 +47,6 @@ def test_submit_can_wait_for_the_end_of_the_job(ledger: Ledger, images: Path) ->
     assert JOB_ID.fullmatch(job)
     assert "succeeded" in reported
     assert "Traceback" not in reported
-
-
-def test_a_job_of_which_all_images_failed_says_so_and_why(ledger: Ledger, images: Path) -> None:
-    with subprocess.Popen([*FIQA, "submit", images, "--wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
-        while run.poll() is None:
-            work(ledger, end=lambda item: failed(item, ErrorCode.DECODE_FAILED))
-            time.sleep(0.05)
-        assert run.stdout is not None
-        assert run.stderr is not None
-        job, reported = run.stdout.read().decode().strip(), run.stderr.read().decode()
-    uri = (images / "00.jpg").as_uri()
-    why = f"fiqa: 100 % failed, more than --max-failed 50 %: the first is {uri}: decode_failed: it is decode_failed"
-    assert run.returncode == 1
-    assert reported.splitlines()[-1] == why
-    again = fiqa("watch", job, "--json")
-    assert (again.returncode, again.stderr) == (1, f"{why}\n")
-    ledger.connection.redis.delete(f"fiqa:job:{job}:results")  # they are gone before the job is
-    assert fiqa("watch", job).stderr.splitlines()[-1] == "fiqa: 100 % failed, more than --max-failed 50 %"
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -97,21 +68,6 @@ def test_ctrl_c_while_it_waits_says_that_the_job_continues(ledger: Ledger, image
     assert lines[-2:] == ["fiqa: interrupted", f"fiqa: {goes_on}"]
 
 
-def test_strict_fails_on_the_first_bad_line(ledger: Ledger) -> None:
-    line = refused(fiqa("submit", "-", "--strict", stdin='s3://b/1.jpg\n{"id": 5}\n'), 2)
-    assert line == "standard input, line 2: a JSON line needs `uri` or `source-ref`, a string"
-    assert ledger.connection.redis.keys("fiqa*") == []
-
-
-def test_many_bad_lines_are_reported_as_a_number(ledger: Ledger) -> None:
-    done = fiqa("submit", "-", stdin="s3://b/1.jpg\n" + "{}\n" * 500)
-    assert done.returncode == 0
-    lines = done.stderr.splitlines()
-    assert len(lines) == 22
-    assert lines[-2:] == ["fiqa: 500 bad lines in all, the first 20 are above", "1 image in 1 chunk"]
-    assert ledger.status(done.stdout.strip()).images == 1
-
-
 def test_a_uri_given_twice_is_two_images(ledger: Ledger) -> None:
     job = submitted("-", stdin="s3://b/1.jpg\ns3://b/1.jpg\n")
     work(ledger)
@@ -121,23 +77,6 @@ def test_a_uri_given_twice_is_two_images(ledger: Ledger) -> None:
 def test_submit_as_json_prints_the_jobs_id_name_and_size(ledger: Ledger, images: Path) -> None:
     printed = json.loads(fiqa("submit", images, "--json", "--name", "holiday").stdout)
     assert printed == {"id": ledger.jobs()[0].id, "name": "holiday", "images": 20, "chunks": 2, "left_out": {}}
-
-
-def test_submit_reports_what_its_sources_leave_out(ledger: Ledger, images: Path) -> None:
-    assert ledger.jobs() == []
-    for name in ("a.dng", "b.dng", "c.mp4"):
-        (images / name).touch()
-    (images / "link").symlink_to(images, target_is_directory=True)
-    done = fiqa("submit", images, "--json")
-    assert done.stderr == f"left out: 2 .dng, 1 linked folder ({images / 'link'}), 1 .mp4\n"
-    assert json.loads(done.stdout)["left_out"] == {".dng": 2, ".mp4": 1, "linked folder": 1}
-    for image in images.glob("*.jpg"):
-        image.unlink()
-    nothing = fiqa("submit", images)
-    assert nothing.returncode == 2
-    first, second = nothing.stderr.splitlines()
-    assert first.startswith("left out: 2 .dng, ")
-    assert second.startswith("fiqa: the source holds no images: ")
 
 
 def test_submit_sets_the_failure_threshold_and_how_long_the_job_is_kept(ledger: Ledger, images: Path) -> None:
@@ -184,17 +123,3 @@ def test_closed_standard_input_exits_with_2(ledger: Ledger) -> None:
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
     assert refused(done, 2) == "standard input is closed: pipe a list into it"
     assert ledger.connection.redis.dbsize() == 0
-
-
-def test_escape_codes_of_names_do_not_reach_the_terminal(ledger: Ledger, images: Path, tmp_path: Path) -> None:
-    assert ledger.jobs() == []
-    for name in ("x\x1b[31m.jpg.y", "z.\x1b]0;owned\x07"):
-        (images / name).touch()
-    bad = tmp_path / "list.txt"
-    bad.write_text("https\x1b[31m://x\n\x1b[31mhttps://x\ns3://b/a.jpg\n")
-    assert fiqa("submit", images, "--name", "a\x1b[31mb").returncode == 0
-    (job,) = ledger.jobs()
-    commands = (["submit", images, bad], ["submit", tmp_path / "no\x1b[31m.txt"], ["jobs"], ["status", job.id])
-    for command in commands:
-        done = fiqa(*command)
-        assert "\x1b" not in done.stdout + done.stderr

@@ -1,10 +1,9 @@
-"""What a status says of time: pace, time left, whether workers run."""
+"""What a status says of time: pace and time left."""
 
 from __future__ import annotations
 
 import pytest
 
-from fiqa.ledger.claims import Counts
 from fiqa.ledger.control import Control
 from fiqa.ledger.keys import job_key
 from fiqa.ledger.ledger import Ledger
@@ -15,7 +14,6 @@ from tests.producer.ledger.ledger_jobs import (
     opened,
     scored,
 )
-from tests.waiting import wait_until
 
 
 def set_times(ledger: Ledger, job_id: str, **ago: float) -> None:
@@ -117,19 +115,3 @@ def test_times_are_in_order_and_from_redis_clock(ledger: Ledger) -> None:
     assert status.started is not None
     assert status.finished is not None
     assert seconds + micros / 1e6 - 0.001 <= status.created <= status.started + 0.001 <= status.finished + 0.002
-
-
-def test_a_status_shows_whether_workers_run_and_has_an_eta_only_if_they_do(ledger: Ledger) -> None:
-    job_id = opened(ledger, chunks=2, images=20)
-    assert not ledger.status(job_id).workers_run
-    beat(ledger)
-    claim = claimed(ledger)
-    ledger.complete(job_id, claim.chunk, Counts(10, 0, 10, {}, {}))
-    running = ledger.status(job_id)
-    assert running.workers_run
-    assert running.eta_s is not None
-    beat(ledger, seconds=0.01)
-    wait_until(lambda: not ledger.status(job_id).workers_run)
-    abandoned = ledger.status(job_id)
-    assert abandoned.images_per_s
-    assert abandoned.eta_s is None

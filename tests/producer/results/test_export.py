@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -17,6 +16,8 @@ from fiqa.results.export import COLUMNS, Format, write
 from fiqa.results.selection import Selection
 
 POINTS = ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0), (9.5, 10.5))
+
+
 HOSTILE = 's3://b/a,"b"\n=cmd|.jpg'
 
 
@@ -56,12 +57,6 @@ def written(form: Format, selection: Selection = Selection()) -> bytes:  # noqa:
     file = io.BytesIO()
     write(shards(), file, form, selection)
     return file.getvalue()
-
-
-def selected(**options: Any) -> list[tuple[str, list[float]]]:
-    lines = written(Format.JSONL, Selection(**options)).splitlines()
-    results = map(ImageResult.decode, lines)
-    return [(each.uri.rpartition("/")[2], [face.quality for face in each.faces]) for each in results]
 
 
 def test_jsonl_is_what_was_stored() -> None:
@@ -117,25 +112,6 @@ def test_a_file_without_selected_results_is_valid(tmp_path: Path) -> None:
     with file.open("wb") as output:
         assert write(shards(), output, Format.PARQUET, nothing) == 0
     assert pq.read_table(file).num_rows == 0
-
-
-@pytest.mark.parametrize(
-    ("options", "found"),
-    [
-        ({"status": Status.SCORED}, [("two.jpg", [0.2, 0.8]), ("one.jpg", [0.5])]),
-        ({"status": Status.NO_FACE}, [("none.jpg", [])]),
-        ({"best": True, "status": Status.SCORED}, [("two.jpg", [0.8]), ("one.jpg", [0.5])]),
-        ({"min_quality": 0.5}, [("two.jpg", [0.8]), ("one.jpg", [0.5])]),
-        ({"max_quality": 0.5}, [("two.jpg", [0.2]), ("one.jpg", [0.5])]),
-        ({"best": True, "max_quality": 0.5}, [("one.jpg", [0.5])]),
-        ({"min_quality": 0.3, "max_quality": 0.6}, [("one.jpg", [0.5])]),
-        ({"status": Status.FAILED, "min_quality": 0.0}, []),
-    ],
-)
-def test_a_selection_filters_images_and_their_faces(
-    options: dict[str, Any], found: list[tuple[str, list[float]]]
-) -> None:
-    assert selected(**options) == found
 
 
 def test_parquet_without_pyarrow_is_one_line_that_says_what_to_install() -> None:

@@ -33,12 +33,16 @@ HOSTILE = [
     "&lt;b&gt; &amp;",
     "]]><x>",
 ]
+
+
 # All elements and attributes of a page. None of them runs a script, loads a file or links anywhere.
 ELEMENTS = {
     *("html", "head", "meta", "title", "style", "body", "header", "main", "section", "footer", "h1", "h2", "h3", "p"),
     *("div", "span", "strong", "small", "bdi", "br", "wbr", "figure", "figcaption"),
     *("table", "thead", "tbody", "tr", "th", "td", "svg", "g", "path", "rect", "text"),
 }
+
+
 ATTRIBUTES = {
     *("lang", "charset", "http-equiv", "content", "name", "class", "scope", "role", "aria-label"),
     *("viewbox", "transform", "d", "x", "y", "rx", "ry", "width", "height"),
@@ -83,15 +87,6 @@ def test_results_without_a_face_make_a_page_too(results: list[ImageResult]) -> N
     seen = page(tally(results, "none"), tally(results, "none"))
     assert f"none: {len(results)} image" in seen.text
     assert "Median quality" not in seen.text
-
-
-def test_inputs_of_one_model_share_a_chart_each_in_its_color() -> None:
-    low, high = (tally([result(f"s3://{name}/{n}", base + n / 100) for n in range(40)], name) for name, base in
-                 (("low", 0.1), ("high", 0.5)))  # fmt: skip
-    html = render([low, high])
-    (chart,) = re.findall(r"<svg[^>]*Quality of.*?</svg>", html)
-    assert [len(re.findall(rf'series serie-\d color-{n}"><path', chart)) for n in range(3)] == [1, 1, 0]
-    assert "never comparable" not in html
 
 
 def test_scores_of_two_models_are_kept_apart_and_the_page_says_so() -> None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from fiqa.results.text import count, local_time, per_cent, quality, readable_uri
+from fiqa.results.text import count, duration, local_time, per_cent, quality, readable_uri
 
 
 def test_numbers_are_written_for_people() -> None:
@@ -43,3 +43,21 @@ def test_a_local_time_has_its_distance_from_utc(monkeypatch: pytest.MonkeyPatch)
     assert local_time(1_769_875_500) == "2026-01-31 17:05:00 +0100"
     monkeypatch.delenv("TZ")
     time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (60, "1 min"),
+        (100, "2 min"),
+        (3569, "59 min"),
+        (3599, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+        (360_000, "100 h 00 min"),
+    ],
+)
+def test_durations_are_in_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

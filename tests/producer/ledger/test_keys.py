@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fiqa.client import Client
+from fiqa.contract import QUEUE
+from fiqa.ledger.ledger import Ledger
+from tests.producer.faceless import work
+
+URIS = [f"s3://images/{number}.jpg" for number in range(100)]
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[Client]:
+    with Client(redis_url, storage="redis") as client:
+        yield client
+
+
+def test_every_key_has_the_prefix_of_fiqa_or_kombu(client: Client, ledger: Ledger) -> None:
+    client.submit(URIS)
+    keys = [key.decode() for key in ledger.connection.redis.scan_iter()]
+    assert all(key == QUEUE or key.startswith(("fiqa:", "_kombu.")) for key in keys)
+
+
+def test_the_keys_of_a_job_at_each_stage_are_known(client: Client, ledger: Ledger) -> None:
+    def parts() -> set[str]:
+        return {key.decode().replace(job.id, "JOB") for key in ledger.connection.redis.scan_iter()}
+
+    brokers = {"_kombu.binding.fiqa", "_kombu.binding_permanent.fiqa"}
+    job = client.submit(URIS)
+    started = {"fiqa:jobs", "fiqa:due", "fiqa:unclaimed", "fiqa:job:JOB", "fiqa:job:JOB:manifest", "fiqa"}
+    assert parts() - brokers == started
+
+    work(ledger, chunks=1)
+    ledger.claim()
+    done = {"fiqa:job:JOB:done", "fiqa:job:JOB:pace", "fiqa:job:JOB:results"}
+    assert parts() - brokers == started | done | {"fiqa:leases", "fiqa:job:JOB:attempts", "fiqa:job:JOB:holders"}
+
+    work(ledger)
+    for lease in ledger.connection.redis.zrange("fiqa:leases", 0, -1):
+        ledger.connection.redis.zadd("fiqa:leases", {lease: 1})
+    work(ledger)
+    ledger.connection.redis.delete(QUEUE)  # no worker takes the tickets in this test
+    assert parts() - brokers == done | {"fiqa:jobs", "fiqa:expiring", "fiqa:job:JOB", "fiqa:job:JOB:manifest"}
