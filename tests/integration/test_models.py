@@ -62,7 +62,7 @@ def test_an_int8_model_is_calibrated_on_images_and_scores_under_its_own_name(
     assert done.stdout.splitlines()[-1] == f"FIQA_QUALITY_MODEL={model}"
     assert re.search(r"^score difference, mean +0\.00\d\d  \(limit 0\.01\)$", done.stdout, re.MULTILINE)
     scored = fiqa("run", photos / "original-0.jpg", environment={**BUILTIN, "FIQA_QUALITY_MODEL": str(model)})
-    (name,) = re.findall(r"results will name it (mine@[0-9a-f]{8});", done.stdout)
+    (name,) = re.findall(r"its name in results is (mine@[0-9a-f]{8});", done.stdout)
     assert ImageResult.decode(scored.stdout).quality_model == name
     refused = fiqa("models", "quantize", folder, "-o", "other.onnx", "--faces", "200", "--max-mean", "0")
     assert refused.returncode == 1

@@ -273,9 +273,7 @@ def test_a_dev_shm_that_cannot_be_written_is_one_line(photos: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(
-        "fiqa: the pool of processes needs semaphores, and /dev/shm takes none: Read-only file system"
-    )
+    assert last.startswith("fiqa: cannot make semaphores for the processes in /dev/shm: Read-only file system")
 
 
 def test_a_self_test_that_gives_another_value_than_published_is_a_warning(

@@ -15,7 +15,7 @@ from fiqa.contract import Face
 Pixels: TypeAlias = NDArray[np.uint8]  # H x W x 3, BGR
 Color: TypeAlias = tuple[int, int, int]  # BGR
 
-# Orange, yellow, green: people with any kind of color vision can tell them apart.
+# Orange, yellow, green: people with any kind of color vision can distinguish them.
 WORST_TO_BEST: Final = ((40, 92, 230), (70, 204, 250), (140, 194, 44))
 INK: Final = (44, 38, 34)
 PLAIN: Final = cv2.FONT_HERSHEY_SIMPLEX
@@ -58,7 +58,7 @@ def draw(pixels: Pixels, faces: Sequence[Face]) -> Pixels:
 
 
 def draw_marks(pixels: Pixels, face: Face, color: Color, scale: float = 1.0) -> None:
-    """Draw a face's box and landmarks into the image, after multiplying their coordinates by `scale`."""
+    """Draw a face's box and landmarks into the image. Their coordinates are multiplied by `scale`."""
     x, y, width, height = (value * scale for value in face.box)
     long_side = max(pixels.shape[:2])
     line = max(1, round(np.clip(0.015 * max(width, height), long_side / 800, long_side / 300)))

@@ -3,8 +3,8 @@
 FiqaError                    (fiqa.errors)
 ├── ModelError               a model is missing, is not the pinned file, or does not load: the worker does not start
 │   └── ModelsUnavailable    the mirror of the models cannot be read now: the worker waits
-├── SourceUnavailable        this worker cannot read a source now: the chunk goes back, and no image fails
-└── ImageFailure             one image cannot be scored: its result has the code, and the rest of the chunk goes on
+├── SourceUnavailable        this worker cannot read a source now: the chunk is released, and no image fails
+└── ImageFailure             one image cannot be scored: its result has the code, and the other images are scored
     ├── NotFound             not_found
     ├── AccessDenied         access_denied
     ├── SourceNotAllowed     source_not_allowed
@@ -15,7 +15,7 @@ FiqaError                    (fiqa.errors)
     ├── DecodeFailed         decode_failed
     └── TooManyPixels        too_many_pixels
 
-time_limit, worker_crashed and internal_error have no class: nothing raises them, the worker only records them.
+time_limit, worker_crashed and internal_error have no class: the worker never raises them, it only records them.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class ModelError(FiqaError):
     exit_status = 2
 
 
-class ModelsUnavailable(ModelError):  # noqa: N818  it may be over in a moment
+class ModelsUnavailable(ModelError):  # noqa: N818  a state that may pass
     """The s3:// mirror of the models cannot be read now."""
 
     exit_status = 1
 
 
-class SourceUnavailable(FiqaError):  # noqa: N818  it may be over in a moment
-    """This worker cannot read a source now. Another worker, or this one later, may: no image has failed.
+class SourceUnavailable(FiqaError):  # noqa: N818  a state that may pass
+    """This worker cannot read a source now. No image has failed: the worker may read it later, or another worker may.
 
     Attributes:
         root: the source, such as s3://bucket.

@@ -43,7 +43,7 @@ def _comma_separated(value: object) -> object:
 
 
 def cache_dir() -> Path | None:
-    """Return this user's folder of model files: None without a home folder and without XDG_CACHE_HOME."""
+    """Return this user's folder of model files. None, if there is neither a home folder nor XDG_CACHE_HOME."""
     cache = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(cache) if cache else Path.home() / ".cache") / "fiqa" / "models"
@@ -63,24 +63,26 @@ class WorkerSettings(Settings):
 
     Attributes:
         models_dir: a folder that holds, or will hold, the model files; or an s3://bucket/prefix mirror of one.
-        detector: a name of the registry, or the path of an .onnx file with the same interface.
-        quality_model: the same.
+        detector: a name in the registry, or the path of an .onnx file with the same interface.
+        quality_model: the same for the quality model.
         device: where the models run.
-        detect_size: long side in pixels of the copy that detection looks at. A multiple of 32.
+        detect_size: long side, in pixels, of the copy in which faces are detected. A multiple of 32.
         decode: full always decodes the whole image. fast decodes a JPEG that is larger than detection needs at a
             quarter or an eighth of its size, and decodes it again if a face is too small in that copy.
         detect_threshold: least confidence of a face. None: the detector's own.
         max_image_bytes: size limit of an image file.
         max_image_pixels: size limit of a decoded image.
         image_time_limit_s: an image that takes longer to decode and score ends as time_limit.
-        allowed_sources: the URI prefixes that this worker may read, comma-separated. file:// only if it is listed.
-        allowed_storages: the storages, or their beginnings, that this worker opens, comma-separated. None: `storage`
-            and `redis` if `storage` is set; else all.
+        allowed_sources: the URI prefixes that this worker may read, comma-separated. Files may be read only if a
+            file:// prefix is listed.
+        allowed_storages: the storages that this worker may open, comma-separated: URLs, or beginnings of URLs. None:
+            `storage` and `redis` if `storage` is set, otherwise all.
         drain_s: how long processes may take to end after SIGTERM. Their chunks are released at once.
-        max_child_mb: MiB. A process that has ever held more is replaced after its chunk. An image of 100 megapixels
-            costs 0.8 GB at its peak, in AVIF about twice that, so on the CPU only a leak reaches the limit.
-        health_dir: a folder for the files `alive` and `ready`. None: no such files.
-        log_format: text, or one JSON object a line.
+        max_child_mb: a process that has ever held more MiB than this is replaced after its chunk. An image of 100
+            megapixels takes 0.8 GB at its peak, or about twice that in AVIF. So on the CPU only a leak reaches the
+            limit.
+        health_dir: a folder for the files `alive` and `ready`. None: no files are written.
+        log_format: text, or one JSON object per line.
     """
 
     models_dir: str = Field(default_factory=_models_dir)

@@ -84,7 +84,7 @@ def test_without_the_extra_help_still_works_and_the_workers_commands_say_what_to
     photo.touch()
     for command in (["worker"], ["score", str(photo)]):
         line = refused(fiqa(*command, env=bare), 2)
-        assert line.startswith("this command needs the worker's packages, which the light client comes without (")
+        assert line.startswith("this command needs the worker's packages, which are not installed (")
         assert line.endswith(" is missing): pip install 'fiqa[cpu]'")
     for command in (["demo"], ["run", str(photo)]):
         line = refused(fiqa(*command, env=bare), 2)

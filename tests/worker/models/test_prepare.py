@@ -71,7 +71,7 @@ def test_a_damaged_prepared_model_is_found_out_and_made_again(
     assert prepared_files(tmp_path) == [path]
     assert path.read_bytes() == prepared.data
     assert [record.message for record in caplog.records] == [
-        f"prepared model refused, making it again: the content of {path} is not what its name says"
+        f"prepared model refused, making it again: the content of {path} does not match the hash in its name"
     ]
 
 

@@ -33,8 +33,8 @@ from fiqa_worker.settings import WorkerSettings
 def demo(output: Path, concurrency: int | None, *, force: bool) -> int:
     """Score sample photos that are made from one portrait.
 
-    It writes the photos, their results and an annotated contact sheet, and prints the photos by quality. With --force
-    it replaces its files of an earlier demo, and no others.
+    The command writes the photos, their results and an annotated contact sheet, and prints the photos, best first. With
+    --force it replaces the files of an earlier demo, and no other files.
     """
     with needs("local"):
         from fiqa_worker.demo.contact_sheet import contact_sheet_of
@@ -49,7 +49,7 @@ def demo(output: Path, concurrency: int | None, *, force: bool) -> int:
         raise OutputError(f"cannot write {error.filename}: {error.strerror}: choose a folder with -o") from error
     click.echo(f"made {len(made)} photos in {photos}", err=True)
     bad_lines = BadLines()
-    # Its own photos only: the folder may hold others.
+    # Only the photos of the demo: the folder may hold others.
     items = read_source([str(path) for path in made], on_bad_line=bad_lines)
     loaded = WorkerSettings.load()
     settings = own_settings(loaded, *models_or_builtin(loaded))

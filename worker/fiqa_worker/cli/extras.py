@@ -1,4 +1,4 @@
-"""What the worker's commands share: optional packages, the models that they choose, and the option for processes.
+"""What the worker's commands share: optional packages, the choice of models, and the option --concurrency.
 
 A command imports the packages of an extra when it runs, so that its help works in the base install.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _EXTRAS: Final = {"cpu": "the worker's packages", "local": "the worker's packages and an embedded Redis server"}
 
-# What `run`, `demo` and `score` may read: they run for the person whose files these are.
+# `run`, `demo` and `score` may read all that their user may read.
 _OWN_SOURCES: Final = ("file:///", "s3://")
 
 concurrency_option = click.option(
@@ -31,7 +31,7 @@ concurrency_option = click.option(
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Name the extra to install if the block fails to import a package that it brings.
+    """If the block fails to import a package, raise an error that names the extra to install.
 
     Raises:
         MissingDependencyError: a package is not installed.
@@ -42,17 +42,17 @@ def needs(extra: str) -> Iterator[None]:
         if str(error.name).startswith("fiqa"):
             raise
         raise MissingDependencyError(
-            f"this command needs {_EXTRAS[extra]}, which the light client comes without ({error.name} is missing):"
+            f"this command needs {_EXTRAS[extra]}, which are not installed ({error.name} is missing):"
             f" pip install 'fiqa[{extra}]'"
         ) from error
 
 
 def models_or_builtin(settings: WorkerSettings) -> tuple[ModelFile, ModelFile]:
-    """Return the detector and the quality model, and report if the built-in models are the fallback.
+    """Return the detector and the quality model. If a built-in model is the fallback, report it.
 
     Raises:
         ModelError: a model is missing, or is not the pinned file.
-        SettingsError: an official model that the environment names is missing, and cannot be downloaded.
+        SettingsError: the environment names an official model that is missing and cannot be downloaded.
     """
     with needs("cpu"):
         from fiqa_worker.models.pull import fetch_or_builtin  # noqa: PLC0415  it is part of an extra
@@ -70,7 +70,7 @@ def models_or_builtin(settings: WorkerSettings) -> tuple[ModelFile, ModelFile]:
 
 
 def own_settings(settings: WorkerSettings, detector: ModelFile, quality_model: ModelFile) -> WorkerSettings:
-    """Return settings with these models, which may read every file and bucket that the person may read."""
+    """Return settings with these models. They allow every file and every bucket that the user may read."""
     return settings.model_copy(
         update={
             "detector": _name_or_path(detector),
@@ -81,5 +81,5 @@ def own_settings(settings: WorkerSettings, detector: ModelFile, quality_model: M
 
 
 def _name_or_path(model: ModelFile) -> str:
-    # The registry does not know the name of a model that was given by path: `stem@digest`.
+    # A model that was given by path has a name that the registry does not know: `stem@digest`.
     return str(model.path) if "@" in model.name else model.name

@@ -34,15 +34,16 @@ def score_locally(
     images_before: int = 0,
     failed_before: int = 0,
 ) -> JobStatus:
-    """Score images with an embedded server and a worker, and write the results as they come.
+    """Score images with an embedded server and a worker. Write the results as they come.
 
     Args:
         items: the images.
         destination: where the results go.
-        settings: the worker's.
-        processes: in the worker's pool; None: as many as the processors can run.
-        bad_lines: the source's, to report the rest of them when it is read.
-        options: the job's.
+        settings: the settings of the worker.
+        processes: the number of the worker's processes. None: the number of processors, or the container's share of
+            them.
+        bad_lines: the bad lines of the source. Those that are not reported yet are reported when the source is read.
+        options: the options of the job.
         file: the results file, if it is open already.
         name: the job's display name.
         images_before: images of earlier runs that are in the results file.
@@ -56,7 +57,7 @@ def score_locally(
         from fiqa_worker.local.system import local_system
 
     with local_system(processes=processes, environment=environment_of(settings)) as system:
-        # Results on the same terminal would run through a bar.
+        # No progress bar if the results go to the same terminal: they would mix.
         with JobProgress(live=destination.path is not None or not sys.stdout.isatty()) as progress:
 
             def show(status: JobStatus) -> None:

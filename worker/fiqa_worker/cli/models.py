@@ -45,7 +45,8 @@ def list_models(*, as_json: bool) -> None:
     for check in checks:
         model = check.model
         grid.add_row(model.name, model.kind, model.license, check.state, model.file)
-    # As wide as the table: rich would wrap names to fit a narrow terminal or, in a pipe, 80 columns.
+    # The console is as wide as the table. Otherwise rich would wrap names at the terminal's width or, in a pipe, at 80
+    # columns.
     Console(width=Console(width=10_000).measure(grid).maximum).print(grid)
     click.echo(f"models folder: {settings.models_dir}")
 
@@ -90,7 +91,7 @@ def pull() -> int:
 def prepare_models() -> None:
     """Prepare FIQA_DETECTOR and FIQA_QUALITY_MODEL for workers.
 
-    A worker does this at its first start. Do it beforehand, if a worker runs from read-only folders.
+    A worker does this at its first start. If a worker runs from read-only folders, run this command before.
     """
     with needs("cpu"):
         from fiqa_worker.models.locate import find
@@ -131,8 +132,8 @@ def quantize(
 ) -> int:
     """Quantize the quality model to int8, calibrated on the images in FOLDER.
 
-    Then it compares the scores of both models. If they differ by more than the limits, no file is written and the exit
-    status is 1. Workers use the int8 model only if FIQA_QUALITY_MODEL names its file.
+    After that, the command compares the scores of both models. If they differ by more than the limits, no file is
+    written and the exit status is 1. Workers use the int8 model only if FIQA_QUALITY_MODEL names its file.
 
     \b
     Examples:
@@ -178,12 +179,14 @@ def quantize(
             limits=limits,
             progress=lambda done: progress.update(running, completed=done),
         )
-    click.echo(f"{quality_model.name} and its int8 form, compared on {len(held_out)} faces that did not calibrate it:")
+    click.echo(
+        f"{quality_model.name} and its int8 form, compared on {len(held_out)} faces that the calibration did not use:"
+    )
     click.echo(agreement.report(limits))
     if written is None:
         click.echo(f"fiqa: refused, nothing was written: {'; '.join(agreement.beyond(limits))}", err=True)
         return 1
-    click.echo(f"results will name it {written.name}; to use it, set\nFIQA_QUALITY_MODEL={written.path.absolute()}")
+    click.echo(f"its name in results is {written.name}; to use it, set\nFIQA_QUALITY_MODEL={written.path.absolute()}")
     return 0
 
 

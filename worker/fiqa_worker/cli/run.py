@@ -1,4 +1,4 @@
-"""`fiqa run`: one's own images, scored on this machine by an embedded server and a worker."""
+"""`fiqa run`: scores the user's images on this machine, with an embedded server and a worker."""
 # ruff: noqa: PLC0415  imports at the top would break help in the base install
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _OR_RESUME: Final = "add to it with --resume, "
 @force_option
 @concurrency_option
 @job_options
-@click.option("--resume", is_flag=True, help="Score only what has no result in the file yet, and add it to the file.")
+@click.option(
+    "--resume", is_flag=True, help="Score only images that have no result in the file yet, and add their results."
+)
 def run(
     *,
     source: tuple[str, ...],
@@ -46,10 +48,11 @@ def run(
 ) -> int:
     """Score images on this machine, without a Redis of your own.
 
-    It starts an embedded Redis server and a worker, and stops both at the end. For SOURCE see `fiqa submit --help`.
-    The exit status is 0 if the job succeeded and at most half of its images failed. Otherwise it is 1.
+    The command starts an embedded Redis server and a worker, and stops both at the end. For SOURCE see
+    `fiqa submit --help`. The exit status is 0 if the job succeeded and at most half of its images failed. Otherwise it
+    is 1.
 
-    A .jsonl file grows as the results come, so that --resume can go on with it if the run is interrupted. A file of
+    Results are added to a .jsonl file as they come. If the run is interrupted, --resume continues this file. A file of
     another format appears when it is complete.
 
     \b
@@ -59,7 +62,7 @@ def run(
       fiqa run s3://photos/2026/ --concurrency 4 -o faces.parquet
     """  # noqa: D301  click's \b keeps the lines below it as they are
     with needs("local"):
-        import fiqa_worker.local.system  # noqa: F401  a missing package is reported first
+        import fiqa_worker.local.system  # noqa: F401  so that a missing package is reported first
 
     destination = Destination.of(output, force=force)
     can_resume = destination.file_format is Format.JSONL and not destination.gzipped
@@ -75,7 +78,7 @@ def run(
             file = stack.enter_context(held(output, read=resume))
             if resume:
                 earlier = _read_earlier(file, output, detector.name, quality_model.name)
-            else:  # another run may have left results in it since
+            else:  # since the first check, another run may have written results
                 check_free(output, force=force, or_else=_OR_RESUME)
                 file.truncate(0)
         elif output is not None:

@@ -35,9 +35,9 @@ _SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 def score(*, image: str, output: Path | None, options: JobOptions, force: bool, as_json: bool) -> int:
     """Score every face of one image.
 
-    IMAGE is a file, an s3:// or file:/// URI, or - for the bytes of an image on standard input. It prints a line for
-    each face. With -o it also writes the image with the faces drawn into it. It needs neither
-    Redis nor a worker.
+    IMAGE is a file, an s3:// or file:/// URI, or - for the bytes of an image on standard input. The command prints a
+    line for each face. With -o it also writes the image with the faces drawn into it. It needs neither Redis nor a
+    worker.
 
     \b
     Examples:
@@ -87,10 +87,11 @@ def score(*, image: str, output: Path | None, options: JobOptions, force: bool, 
 
 
 def _uri(image: str, stack: ExitStack, *, max_bytes: int) -> str:
-    """Return the URI of the image. The bytes of standard input are put into a file that the stack removes."""
+    """Return the URI of the image. Bytes from standard input are written to a file, which the stack removes."""
     if image == STDIN:
         file = Path(stack.enter_context(TemporaryDirectory(prefix="fiqa-")), "stdin")
-        file.write_bytes(sys.stdin.buffer.read(max_bytes + 1))  # a byte too many is too_large
+        # One byte over the limit, so that the result is too_large.
+        file.write_bytes(sys.stdin.buffer.read(max_bytes + 1))
         return file.as_uri()
     try:
         if is_uri(image):

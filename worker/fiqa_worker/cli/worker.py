@@ -18,9 +18,9 @@ from fiqa_worker.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
 
-# For glibc in the pool's processes: memory that is freed after an image is kept for the next image. The kernel would
-# clear returned memory page by page again, which takes a seventh of the time of an image of 12 megapixels. There are
-# two arenas only, so that few threads keep memory of their own.
+# Settings of glibc for the pool's processes. Memory that one image frees is kept for the next image. If it went back to
+# the kernel, the kernel would have to clear its pages again: a seventh of the time of an image of 12 megapixels. With
+# only two arenas, not every thread keeps memory.
 _MALLOC: Final = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
@@ -33,8 +33,8 @@ _MALLOC: Final = {
 def worker(concurrency: int | None) -> int:
     """Run a worker in the foreground.
 
-    It scores the jobs on FIQA_REDIS_URL until it is stopped. SIGTERM and Ctrl-C drain it: its chunks are released at
-    once, for other workers.
+    The worker scores the jobs on FIQA_REDIS_URL until it is stopped. At SIGTERM or Ctrl-C it releases its chunks at
+    once, and other workers take them.
 
     \b
     Examples:
@@ -56,7 +56,7 @@ def worker(concurrency: int | None) -> int:
 
             configure(settings.log_format)
 
-    # After the check, so that a missing package is reported even while Redis is down.
+    # This comes after the check, so that a missing package is reported even if Redis is down.
     ledger = Ledger(settings.redis_url)
     if checked.self_test.warning:
         _log.error("%s", checked.self_test.warning)
@@ -68,13 +68,14 @@ def worker(concurrency: int | None) -> int:
     for name, value in _MALLOC.items():
         os.environ.setdefault(name, value)
     try:
-        ForkContext().Lock()  # as the pool makes them: its error would be a traceback
+        ForkContext().Lock()  # as the pool does later, where the error would be a traceback
     except OSError as error:
         raise UsageError(
-            f"the pool of processes needs semaphores, and /dev/shm takes none: {error.strerror}: let this user write"
+            f"cannot make semaphores for the processes in /dev/shm: {error.strerror}: let this user write"
             " to /dev/shm (in a container with a read-only root: --tmpfs /dev/shm)"
         ) from error
-    # Celery warns root about pickle, which these workers refuse, and names an option that `fiqa` does not have.
+    # If the user is root, Celery warns about pickle and names an option that `fiqa` does not have. These workers refuse
+    # pickle.
     warnings.filterwarnings("ignore", "You're running the worker with superuser privileges", SecurityWarning)
     running = app.Worker(
         concurrency=concurrency or "auto",

@@ -44,7 +44,7 @@ class Cell:
     """One photo of a contact sheet.
 
     Attributes:
-        name: printed under the photo. ASCII, since some builds of OpenCV draw nothing else.
+        name: printed under the photo. ASCII only: some builds of OpenCV cannot draw other characters.
         pixels: H x W x 3 uint8 BGR, as displayed. None if the photo could not be decoded.
         result: the photo's result.
     """
@@ -91,8 +91,8 @@ def contact_sheet_of(photos: Path, results: Sequence[ImageResult], *, max_pixels
 def contact_sheet(cells: Sequence[Cell]) -> Pixels:
     """Lay out photos in a grid, in the given order, each with its name and its result.
 
-    The quality under a photo is that of its largest face. Colors run from the lowest quality on the sheet to the
-    highest.
+    The number under a photo is the quality of its largest face. The colors range from the lowest quality on the sheet
+    to the highest.
 
     Returns:
         The sheet, H x W x 3 uint8 BGR.
@@ -116,7 +116,7 @@ def contact_sheet(cells: Sequence[Cell]) -> Pixels:
 
 
 def _draw_header(sheet: Pixels, cells: Sequence[Cell]) -> None:
-    """Write the counts at the top left, and next to them the models: scores of other models are not comparable."""
+    """Write the counts at the top left, and the models next to them. Scores of different models are not comparable."""
     ends = Counter(cell.result.status for cell in cells)
     counts = f"{ends[Status.SCORED]} scored, {ends[Status.NO_FACE]} without a face, {ends[Status.FAILED]} failed"
     models = sorted({f"{cell.result.detector} + {cell.result.quality_model}" for cell in cells})
@@ -154,7 +154,7 @@ def _thumbnail(cell: Cell, scale: _Scale) -> Pixels:
 
 
 def _draw_caption(caption: Pixels, cell: Cell, scale: _Scale) -> None:
-    """Draw a line in the color of the quality, then the name and the result, then the size."""
+    """Draw a line in the color of the quality. Below it, write the name and the result, then the size."""
     result = cell.result
     width = caption.shape[1]
     if result.faces:

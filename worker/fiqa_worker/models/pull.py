@@ -1,4 +1,4 @@
-"""Official models from the web into the models folder, and the built-in models as their fallback."""
+"""Downloads official models into the models folder, or chooses the built-in models as their fallback."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ def pull(
 
     Args:
         model: a model of the registry that has addresses.
-        models_dir: the folder. It is made if need be. A file that is already there and right is kept.
+        models_dir: the folder. It is created if it is missing. If it has the pinned file already, nothing is
+            downloaded.
         timeout_s: the limit for one download from one address.
-        attempts: how often each address is tried.
+        attempts: the number of tries of each address.
         progress: called with the number of bytes read so far.
 
     Raises:
-        ModelError: no address gave the pinned file. The message says why each failed, and what to do.
+        ModelError: no address gave the pinned file. The message gives the reason for each, and what to do.
     """
     path = models_dir / model.file
     if path.is_file():
@@ -83,17 +84,17 @@ def fetch_or_builtin(
 
     Args:
         models_dir: a folder, or an s3://bucket/prefix mirror.
-        detector: a name of the registry, or the path of an .onnx file.
-        quality_model: the same.
-        named: the models that the person named: each with the setting that names it. These have no fallback.
+        detector: a name in the registry, or the path of an .onnx file.
+        quality_model: the same for the quality model.
+        named: the models that the user has named, each with its setting. These have no fallback.
         timeout_s: the limit for all downloads.
 
     Returns:
         The detector, the quality model, and one line for the user if a built-in model is used as the fallback.
 
     Raises:
-        ModelError: what `find` raises, except for an official model that is only missing.
-        SettingsError: an official model that the person named is missing and cannot be downloaded.
+        ModelError: see `find`. An official model that is missing is not an error, since it has a fallback.
+        SettingsError: an official model that the user has named is missing and cannot be downloaded.
     """
     wanted: tuple[tuple[str, Kind], ...] = ((detector, "detector"), (quality_model, "quality"))
     missing = [
@@ -122,17 +123,17 @@ def fetch_or_builtin(
 
 
 def _pull_at_once(models: list[Model], folder: Path, timeout_s: float) -> list[str]:
-    """Pull the models in parallel and return the names of those that did not come in time."""
+    """Pull the models in parallel. Return the names of those that were not downloaded in time."""
     done: set[str] = set()
 
     def pull_one(model: Model) -> None:
         try:
             pull(model, folder, timeout_s=timeout_s, attempts=1)
         except ModelError:
-            return  # the caller's note says what happens instead
+            return  # the caller reports it
         done.add(model.name)
 
-    # Daemon threads, because a name look-up cannot be given a time limit. A late one may still fill the cache.
+    # Daemon threads, because a name look-up has no time limit. A late download may still fill the cache.
     threads = [threading.Thread(target=pull_one, args=(model,), daemon=True) for model in models]
     deadline = time.monotonic() + timeout_s
     for thread in threads:

@@ -1,4 +1,4 @@
-"""Which models there are: their files, sizes, hashes, licenses and addresses."""
+"""The known models: their files, sizes, hashes, licenses and addresses."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ REGISTRY: Final[dict[str, Model]] = {
     )
 }
 
-# The built-in model that takes the place of an official one in `run`, `demo` and `score` on a machine without network.
+# The built-in model that `run`, `demo` and `score` use instead of an official one, on a machine without network.
 FALLBACKS: Final = {"yunet_2023mar": "builtin_detector", "ediffiqa_tiny_jun2024": "builtin_quality"}
 
 

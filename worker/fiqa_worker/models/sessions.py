@@ -19,8 +19,8 @@ from fiqa_worker.settings import Device
 if TYPE_CHECKING:
     import onnx
 
-# onnxruntime from 1.29 on sends telemetry from Linux: it looks up a host every two seconds and keeps a device id in the
-# cache folder. It reads this variable once, when it is imported.
+# On Linux, onnxruntime sends telemetry from version 1.29 on. It looks up a host every two seconds and keeps a device id
+# in the cache folder. It reads this variable once, when it is imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime as ort
@@ -30,15 +30,16 @@ _CUDA: Final = "CUDAExecutionProvider"
 _TENSORRT: Final = "TensorrtExecutionProvider"
 _ON_A_GPU: Final = frozenset({_CUDA, _TENSORRT})
 
-# Only many images at once keep a GPU busy. A CPU is faster with one: 2.6 ms a face alone, 3.0 in batches of 8.
+# A GPU is busy only with many images at once. A CPU is faster with one image: 2.6 ms a face alone, 3.0 in batches of 8.
 _GPU_BATCH: Final = 32
 
-# Ranges that leave out the largest of 10,000 activations keep scores best: one outlier would make all others coarse.
+# The ranges leave out the largest of 10,000 activations. This keeps scores best: with one outlier in the range, all
+# other values would be coarse.
 _PERCENTILE: Final = 99.99
-# Calibration holds all activations of so many batches at a time.
+# Calibration holds all activations of this many batches at a time.
 _CALIBRATED_AT_ONCE: Final = 8
 
-# A device's providers, best first, and how to get the first of them.
+# For each device: its providers, best first, and how to get the first one.
 _PROVIDERS: Final = {
     Device.CPU: ((_CPU,), "install fiqa[cpu]"),
     Device.CUDA: ((_CUDA, _CPU), "install fiqa[gpu] in place of fiqa[cpu]"),
@@ -85,7 +86,7 @@ class _OrtSession:
 
 
 class _BatchSession:
-    """Keeps the input's memory on the device from run to run while the batch has the same shape."""
+    """Runs batches. As long as the shape of the batch is the same, the memory of the input stays on the device."""
 
     def __init__(self, session: ort.InferenceSession, batch_size: int) -> None:
         self._session = session
@@ -102,7 +103,7 @@ class _BatchSession:
         else:
             self._input = ort.OrtValue.ortvalue_from_numpy(batch, self._device, 0)
             self._binding.bind_ortvalue_input(self._session.get_inputs()[0].name, self._input)
-        for name in self.output_names:  # again: an output that was bound before would have to keep its shape
+        for name in self.output_names:  # bound again for each run: a bound output must keep its shape
             self._binding.bind_output(name)
         self._session.run_with_iobinding(self._binding)
         outputs: list[NDArray[np.float32]] = self._binding.copy_outputs_to_cpu()
@@ -114,9 +115,9 @@ def open_session(model: ModelFile, device: Device, *, threads: int = 1, batch_si
 
     Args:
         model: a model as `prepare` returned it. Its `data` is loaded.
-        device: where it runs. auto is CUDA if this onnxruntime has it and a GPU answers, else the CPU.
+        device: the device. auto is CUDA if this onnxruntime has it and a GPU answers, else the CPU.
         threads: the threads of one run. onnxruntime ignores cgroup limits, so it never chooses for itself.
-        batch_size: how many images one run should take. None: what suits the device.
+        batch_size: how many images one run should take. None: the number that suits the device.
 
     Raises:
         ModelError: the device is not available here, or the model does not load.
@@ -158,32 +159,33 @@ def _options(threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    # Keep memory from run to run: fresh pages cost a detection at 640x640 a quarter of its time. What images of all
-    # shapes need stays far below what decoding them takes.
+    # Keep memory from run to run: without it, new pages take a quarter of the time of a detection at 640x640. Even for
+    # images of all shapes, this memory is far smaller than what decoding takes.
     options.enable_cpu_mem_arena = True
     options.log_severity_level = 3  # errors only: nobody can act on the warnings about optimizations
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other workers need that core
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other processes need that core
     return options
 
 
 def write_int8(
     model: Path, output: Path, batches: Sequence[NDArray[np.float32]], *, progress: Callable[[int], object]
 ) -> None:
-    """Write the static int8 form of a float model. What follows the last convolution stays float.
+    """Write the static int8 form of a float model. The nodes after the last convolution stay float.
 
-    Weights have 7 bits. With 8, processors without VNNI saturate and would give other scores than those with it.
+    Weights have 7 bits. With 8 bits, processors without VNNI would saturate, and give other scores than processors with
+    it.
 
     Args:
         model: an ONNX file whose nodes have names.
         output: the file to write.
-        batches: the model is run on them to find the ranges of its activations. The last ones that do not fill a group
+        batches: inputs of the model, run to find the ranges of its activations. The batches after the last full group
             of eight are left out.
-        progress: called with the number of batches that were run.
+        progress: called with the number of batches run so far.
 
     Raises:
         ModelError: onnxruntime cannot quantize this model.
     """
-    # Here: a worker needs neither, and they take long to import.
+    # Imported here: a worker needs neither, and they take long to import.
     import onnx  # noqa: PLC0415
     from onnxruntime import quantization  # noqa: PLC0415
 
@@ -195,7 +197,7 @@ def write_int8(
                 processed,
                 output,
                 _Reader(ort.InferenceSession(str(processed), _options(1)).get_inputs()[0].name, batches, progress),
-                # QOperator would drop the Relu of a value that another node reads too.
+                # QOperator would drop the Relu of a value if another node reads that value too.
                 quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=True,

@@ -1,4 +1,4 @@
-"""How far an int8 model's scores are from the float model's."""
+"""Compares the scores of an int8 model with those of the float model."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far two models' scores of the same faces are apart.
+    """How far the scores of two models differ for the same faces.
 
     Attributes:
         faces: how many faces were compared.
         mean: the mean of the absolute differences.
-        p99: their 99th percentile.
+        p99: the 99th percentile of the absolute differences.
         rank: Spearman's rank correlation. 0 if one model gives every face the same score.
-        time_ratio: the second model's time a face over the first model's, on one thread of this machine.
+        time_ratio: the time per face of the second model, divided by that of the first, on one thread of this machine.
     """
 
     faces: int
@@ -47,7 +47,7 @@ class Agreement:
     time_ratio: float
 
     def beyond(self, limits: Limits) -> list[str]:
-        """Say which limits are exceeded. Empty if none is."""
+        """Return a text for each limit that is exceeded."""
         checks = (
             (self.mean <= limits.mean, f"the mean difference is over {limits.mean:g}"),
             (self.p99 <= limits.p99, f"the 99th percentile is over {limits.p99:g}"),

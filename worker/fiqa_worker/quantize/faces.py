@@ -1,4 +1,4 @@
-"""Images -> the faces to calibrate with, and other faces to compare scores on."""
+"""Finds faces in images: some to calibrate with, and others to compare scores on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fiqa_worker.pipeline.detect import Detector
 Crops: TypeAlias = NDArray[np.uint8]  # N x 112 x 112 x 3, BGR
 
 MIN_FACES: Final = 200
-_SEED: Final = 8  # of the order in which images are taken: the same each time
+_SEED: Final = 8  # the images are taken in a random order, which is the same each time
 
 
 def collect_faces(
@@ -30,17 +30,17 @@ def collect_faces(
     min_faces: int = MIN_FACES,
     progress: Callable[[int], object] = lambda _: None,
 ) -> tuple[Crops, Crops]:
-    """Find faces to calibrate with, and as many others to compare scores on.
+    """Find faces to calibrate with, and about as many others to compare scores on.
 
     Images are taken in a random order, which is the same each time, until there are enough faces. All faces of one
-    image go to the same side. An image that cannot be read is skipped.
+    image go to the same array. An image that cannot be read is skipped.
 
     Args:
         images: image files.
         detector: finds the faces.
-        faces: the search ends with so many faces on both sides together.
+        faces: the search ends when both arrays together have this many faces.
         max_pixels: size limit of an image. A larger one is skipped.
-        min_faces: so many faces on both sides together are needed.
+        min_faces: both arrays together need at least this many faces.
         progress: called with the number of faces found so far.
 
     Returns:

@@ -1,4 +1,7 @@
-"""A float quality model and faces -> its static int8 form, written only if its scores agree with the float model's."""
+"""Makes the static int8 form of a float quality model.
+
+It is written only if its scores agree with the float model's.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from fiqa_worker.quantize.agreement import Agreement, Limits, compare
 from fiqa_worker.quantize.faces import Crops
 from fiqa_worker.settings import Device
 
-_LEAST_OPSET: Final = 13  # the first with a scale for every channel of a weight
+_LEAST_OPSET: Final = 13  # the first version with a scale for every channel of a weight
 _QUANTIZED: Final = frozenset({"DequantizeLinear", "QLinearConv", "ConvInteger"})
 
 
@@ -43,10 +46,10 @@ def quantize(
         held_out: N x 112 x 112 x 3 uint8 BGR, other faces to compare scores on.
         output: an .onnx file to write.
         limits: nothing is written if one is exceeded.
-        progress: called with the number of faces that were run, of len(calibration) + len(held_out).
+        progress: called with the number of faces run so far; at the end it is len(calibration) + len(held_out).
 
     Returns:
-        How far the scores are apart, and the written model, or None if they are too far apart.
+        The comparison of the scores, and the written model. None instead of the model if the scores differ too much.
 
     Raises:
         ModelError: the model cannot be quantized, or the file cannot be written.
@@ -57,7 +60,7 @@ def quantize(
         source, int8 = folder / "float.onnx", folder / "int8.onnx"
         onnx.save(without_prelu(model), source)
         write_int8(source, int8, _batches(calibration), progress=progress)
-        # The way a worker will load it: given by path, then prepared.
+        # Load it as a worker will: given by path, then prepared.
         after = QualityScorer(open_session(prepare(find(str(int8), "quality", ""), folder), Device.CPU))
         agreement = compare(before, after, held_out, progress=lambda done: progress(len(calibration) + done))
         if agreement.beyond(limits):
@@ -89,7 +92,7 @@ def _batches(crops: Crops) -> list[NDArray[np.float32]]:
 
 
 def without_prelu(model: ModelFile) -> onnx.ModelProto:
-    """Return the float model with each PRelu over an image in its int8 form, and with names for all nodes.
+    """Return the float model with each PRelu over an image in its int8 form. All nodes have names.
 
     Raises:
         ModelError: the model is quantized already.
@@ -103,7 +106,7 @@ def without_prelu(model: ModelFile) -> onnx.ModelProto:
         raise ModelError(f"{model.path} is quantized already: name a float model in FIQA_QUALITY_MODEL")
     rewrite_prelus(graph, int8_form)
     for index, node in enumerate(graph.node):
-        node.name = f"{index}_{node.op_type}"  # onnxruntime takes the nodes that stay float by name
+        node.name = f"{index}_{node.op_type}"  # onnxruntime excludes nodes from int8 by their names
     # onnxruntime warns of each constant that no node reads.
     read = {name for node in graph.node for name in node.input}
     kept = [stored for stored in graph.initializer if stored.name in read]
