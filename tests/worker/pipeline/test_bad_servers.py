@@ -128,12 +128,12 @@ def no_http(connection: Connection) -> None:
 @pytest.mark.parametrize(
     ("handler", "failure", "message"),
     [
-        (cut_off, FetchFailed, "no whole answer"),
+        (cut_off, FetchFailed, "no complete answer"),
         (stall_before_the_answer, FetchTimeout, r"within 0\.3 s"),
         (stall_in_the_body, FetchTimeout, r"within 0\.3 s"),
-        (cut_off_a_large_body, FetchFailed, "no whole answer"),
+        (cut_off_a_large_body, FetchFailed, "no complete answer"),
         (stall_in_a_large_body, FetchTimeout, r"within 0\.3 s"),
-        (no_http, FetchFailed, "no whole answer"),
+        (no_http, FetchFailed, "no complete answer"),
     ],
 )
 def test_the_error_of_a_bad_answer_is_one_sentence_without_secrets(

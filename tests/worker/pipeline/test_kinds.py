@@ -102,7 +102,7 @@ def test_kinds_of_jpeg_that_are_not_read_are_named(marker: int, words: str) -> N
     ("offset", "value", "words"),
     [
         (4, b"\x0c", "^JPEG with 12 bits a sample is not read$"),
-        (5, b"\0\0", "^JPEG whose height stands behind its first scan is not read$"),
+        (5, b"\0\0", "^JPEG that has its height after the first scan is not read$"),
         (9, b"\x02", "^JPEG with 2 color components is not read$"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A face and its five landmarks -> the 112x112 crop that quality models expect; a pure function."""
+"""Aligns a face: from five landmarks to the 112x112 crop that quality models expect."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def align(image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[n
 
 
 def _robust(landmarks: NDArray[np.float32]) -> MatLike | None:
-    """Compute the reference's similarity, a 2 x 3 matrix; None if there is none."""
+    """Compute the similarity transform of the reference: a 2 x 3 matrix, or None if OpenCV finds none."""
     return cv2.estimateAffinePartial2D(landmarks, _TEMPLATE, method=cv2.LMEDS)[0]
 
 
 def _least_squares(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the similarity that brings the landmarks closest to the template, a 2 x 3 matrix.
+    """Compute the similarity transform that brings the landmarks closest to the template: a 2 x 3 matrix.
 
-    With points as complex numbers a similarity is z -> turn * z + shift, and least squares has one closed form.
+    If points are complex numbers, a similarity is z -> turn * z + shift, and least squares has a closed form.
     """
     source = landmarks[:, 0] + 1j * landmarks[:, 1]
     target = _TEMPLATE[:, 0].astype(np.float64) + 1j * _TEMPLATE[:, 1]
     centered = source - source.mean()
     spread = np.vdot(centered, centered).real
-    turn = np.vdot(centered, target) / spread if spread > 0 else 1.0 + 0.0j  # all in one point: no turn
+    turn = np.vdot(centered, target) / spread if spread > 0 else 1.0 + 0.0j  # all landmarks in one point
     shift = target.mean() - turn * source.mean()
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])

@@ -1,4 +1,7 @@
-"""The size of an AVIF file: that in its boxes and those in its AV1 streams, since a decoder makes room for either."""
+"""Reads the size of an AVIF or HEIC file: the size in its boxes and the sizes in its streams.
+
+A decoder allocates memory for all of these.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from fiqa_worker.pipeline.hevc import config_sets, sps_pixels, stream_sets
 _CONTAINERS: Final = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
 _WITH_ITEMS: Final = {b"iinf"}
 _DEPTH: Final = 8
-# No encoder comes near it. It bounds the time of a file that is nothing but small parts.
+# No encoder writes this many. It limits the time for a file that consists of small parts only.
 _MAX_PARTS: Final = 100_000
 _SEQUENCE_HEADER: Final = 1  # of AV1's open bitstream units (OBU)
 _MAX_HEADER_BYTES: Final = 1024
@@ -28,10 +31,10 @@ class AvifSize:
     """Sizes in pixels.
 
     Attributes:
-        width: the width of the image: of the largest item or track.
-        height: the same.
-        coded: the pixels of all streams together.
-        largest_coded: the pixels of the largest stream.
+        width: the width of the largest item or track.
+        height: its height.
+        coded: the number of pixels of all streams together.
+        largest_coded: the number of pixels of the largest stream.
     """
 
     width: int
@@ -41,11 +44,11 @@ class AvifSize:
 
 
 def avif_size(data: bytes | mmap) -> AvifSize:
-    """Read the boxes and the headers of the streams of a file.
+    """Read the boxes of a file, and the headers of its streams.
 
     Raises:
-        DecodeFailed: it has more parts than any encoder writes.
-        struct.error, IndexError: it is cut off.
+        DecodeFailed: the file has more parts than any encoder writes.
+        struct.error, IndexError: the file is cut off.
     """
     return _Reader(data).size()
 
@@ -60,7 +63,7 @@ class _Reader:
         for kind, body in self._boxes(self._data, _DEPTH):
             boxes[kind].append(body)
         sizes = [struct.unpack_from(">II", body, 4) for body in boxes[b"ispe"]]
-        # A track's size is the end of its header, in 65,536ths of a pixel.
+        # The last eight bytes of a track's header are its size, in units of 1/65,536 of a pixel.
         sizes += [(wide >> 16, high >> 16) for wide, high in (struct.unpack(">II", t[-8:]) for t in boxes[b"tkhd"])]
         streams: list[memoryview] = list(self._samples(boxes))
         kinds: dict[int, set[bytes]] = defaultdict(set)
@@ -95,7 +98,7 @@ class _Reader:
                 raise DecodeFailed("the file's header is cut off")
             body = data[position + head : end]
             if kind in _WITH_ITEMS:
-                skip = 6 if body[0] == 0 else 8  # a version, then how many there are
+                skip = 6 if body[0] == 0 else 8  # the version, then the number of items
                 yield from self._boxes(body[skip:], depth - 1)
             elif kind in _CONTAINERS and depth:
                 yield from self._boxes(body[_CONTAINERS[kind] :], depth - 1)
@@ -108,7 +111,7 @@ class _Reader:
         for body in boxes[b"iloc"]:
             version, sizes, base_sizes = body[0], body[4], body[5]
             lengths = (base_sizes >> 4, base_sizes & 15 if version else 0, sizes >> 4, sizes & 15)
-            wide = version == 2  # noqa: PLR2004  of numbers
+            wide = version == 2  # noqa: PLR2004  item numbers have four bytes
             position = 6
             count, position = _number(body, position, 4 if wide else 2)
             for _ in range(count):
@@ -134,14 +137,17 @@ class _Reader:
         return memoryview(b"".join(pieces))
 
     def _samples(self, boxes: dict[bytes, list[memoryview]]) -> Iterator[memoryview]:
-        """Yield the first sample of every track, and all that follows it."""
+        """Yield the first sample of every track, and all bytes after it."""
         for kind, length in ((b"stco", 4), (b"co64", 8)):
             for body in boxes[kind]:
                 if int.from_bytes(body[4:8], "big"):
                     yield self._data[_number(body, 8, length)[0] :]
 
     def _sequence_sizes(self, stream: memoryview) -> Iterator[int]:
-        """Yield the pixels of a frame for each sequence header of an AV1 stream, up to where a decoder gives up."""
+        """Yield the number of pixels of a frame for each sequence header of an AV1 stream.
+
+        Stop where a decoder stops.
+        """
         position = 0
         with suppress(IndexError):
             while position < len(stream):
@@ -164,14 +170,14 @@ class _Reader:
 
 
 def _number(data: memoryview, position: int, length: int) -> tuple[int, int]:
-    """Read a big-endian number; returns it and where it ends."""
+    """Read a big-endian number. Return it, and the position after it."""
     if position + length > len(data):
         raise IndexError
     return int.from_bytes(data[position : position + length], "big"), position + length
 
 
 def _leb128(data: memoryview, position: int) -> tuple[int, int]:
-    """Read a number of seven bits a byte; returns it and where it ends."""
+    """Read a number with seven bits per byte. Return it, and the position after it."""
     number = 0
     for shift in range(0, 56, 7):
         byte = data[position]
@@ -183,7 +189,7 @@ def _leb128(data: memoryview, position: int) -> tuple[int, int]:
 
 
 def _frame_pixels(header: bytes) -> int:
-    """Width times height of the largest frame that a sequence header allows: AV1 specification, section 5.5.1."""
+    """Return width times height of the largest frame that a sequence header allows (AV1 specification, 5.5.1)."""
     bits = _Bits(header)
     bits.skip(4)  # profile, still_picture
     if bits.take(1):  # a reduced header

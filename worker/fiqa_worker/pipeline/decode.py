@@ -1,4 +1,4 @@
-"""Bytes -> BGR array, as a viewer shows it; a JPEG also at a half, a quarter or an eighth of its size."""
+"""Decodes a file to a BGR array, as a viewer shows it. A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from fiqa_worker.pipeline.tiff import exif_orientation
 
 _EXIF: Final = cv2.IMAGE_METADATA_EXIF
 _DEPTHS: Final = (np.uint8, np.uint16)
-_GRAY: Final = 2  # axes
-_TO_BGR: Final = {(): cv2.COLOR_GRAY2BGR, (4,): cv2.COLOR_BGRA2BGR}  # by what follows height and width in the shape
+_GRAY: Final = 2  # the number of axes of a gray array
+_TO_BGR: Final = {(): cv2.COLOR_GRAY2BGR, (4,): cv2.COLOR_BGRA2BGR}  # by the axes after height and width
 _REDUCED: Final = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
     (4, cv2.IMREAD_REDUCED_COLOR_4),
     (2, cv2.IMREAD_REDUCED_COLOR_2),
 )
 
-# The result of a damaged file reports it. OpenCV need not log it as well.
+# A damaged file is reported in its result, so OpenCV need not log it.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
@@ -37,10 +37,11 @@ class DecodedImage:
 
     Attributes:
         pixels: H x W x 3, BGR.
-        width: of the whole image as displayed, in pixels.
-        height: the same.
-        reduction: 1, 2, 4 or 8: each pixel of the copy covers a square with sides of so many pixels.
-        warnings: lines that the decoder printed, about a damage that it could repair.
+        width: the width in pixels of the whole image, as displayed.
+        height: the height in pixels of the whole image, as displayed.
+        reduction: 1, 2, 4 or 8: each pixel of the copy covers a square of the image, with this many pixels on each
+            side.
+        warnings: lines that the decoder printed about damage that it could repair.
     """
 
     pixels: NDArray[np.uint8]
@@ -51,10 +52,10 @@ class DecodedImage:
 
 
 def decode_reduced(data: FileBytes, *, max_pixels: int, long_side: float, least_reduction: int = 2) -> DecodedImage:
-    """Decode the smallest copy that a JPEG yields by itself and whose long side has at least `long_side` pixels.
+    """Decode a JPEG at the smallest size at which its long side has at least `long_side` pixels.
 
-    Any other format is decoded in full. So is a JPEG, if no copy at `least_reduction` or more is large enough.
-    Arguments and errors are as in `decode`.
+    A JPEG is decoded in full if no copy is large enough that is reduced by `least_reduction` or more. Any other format
+    is decoded in full, too. For arguments and errors see `decode`.
     """
     header = _checked_header(data, max_pixels)
     with captured_output() as warnings:
@@ -65,18 +66,19 @@ def decode_reduced(data: FileBytes, *, max_pixels: int, long_side: float, least_
 def decode(data: FileBytes, *, max_pixels: int) -> NDArray[np.uint8]:
     """Decode a JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC file; the first image of a file that holds several.
 
-    The orientation is applied, 16 bits become 8, gray and palettes become colors, transparency is laid over white.
+    The orientation is applied. 16 bits become 8, and gray and palettes become colors. Transparent parts are blended
+    with white.
 
     Args:
         data: the file.
-        max_pixels: the most pixels of the image. Its header is checked before anything is decoded.
+        max_pixels: the largest number of pixels allowed. The header is checked before anything is decoded.
 
     Returns:
         H x W x 3, BGR.
 
     Raises:
         UnsupportedFormat: the file is of another format, or of a kind of its format that is not read.
-        TooManyPixels: the header says so.
+        TooManyPixels: the header has more than `max_pixels`.
         DecodeFailed: the file is empty, cut off or damaged.
     """
     header = _checked_header(data, max_pixels)
@@ -103,7 +105,8 @@ def _decode_reduced(data: FileBytes, header: Header, long_side: float, least_red
             pixels = _decode(data, flag)
             if pixels is None:
                 raise _damaged(header)
-            # The copy's shape shows whether EXIF turned it on its side, unless it is a square and the image is not.
+            # The shape of the copy shows whether EXIF turned it by 90 degrees. A square copy of an image that is not
+            # square does not show this. Such an image is decoded in full.
             copy = pixels.shape[:2]
             if copy[0] != copy[1] or stored[0] == stored[1]:
                 is_turned = (copy[0] < copy[1]) != (stored[0] < stored[1])
@@ -118,7 +121,7 @@ def _decode_whole(data: FileBytes, header: Header) -> NDArray[np.uint8]:
     match header.format:
         case "JPEG":
             image = _decode(data, cv2.IMREAD_COLOR)
-        # Pillow knows which alpha and which orientation count in these; OpenCV does not.
+        # For these formats, Pillow applies alpha and orientation as the formats say. OpenCV does not.
         case "TIFF":
             return decode_tiff(data)
         case "AVIF":
@@ -145,7 +148,7 @@ def _decode(data: FileBytes, flags: int) -> NDArray[np.uint8] | None:
 
 
 def _decode_stored(data: FileBytes, header: Header) -> NDArray[np.uint8] | None:
-    """Decode an image as it is stored, then lay it over white and turn it: OpenCV does neither if there is alpha."""
+    """Decode an image as it is stored, then blend it with white and turn it. OpenCV does neither if there is alpha."""
     try:
         decoded, kinds, values = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:

@@ -1,4 +1,4 @@
-"""TIFF and AVIF files -> BGR array, through Pillow, which knows their kinds of alpha, depth and orientation."""
+"""Decodes TIFF, AVIF and HEIC files to a BGR array with Pillow, which knows their alpha, depth and orientation."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from fiqa_worker.pipeline.display import in_bands, over_white, upright
 from fiqa_worker.pipeline.file_bytes import FileBytes
 from fiqa_worker.pipeline.tiff import exif_orientation, read_tiff
 
-# Pillow's own limit, which holds for a whole process, would refuse what FIQA_MAX_IMAGE_PIXELS allows. Ours is checked
+# Pillow has one limit per process. It would refuse images that FIQA_MAX_IMAGE_PIXELS allows. Our limit is checked
 # before Pillow is called.
 Image.MAX_IMAGE_PIXELS = None
-# Pillow's own reader of uncompressed TIFF takes planes of 16 bits for 8.
+# Always use libtiff: Pillow's own reader of uncompressed TIFF reads planes of 16 bits as if they had 8.
 TiffImagePlugin.READ_LIBTIFF = True
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the processes are the parallelism
-# It warns about odd metadata, which changes no pixel, and names no file.
+# Pillow warns about odd metadata. Such metadata changes no pixel, and the warning does not name the file.
 warnings.filterwarnings("ignore", module="PIL")
 
 _GRAY_16: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
@@ -34,7 +34,8 @@ _OPAQUE: Final = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
 def decode_avif(data: FileBytes) -> NDArray[np.uint8]:
     """Decode the first image of an AVIF file, turned and mirrored as its irot and imir say.
 
-    EXIF does not count: MIAF says so, and Pillow reports irot and imir in its place.
+    The orientation in EXIF does not count: the standard (MIAF) says so. Pillow reports irot and imir as if they were
+    the orientation in EXIF.
 
     Returns:
         H x W x 3, BGR.
@@ -48,7 +49,7 @@ def decode_avif(data: FileBytes) -> NDArray[np.uint8]:
         orientation = exif_orientation(image.info.get("exif", b""))
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001  its parser raises whatever a damaged file leads to
+    except Exception:  # noqa: BLE001  for a damaged file, Pillow may raise anything
         raise DecodeFailed("the AVIF file is cut off or damaged") from None
     return upright(_bgr(image), orientation)
 
@@ -62,14 +63,14 @@ def decode_heic(data: FileBytes) -> NDArray[np.uint8]:
     Raises:
         DecodeFailed: it is cut off or damaged.
     """
-    import pillow_heif  # noqa: PLC0415  an extra; read_header has checked that it is there
+    import pillow_heif  # noqa: PLC0415  an extra; read_header has checked that it is installed
 
     options = pillow_heif.options
     options.DECODE_THREADS = 1  # the processes are the parallelism
     options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
     try:
         image = pillow_heif.HeifImageFile(io.BytesIO(data))
-        image.load()  # libheif turns it
+        image.load()  # libheif applies irot and imir
         if image.mode not in _WITH_ALPHA | _OPAQUE:
             raise UnsupportedFormat("HEIC of this kind is not read")  # noqa: TRY301  passed on below
         return _bgr(image)
@@ -99,7 +100,7 @@ def decode_tiff(data: FileBytes) -> NDArray[np.uint8]:
     except Exception:  # noqa: BLE001  see decode_avif
         if not header.is_plain:
             raise not_read from None
-        # Big-endian BigTIFF, and big-endian gray of 16 bits in which 0 is white.
+        # Pillow cannot open big-endian BigTIFF, and big-endian gray of 16 bits in which 0 is white. OpenCV can.
         decoded = None
         with suppress(cv2.error):
             decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -119,7 +120,7 @@ def decode_tiff(data: FileBytes) -> NDArray[np.uint8]:
 
 
 def _bgr(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
-    """Convert a loaded image, H x W x 3."""
+    """Convert a loaded image to a BGR array, H x W x 3."""
 
     def band(top: int, bottom: int) -> NDArray[np.uint8]:
         rows = image.crop((0, top, image.width, bottom))

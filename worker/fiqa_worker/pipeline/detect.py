@@ -1,4 +1,4 @@
-"""Faces in an image, with YuNet or a detector of its interface."""
+"""Finds faces in an image, with YuNet or a detector of the same interface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fiqa_worker.models.sessions import Session
 
 _STRIDES: Final = (8, 16, 32)
-_MULTIPLE: Final = 32  # of which the sides of the network's input are multiples
+_MULTIPLE: Final = 32  # the sides of the network's input are multiples of it
 _LANDMARKS: Final = 5
 
 
@@ -59,7 +59,7 @@ class Detector:
         threshold: the least confidence of a face.
         size: the long side in pixels of the copy that detection uses; a smaller image is used as it is.
         nms_iou: if two faces overlap by more than this, the less confident one is dropped.
-        top_k: the number of candidates, the most confident ones, that are compared.
+        top_k: only this many candidates are compared, the most confident ones.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Detector:
             images: each H x W x 3, BGR.
         """
         copies = [_scaled_down(image, self._size) for image in images]
-        # Only images of the same padded size share a batch. So a batch finds what each image alone would.
+        # Only images of the same padded size share a batch. So each image has the same faces as if it were alone.
         alike: dict[tuple[int, int], list[int]] = {}
         for index, copy in enumerate(copies):
             alike.setdefault((_padded(copy.shape[0]), _padded(copy.shape[1])), []).append(index)
@@ -143,7 +143,8 @@ class Detector:
         found = [np.empty((0, 5 + 2 * _LANDMARKS), np.float32)]
         for stride in _STRIDES:
             cls, obj = outputs[f"cls_{stride}"][index, :, 0], outputs[f"obj_{stride}"][index, :, 0]
-            # Few anchors need the work below. The limit is below the threshold, since rounding may lift one over it.
+            # Only few anchors need the work below. This limit is lower than the threshold, since rounding may lift an
+            # anchor over the threshold.
             anchors = np.flatnonzero(cls * obj > self._candidate)
             if not len(anchors):
                 continue
@@ -188,7 +189,7 @@ def _padded(side: int) -> int:
 
 
 def _scaled_down(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return the image, or a copy whose long side is `size` if it is larger."""
+    """Return the image. If its long side is larger than `size`, return a copy that is scaled down to it."""
     height, width = image.shape[:2]
     scale = size / max(height, width)
     if scale >= 1:

@@ -1,4 +1,4 @@
-"""Pixels as a viewer shows them: transparency over white, and turned as EXIF says."""
+"""Makes pixels as a viewer shows them: blended with white, and turned as EXIF says."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _BAND_PIXELS: Final = 1 << 20
 
 
 def in_bands(height: int, width: int, band: Callable[[int, int], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Put an image together from bands of rows, since the conversion of a whole one takes several times its memory.
+    """Make an image from bands of rows. To convert a whole image at once would take several times its memory.
 
     Args:
-        height: of the image.
-        width: of the image.
-        band: called with the first row and the one behind the last; returns these rows, N x W x 3.
+        height: the height of the image.
+        width: the width of the image.
+        band: called with the index of the first row and of the row after the last one. Returns these rows, N x W x 3.
 
     Returns:
         H x W x 3.
@@ -33,7 +33,7 @@ def in_bands(height: int, width: int, band: Callable[[int, int], NDArray[np.uint
 
 
 def over_white(color: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay an image over white.
+    """Blend an image with a white background.
 
     Args:
         color: H x W x 3, not multiplied by alpha.
@@ -46,7 +46,7 @@ def over_white(color: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np
 
 
 def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn and mirror an image as its EXIF orientation says, 1 to 8."""
+    """Turn and mirror an image as its EXIF orientation (1 to 8) says."""
     match orientation:
         case 2:
             turned = cv2.flip(image, 1)

@@ -1,4 +1,4 @@
-"""URI -> bytes, from S3 or the disk, within limits; every error ends as one ImageFailure."""
+"""Reads the bytes of a URI from S3 or the disk, within limits. Every error of an image ends as one ImageFailure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fiqa_worker.pipeline.s3_reader import S3Reader
 
 
 class Fetcher:
-    """Reads the bytes behind URIs. All threads of a process may share one.
+    """Reads the bytes behind URIs. All threads of a process may share one Fetcher.
 
     s3:// URIs are taken literally, as the aws command does; file:// URIs are percent-decoded, as RFC 8089 says.
     """
@@ -21,14 +21,14 @@ class Fetcher:
     def __init__(
         self, allowed: Sequence[str], *, max_bytes: int, timeout_s: float = 10.0, patience_s: float = 20.0
     ) -> None:
-        """Check the prefixes; nothing is opened yet.
+        """Check the prefixes. Nothing is opened yet.
 
         Args:
-            allowed: URI prefixes that may be read, such as s3://, s3://photos/2024 or file:///data. Each means that
-                name and what is below it: s3://photos does not allow s3://photos-private.
-            max_bytes: the most bytes of one image; a larger one is not read.
-            timeout_s: for one try of an S3 request and its body; there are at most three tries.
-            patience_s: for how long an S3 that asks us to slow down is tried again.
+            allowed: URI prefixes that may be read, such as s3://, s3://photos/2024 or file:///data. A prefix allows
+                exactly that name, and all that is below it: s3://photos does not allow s3://photos-private.
+            max_bytes: the size limit of one image. A larger image is not read.
+            timeout_s: the limit for one try of an S3 request and its body. There are at most three tries.
+            patience_s: how long a request is tried again if S3 throttles it.
 
         Raises:
             SettingsError: a prefix starts with neither s3:// nor file:///.
@@ -56,8 +56,8 @@ class Fetcher:
             TooLarge: more than max_bytes.
             FetchTimeout: the server took too long.
             FetchFailed: it could not be read for another reason.
-            SourceUnavailable: this worker cannot read that source now: no credentials, a wrong setting, throttling,
-                a folder that is not there.
+            SourceUnavailable: this worker cannot read that source now. Reasons are missing credentials, a wrong
+                setting, throttling, or a missing folder.
         """
         scheme, separator, rest = uri.partition("://")
         if not separator:

@@ -13,10 +13,10 @@ LARGE_BYTES: Final = 1 << 20
 
 
 def large_buffer(size: int) -> mmap:
-    """Make room for a file of LARGE_BYTES or more.
+    """Allocate memory for a file of LARGE_BYTES or more.
 
-    Large files are read into an anonymous mmap: to free it returns the memory to the system. On the heap, whose memory
-    is kept for the next decoded image, a large file would fragment it.
+    A large file is read into an anonymous mmap. To free it returns the memory to the system. On the heap, the file
+    would fragment the memory that is kept for the next decoded image.
     """
     return mmap(-1, size, access=ACCESS_COPY)
 

@@ -1,4 +1,4 @@
-"""Path -> bytes, from the disk: regular files below the allowed folders, and nothing else."""
+"""Reads files from the disk: regular files below the allowed folders, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read_file(path: str, roots: Sequence[str], *, max_bytes: int) -> FileBytes:
     """Read a regular file that is below one of the roots after all symbolic links are resolved.
 
     Raises:
-        SourceNotAllowed, NotFound, AccessDenied, TooLarge, FetchFailed: as Fetcher.fetch says.
+        SourceNotAllowed, NotFound, AccessDenied, TooLarge, FetchFailed: see Fetcher.fetch.
     """
     if ".." in path.split("/"):
         raise SourceNotAllowed("a file:// URI must not contain '..'")
@@ -45,7 +45,7 @@ def read_file(path: str, roots: Sequence[str], *, max_bytes: int) -> FileBytes:
 
 
 def is_below(name: str, prefix: str) -> bool:
-    """Whether a path or URI is this prefix, or lies below it."""
+    """Return whether a path or URI is this prefix, or is below it."""
     return name == prefix or name.startswith(prefix if prefix.endswith("/") else prefix + "/")
 
 

@@ -1,6 +1,6 @@
-"""Bytes -> format, size and transparency, from the header alone.
+"""Reads the format, size and transparency of a file from its header.
 
-No decoder is called here: WebP's and AVIF's make room for an image before they report its size.
+No decoder is called here: those of WebP and AVIF allocate memory for an image before they report its size.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fiqa_worker.pipeline.file_bytes import FileBytes
 from fiqa_worker.pipeline.jpeg import jpeg_size
 from fiqa_worker.pipeline.tiff import read_tiff
 
-# No camera or tool writes as many chunks. It bounds the time of a file that is nothing but empty ones.
+# No camera or tool writes this many chunks. It limits the time for a file that consists of empty chunks only.
 _MAX_CHUNKS: Final = 100_000
 _MAX_BRANDS_END: Final = 1024
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 _HEIC_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
 _PNG_GRAY: Final = 0  # color type
 _BMP_MASKS: Final = 3  # compression
-_BMP_WITH_ALPHA: Final = 56  # bytes of the first header that has a mask for alpha
+_BMP_WITH_ALPHA: Final = 56  # bytes of the shortest header that has a mask for alpha
 _BMP_OF_OTHER_FORMATS: Final = {4: "JPEG", 5: "PNG"}
 _NOT_READ: Final = "not a JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC file"
 _HAS_HEIF: Final = find_spec("pillow_heif") is not None
@@ -38,10 +38,10 @@ class Header:
     Attributes:
         width: in pixels, as stored, before the orientation is applied.
         height: the same.
-        transparent: whether the fourth channel is alpha, if there is one.
-        transparent_gray: the level of a gray PNG that is transparent, in its decoded depth, 8 or 16 bits.
+        transparent: whether a fourth channel, if there is one, is alpha.
+        transparent_gray: the gray level that is transparent in a gray PNG, at the decoded depth of 8 or 16 bits.
         exif: EXIF data of a PNG.
-        working_pixels: the pixels of a tile or a stream, if a decoder makes room for one that is larger than the image.
+        working_pixels: the number of pixels of a tile or a stream, if a decoder allocates memory for it.
     """
 
     format: str
@@ -54,7 +54,7 @@ class Header:
 
     @property
     def pixels(self) -> int:
-        """The least that a decoder makes room for."""
+        """The least number of pixels that a decoder allocates memory for."""
         return max(self.width * self.height, self.working_pixels)
 
 
@@ -72,7 +72,7 @@ def read_header(data: FileBytes) -> Header:
         raise UnsupportedFormat(_NOT_READ)
     try:
         header = read(data)
-    except (struct.error, IndexError, OverflowError):  # the last for offsets of eight bytes
+    except (struct.error, IndexError, OverflowError):  # OverflowError: offsets of eight bytes
         raise DecodeFailed("the file's header is cut off") from None
     if header.width < 1 or header.height < 1:
         raise DecodeFailed(f"the {header.format} header gives no size")
@@ -94,12 +94,12 @@ def _png(data: FileBytes) -> Header:
             break
         length, kind = struct.unpack_from(">I4s", data, position)
         start, position = position + 8, position + 12 + length
-        # A decoder makes room for all that a chunk says it holds, before it notices that the file ends.
+        # A decoder allocates memory for the stated length of a chunk before it notices that the file ends.
         if position > len(data):
             raise DecodeFailed("the PNG file is cut off or damaged")
         if kind == b"tRNS" and color_type == _PNG_GRAY and depth:
             (level,) = struct.unpack_from(">H", data, start)
-            # A depth below 8 bits is decoded to 8.
+            # A level of fewer than 8 bits is decoded to 8 bits.
             transparent_gray = level if depth > 8 else level * 255 // ((1 << depth) - 1)  # noqa: PLR2004  see above
         elif kind == b"eXIf":
             exif = data[start : start + length]
@@ -151,7 +151,7 @@ def _tiff(data: FileBytes) -> Header:
 
 
 def _avif_or_heic(data: FileBytes) -> Header:
-    # The major brand may be a general one, such as mif1. Then AVIF is among the compatible ones.
+    # The major brand may be a general one, such as mif1. Then AVIF is among the compatible brands.
     end = min(struct.unpack_from(">I", data)[0], _MAX_BRANDS_END)
     brands = {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
     is_avif = bool(brands & _AVIF_BRANDS)
@@ -160,13 +160,13 @@ def _avif_or_heic(data: FileBytes) -> Header:
     if not is_avif and not _HAS_HEIF:
         raise UnsupportedFormat("HEIC is read only if the worker has the extra heif: pip install 'fiqa[heif]'")
     size = avif_size(data)
-    # A decoder also makes room for the stream of the alpha, and for tiles that reach over the image's edge.
+    # A decoder also allocates memory for the stream of the alpha, and for tiles that extend beyond the image.
     return Header(
         "AVIF" if is_avif else "HEIC", size.width, size.height, working_pixels=max(size.largest_coded, size.coded // 4)
     )
 
 
-# RIFF has to be there: without it WebP decoders take the bytes for a bare stream, whose size is in another place.
+# RIFF must be there. Without it, WebP decoders read the bytes as a bare stream, which has its size in another place.
 _FORMATS: Final[tuple[tuple[re.Pattern[bytes], Callable[[FileBytes], Header]], ...]] = (
     (re.compile(rb"\xff\xd8\xff"), _jpeg),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), _png),

@@ -1,4 +1,4 @@
-"""The size of an HEVC stream, from its sequence parameter sets: a decoder makes room for what they say."""
+"""Reads the size of an HEVC stream from its sequence parameter sets. A decoder allocates memory for this size."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Final, Protocol
 
 _SPS: Final = 33  # the type of a network abstraction layer unit (NAL)
 _MAX_SPS_BYTES: Final = 1024
-# Streams are padded to whole blocks, of 64 pixels at most: an image at the limit is not over it because of that.
+# Streams are padded to whole blocks of at most 64 pixels. The padding must not put an image over the limit.
 _WHOLE_BLOCKS: Final = ~63
-_CONFIG_BYTES: Final = 22  # of hvcC before its arrays of NALs
+_CONFIG_BYTES: Final = 22  # the length of hvcC before its arrays of NALs
 
 
 class Bits(Protocol):
@@ -35,7 +35,7 @@ def config_sets(config: memoryview) -> Iterator[bytes]:
 
 
 def stream_sets(stream: memoryview) -> Iterator[bytes]:
-    """Yield the sequence parameter sets of an item's stream, whose NALs have lengths of four bytes."""
+    """Yield the sequence parameter sets of an item's stream. The length of each NAL has four bytes."""
     position = 0
     while position + 4 <= len(stream):
         length = int.from_bytes(stream[position : position + 4], "big")
@@ -50,7 +50,7 @@ def _if_sps(unit: memoryview) -> Iterator[bytes]:
 
 
 def sps_pixels(bits: Bits) -> int:
-    """Width times height of a frame, without what may be padding: ITU-T H.265, section 7.3.2.2."""
+    """Return width times height of a frame, without what may be padding (ITU-T H.265, section 7.3.2.2)."""
     bits.skip(4)  # the id of the video parameter set
     layers = bits.take(3)
     bits.skip(1 + 96)  # nesting, profile and level

@@ -1,4 +1,4 @@
-"""What decides scores, as one short fingerprint: results of workers with the same fingerprint can be compared."""
+"""The fingerprint of all that decides scores. Results of workers with the same fingerprint can be compared."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SCORING_VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a pipeline is.
+    """The models, the device and the fingerprint of a pipeline.
 
     Attributes:
         detector: the model's name and the beginning of its SHA-256.
         quality_model: the same.
         device: where the models run: cpu, cuda and so on.
-        fingerprint: of all that decides scores. The device is not a part of it.
+        fingerprint: a short hash of all that decides scores. The device is not a part of it.
     """
 
     detector: str
@@ -53,5 +53,5 @@ def identify(
 
 
 def _with_hash(model: ModelFile) -> str:
-    # The name of a model that is given by its path holds the hash.
+    # The name of a model that is given by path already has the hash.
     return model.name if "@" in model.name else f"{model.name}@{model.sha256[:8]}"

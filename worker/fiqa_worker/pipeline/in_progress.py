@@ -1,4 +1,4 @@
-"""One item on its way through the pipeline, and the result that it ends as."""
+"""One item on its way through the pipeline, and its result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def _no_crops() -> NDArray[np.uint8]:
 
 @dataclass(slots=True)
 class InProgress:
-    """An item on its way to a result: its file, then its pixels, then its faces; or the reason for its failure."""
+    """An item on its way to a result.
+
+    It gets its file, then its pixels, then its faces, or the reason of its failure.
+    """
 
     index: int
     item: Item
@@ -56,7 +59,7 @@ class InProgress:
             _log.warning("%s: %s", self._name_in_log, warning)
 
     def result(self, detector_name: str, quality_model_name: str) -> ImageResult:
-        """Make the result of an image whose work has ended."""
+        """Make the result of an image that is finished."""
         decoded = self.decoded
         return ImageResult(
             uri=self.item.uri,

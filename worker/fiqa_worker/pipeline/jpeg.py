@@ -1,4 +1,4 @@
-"""The header of a JPEG file: its size, and whether it is of a kind that OpenCV reads."""
+"""Reads the header of a JPEG file: its size, and whether OpenCV can read its kind of JPEG."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from fiqa_worker.errors import DecodeFailed, UnsupportedFormat
 from fiqa_worker.pipeline.file_bytes import FileBytes
 
-# No camera or tool writes as many segments. It bounds the time of a file that is nothing but empty ones.
+# No camera or tool writes this many segments. It limits the time for a file that consists of empty segments only.
 _MAX_SEGMENTS: Final = 100_000
 
 # libjpeg skips all bytes up to the next marker, and so do browsers.
@@ -55,7 +55,7 @@ def jpeg_size(data: FileBytes) -> tuple[int, int]:
             return width, height
         if marker not in _WITHOUT_SEGMENT:
             (length,) = struct.unpack_from(">H", data, position)
-            position += max(length, 2)  # it counts its own two bytes
+            position += max(length, 2)  # the length includes its own two bytes
     raise DecodeFailed("the JPEG's segments are damaged")
 
 
@@ -65,4 +65,4 @@ def _check_kind(bits: int, height: int, components: int) -> None:
     if components not in _COMPONENTS:
         raise UnsupportedFormat(f"JPEG with {components} color components is not read")
     if not height:
-        raise UnsupportedFormat("JPEG whose height stands behind its first scan is not read")
+        raise UnsupportedFormat("JPEG that has its height after the first scan is not read")

@@ -1,4 +1,4 @@
-"""What libjpeg, libpng and libtiff print to standard error, kept apart from this process's log lines."""
+"""Captures what libjpeg, libpng and libtiff print to standard error, so that it does not mix with log lines."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Final
 _STDERR: Final = 2
 _MOST_BYTES: Final = 4096
 
-# They print to descriptor 2, and OpenCV and Pillow offer no way to turn that off. This file is in memory. On systems
-# without such files the lines are dropped.
+# These libraries print to descriptor 2, and OpenCV and Pillow cannot switch that off. The lines go to this file in
+# memory. On systems without such files, the lines are dropped.
 _captured: Final = os.memfd_create("fiqa") if hasattr(os, "memfd_create") else os.open(os.devnull, os.O_RDWR)
 _lock: Final = Lock()
 # If standard error is closed, descriptor 2 is another file or a connection.
@@ -30,11 +30,11 @@ class _State:
 def captured_output() -> Iterator[list[str]]:
     """Redirect descriptor 2 while a C library works.
 
-    It costs 2.4 us. Log handlers have to write to another descriptor.
+    It takes 2.4 us. Log handlers must write to another descriptor.
 
     Yields:
-        A list that holds the printed lines afterwards. It stays empty if several threads were here at once: then nobody
-        knows whose lines they are.
+        A list that holds the printed lines after the block. It stays empty if several threads were in such a block at
+        once: then it is not known which thread printed a line.
     """
     lines: list[str] = []
     if not _HAS_STDERR:

@@ -1,4 +1,4 @@
-"""Items to results: prefetch, decode, detect, align, score, once and in that order.
+"""Turns items into results: prefetch, decode, detect, align and score, once and in this order.
 
 Threads fetch while the caller's thread computes. If the models take batches, threads decode as well. The bytes that
 they hold are bounded. An item always ends as exactly one result.
@@ -38,8 +38,8 @@ _MAX_BYTES_DECODED: Final = 256 * 1024 * 1024
 # A face of this width has enough pixels for its crop, even if it is rotated.
 _LEAST_FACE_WIDTH: Final = 1.5 * CROP_SIZE
 
-# A decode at half the size saves a quarter of the time. If its pixels turn out not to suffice, the second decode costs
-# three quarters more.
+# A copy at half the size is not worth it. Its decode saves a quarter of the time. But if it turns out too small, a
+# second decode takes three quarters more.
 _LEAST_REDUCTION: Final = 4
 
 _SKIPPED: Final = {
@@ -61,11 +61,11 @@ class Pipeline:
 
     Attributes:
         detector_name: the name in every result.
-        quality_model_name: the same of the other model.
-        max_pixels: the most pixels of one image; one with more fails as too_many_pixels.
-        long_side: the least pixels of the decoded copy's long side, if the image has that many.
+        quality_model_name: the same for the quality model.
+        max_pixels: an image with more pixels fails as too_many_pixels.
+        long_side: the long side of the decoded copy has at least this many pixels, if the image has them.
         batch_size: the number of images that go through the models together.
-        identity: what decides its scores.
+        identity: its models, device and fingerprint.
     """
 
     fetcher: Fetcher
@@ -80,11 +80,11 @@ class Pipeline:
 
     @classmethod
     def load(cls, settings: WorkerSettings, *, batch_size: int | None = None) -> Self:
-        """Find, prepare and open the models; nothing is downloaded.
+        """Find, prepare and open the models. Nothing is downloaded.
 
         Args:
-            settings: the worker's.
-            batch_size: the number of images that go through the models together; None for the device's default.
+            settings: the settings of the worker.
+            batch_size: the number of images that go through the models together. None: the default of the device.
 
         Raises:
             ModelError: a model is missing, is not the pinned file, or does not load.
@@ -98,7 +98,7 @@ class Pipeline:
             fetcher=Fetcher(
                 settings.allowed_sources,
                 max_bytes=settings.max_image_bytes,
-                # A third: the last try, with its own tries, comes on top.
+                # A third of the limit: after this time, one more request may follow, with its own tries.
                 patience_s=settings.image_time_limit_s / 3,
             ),
             detector=Detector(session, threshold=threshold, size=settings.detect_size),
@@ -124,14 +124,14 @@ class Pipeline:
 
         Args:
             items: the images.
-            quarantined: the indexes of items that are not touched, each with the error code of its result.
+            quarantined: the indexes of items that are not computed, each with the error code of its result.
             on_item_start: called with an item's index just before its compute starts. If `isolated`, it is called
                 before the fetch.
             isolated: work on one image at a time: no prefetch, no batches.
             options: the job's.
 
         Raises:
-            SourceUnavailable: this worker cannot read a source now; no image has failed.
+            SourceUnavailable: this worker cannot read a source now. No image has failed.
         """
         todo = (InProgress(index, item, options) for index, item in enumerate(items) if index not in quarantined)
         opened = self._opened_each(todo, on_item_start) if isolated else self._opened(todo, on_item_start)
@@ -184,7 +184,7 @@ class Pipeline:
         try:
             image.data = self.fetcher.fetch(image.item.uri, image.item.version)
         except SourceUnavailable:
-            raise  # it says nothing of this image: the chunk goes back
+            raise  # it is not an error of this image: the chunk is released
         except Exception as error:  # noqa: BLE001  recorded as this image's result
             image.fail(error)
         return image
@@ -241,7 +241,7 @@ class Pipeline:
             )
 
     def _align(self, image: InProgress) -> InProgress:
-        """Cut out the faces; from a larger copy if they are too small in the one that detection used."""
+        """Cut out the faces. If they are too small in the copy that detection used, decode a larger copy."""
         if image.decoded is None or not len(image.found):
             return image
         pixels, reduction = image.decoded.pixels, image.decoded.reduction
@@ -252,14 +252,14 @@ class Pipeline:
                 image.data, max_pixels=self.max_pixels, long_side=_LEAST_FACE_WIDTH * long_side / max(width, 1.0)
             )
             pixels, reduction = larger.pixels, larger.reduction
-        # Whole numbers are the centers of pixels, in the image and in its copies.
+        # In the image and in its copies, a whole number is the center of a pixel.
         scaled = (image.found.landmarks + 0.5) / reduction - 0.5
         image.crops = np.stack([align(pixels, landmarks) for landmarks in scaled])
         return image
 
 
 def _batches(images: Iterable[InProgress], size: int) -> Iterator[list[InProgress]]:
-    """Yield up to `size` images at a time, fewer if they are large."""
+    """Yield up to `size` images at a time, or fewer if they are large."""
     batch: list[InProgress] = []
     for image in images:
         batch.append(image)

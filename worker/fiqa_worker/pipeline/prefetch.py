@@ -1,4 +1,4 @@
-"""Work that threads do ahead of the caller, in order, with a bound on the bytes that the results hold."""
+"""Threads that work before the caller needs the results. Results come in order, and their bytes are limited."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def prefetch(
 
     Args:
         work: runs in the threads.
-        todo: is read in the caller's thread, only as far ahead as the bounds allow.
-        threads: how many run `work`.
-        depth: the most results that are ready or in progress.
+        todo: the items. They are read in the caller's thread, and only as far as the limits allow.
+        threads: the number of threads that run `work`.
+        depth: the largest number of results that are ready or in progress.
         size: returns the bytes that a result holds.
-        max_bytes: the most that all ready results may hold. A result larger than that is held alone. A result in
-            progress counts as much as the largest of the last ones did; the first ones count a quarter of max_bytes.
+        max_bytes: the limit for all ready results together. A larger result is held alone. A result in progress counts
+            as much as the largest of the last results. The first results count a quarter of max_bytes each.
         on_wait: called with an item before the caller waits for its result.
     """
     lock = Lock()
@@ -52,7 +52,7 @@ def prefetch(
         with lock:
             in_progress -= 1
             ready_bytes += size(result)
-            # An eighth less each time: one large file does not hold up all that follow it.
+            # An eighth less each time, so that one large file does not delay all later files.
             largest = max(size(result), largest * 7 // 8, max_bytes // threads)
         return result
 

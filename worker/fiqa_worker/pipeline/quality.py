@@ -1,4 +1,4 @@
-"""Aligned faces -> the quality of each for recognition, with eDifFIQA or a model of the same interface."""
+"""Scores the quality of aligned faces for recognition, with eDifFIQA or a model of the same interface."""
 
 from __future__ import annotations
 

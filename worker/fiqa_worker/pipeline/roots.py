@@ -1,4 +1,4 @@
-"""The roots of sources: what a worker can read as a whole, or not at all. A bucket, or an allowed folder."""
+"""The roots of sources. A root is a bucket or an allowed folder: a worker can read it as a whole, or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def path_of(uri: str) -> str:
 
 
 def allows(allowed: Sequence[str], uri: str) -> bool:
-    """Return whether a worker with these allowed sources may read a URI, as far as its name shows."""
+    """Return whether a worker with these allowed sources may read a URI. Only the name is checked, not links."""
     if uri.startswith("file://"):
         path = path_of(uri)
         return any(is_below(path, path_of(prefix)) for prefix in allowed if prefix.startswith("file://"))
@@ -24,16 +24,16 @@ def allows(allowed: Sequence[str], uri: str) -> bool:
 
 
 class Roots:
-    """The roots of a worker's allowed sources. It remembers which folders were mounts when it was made."""
+    """The roots of a worker's allowed sources. It remembers which folders were mounted."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
         folders = {path_of(prefix): prefix for prefix in allowed if prefix.startswith("file://")}
-        # The longest first: a path belongs to the innermost folder that is listed.
+        # The longest path first: a path belongs to the innermost folder that is listed.
         self._folders = dict(sorted(folders.items(), key=lambda each: -len(each[0])))
         self._mounts = {path for path in folders if os.path.ismount(path)}
 
     def root_of(self, uri: str) -> str:
-        """Return s3://bucket, or the allowed prefix that a file:// URI is below; else its scheme."""
+        """Return the root of a URI: s3://bucket, or the allowed prefix above a file:// URI, or else the scheme."""
         scheme, _, rest = uri.partition("://")
         if scheme == "s3":
             return f"s3://{rest.partition('/')[0]}"
@@ -41,7 +41,7 @@ class Roots:
         return f"{scheme}://" if folder is None else self._folders[folder]
 
     def check(self, path: str) -> None:
-        """Return if the allowed folder that a path is below is there. Call it if the path cannot be read.
+        """Check that the allowed folder above a path exists. Call this if the path cannot be read.
 
         Raises:
             SourceUnavailable: the folder does not exist, is empty, or is not mounted any more.
@@ -61,8 +61,8 @@ class Roots:
         except FileNotFoundError:
             return "does not exist on this machine: is the share mounted?"
         except (NotADirectoryError, PermissionError):
-            return None  # these are answers about a file or a right, not about a share
-        except OSError as error:  # such as a stale handle of NFS
+            return None  # the prefix is a file, or a permission is missing: this is not about a share
+        except OSError as error:  # for instance a stale handle of NFS
             return f"cannot be read on this machine: {error.strerror}: is the share mounted?"
         if os.path.ismount(folder):
             self._mounts.add(folder)

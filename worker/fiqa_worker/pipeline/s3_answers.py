@@ -1,4 +1,4 @@
-"""What S3 answered, or that it did not: from the errors of obstore and botocore to an error of the worker."""
+"""Turns the errors of obstore and botocore into errors of the worker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from fiqa.errors import FiqaError
 from fiqa.s3_errors import OTHER_REGION, STALE_CREDENTIALS, THROTTLED, in_words, untrusted
 from fiqa_worker.errors import AccessDenied, FetchFailed, FetchTimeout, ImageFailure, NotFound, SourceUnavailable
 
-# By botocore's error, and by the text of obstore's: only what is matched there goes into a message.
+# An error of botocore is recognized by its class, one of obstore by its text. Only the matched part of obstore's text
+# is shown in a message.
 _OF_BOTOCORE: Final = (
     ((ConnectTimeoutError, ReadTimeoutError), "Timeout"),
     ((SSLError,), "TLS"),
@@ -40,14 +41,14 @@ _CODE: Final = re.compile(r"<Code>([\w.]+)</Code>")
 _THROTTLING_STATUS: Final = frozenset({429, 503, 509})
 
 
-class Answer(Exception):  # noqa: N818  an outcome, which the reader may still turn into a success
-    """A request that gave no object.
+class Answer(Exception):  # noqa: N818  an outcome; S3Reader may try again
+    """The outcome of a request that returned no object.
 
     Attributes:
-        status: of HTTP; 0 without an answer.
-        code: the server's, or a name of ours: Timeout, Connect, TLS, Credentials. Empty if there is none.
-        text: what else is to be said.
-        region: that the request was signed for; None if that is not known.
+        status: the HTTP status. 0 if there was no answer.
+        code: the code of the server, or one of Timeout, Connect, TLS and Credentials. Empty if there is none.
+        text: details for the message.
+        region: the region that the request was signed for. None if it is not known.
     """
 
     def __init__(self, status: int, code: str, text: str = "") -> None:
@@ -62,47 +63,47 @@ class Answer(Exception):  # noqa: N818  an outcome, which the reader may still t
         return self.status in _THROTTLING_STATUS or self.code in THROTTLED
 
     def failure(self, bucket: str, host: str, timeout_s: float) -> FiqaError:
-        """Return the error for it: of the image, or of the worker.
+        """Return the error for this outcome: an error of the image, or of the worker.
 
         Args:
-            bucket: that was read.
-            host: of the server.
-            timeout_s: of one try.
+            bucket: the bucket that was read.
+            host: the host of the server.
+            timeout_s: the time limit of one try.
         """
-        # botocore's code of an answer without a body is the status.
-        said = " ".join(dict.fromkeys(str(part) for part in (self.status, self.code) if part))
-        reason = self._fault_of_the_worker(said, host)
+        # If an answer has no body, botocore uses the status as its code.
+        codes = " ".join(dict.fromkeys(str(part) for part in (self.status, self.code) if part))
+        reason = self._fault_of_the_worker(codes, host)
         if reason:
             return SourceUnavailable(f"s3://{bucket}", reason)
         failures: dict[int | str, ImageFailure] = {
             "NoSuchBucket": NotFound(f"no such bucket: {bucket}"),
-            "Timeout": FetchTimeout(f"no whole answer from the S3 server within {timeout_s:g} s a try"),
+            "Timeout": FetchTimeout(f"no complete answer from the S3 server within {timeout_s:g} s per try"),
             "Connect": FetchFailed(f"no connection to the S3 server at {host}"),
-            "InvalidObjectState": FetchFailed(f"{said}: {in_words('InvalidObjectState')}, then retry the job"),
-            0: FetchFailed("no whole answer from the S3 server"),
-            401: AccessDenied(f"the S3 server refuses access: {said}"),
-            403: AccessDenied(f"the S3 server refuses access: {said}"),
+            "InvalidObjectState": FetchFailed(f"{codes}: {in_words('InvalidObjectState')}, then retry the job"),
+            0: FetchFailed("no complete answer from the S3 server"),
+            401: AccessDenied(f"the S3 server refuses access: {codes}"),
+            403: AccessDenied(f"the S3 server refuses access: {codes}"),
             404: NotFound("no such object in the bucket"),
             405: NotFound(in_words("405")),
         }
         if self.code.startswith("KMS."):
             return FetchFailed(in_words(self.code))
-        return failures.get(self.code) or failures.get(self.status) or FetchFailed(f"the S3 server answers {said}")
+        return failures.get(self.code) or failures.get(self.status) or FetchFailed(f"the S3 server answers {codes}")
 
-    def _fault_of_the_worker(self, said: str, host: str) -> str:
+    def _fault_of_the_worker(self, codes: str, host: str) -> str:
         if self.throttles:
-            return f"S3 throttles requests: {said}"
+            return f"S3 throttles requests: {codes}"
         if self.code in OTHER_REGION | STALE_CREDENTIALS:
-            return f"{said}: {in_words(self.code)}"
+            return f"{codes}: {in_words(self.code)}"
         return {
-            "RequestTimeTooSkewed": f"{said}: {in_words(self.code)}",
+            "RequestTimeTooSkewed": f"{codes}: {in_words(self.code)}",
             "TLS": f"{untrusted(self.text)} ({host}: {self.text})",
             "Credentials": f"the S3 credentials could not be renewed: {self.text}",
         }.get(self.code, "")
 
 
 def answer_of(error: Exception) -> Answer:
-    """Return the answer behind an error of obstore or botocore."""
+    """Return the outcome that an error of obstore or botocore reports."""
     if isinstance(error, ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return Answer(status, str(error.response.get("Error", {}).get("Code", "")))

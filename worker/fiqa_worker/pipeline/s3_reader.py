@@ -1,7 +1,8 @@
-"""Bucket and key -> bytes, from S3.
+"""Reads objects from S3.
 
 An error of an image ends as one ImageFailure. An error of this worker's connection to S3 (settings, credentials,
-certificates, region, throttling) ends as SourceUnavailable: another worker, or this one later, can read the image.
+certificates, region, throttling) ends as SourceUnavailable: this worker may be able to read the image later, or another
+worker may be.
 """
 
 from __future__ import annotations
@@ -32,22 +33,22 @@ from fiqa_worker.pipeline.file_bytes import LARGE_BYTES, FileBytes, check_size, 
 from fiqa_worker.pipeline.s3_answers import Answer, answer_of
 
 TRIES: Final = 3
-# A job may name any number of buckets, and each open store holds connections.
+# A limit is needed: a job may name any number of buckets, and each open store holds connections.
 OPEN_STORES: Final = 32
 
 _PART_BYTES: Final = 1 << 17
 
 # botocore returns credentials that are valid for at least ten minutes.
 _CREDENTIALS_TTL: Final = timedelta(minutes=10)
-# What could not be opened is opened again after this time. 16 threads ask at once, and a metadata service that hangs
-# costs each try 2 s.
+# If the connection cannot be opened, the next try is after this time. Without a pause, each of 16 threads would try,
+# and if a metadata service hangs, each try takes 2 s.
 _OPEN_AGAIN_S: Final = 1.0
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 8.0
 _LONGEST_TEXT: Final = 300  # an error of botocore may quote a whole page
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, S3Credential  # do not exist at run time
+    from obstore.store import ClientConfig, S3Credential  # these do not exist at run time
 
 _ERRORS: Final[tuple[type[Exception], ...]] = (
     FileNotFoundError,
@@ -77,7 +78,7 @@ class S3Reader:
         self._timeout_s = timeout_s
         self._patience_s = patience_s
         self._store = lru_cache(OPEN_STORES)(self._open)
-        self._opening = Lock()  # a session makes one client at a time
+        self._opening = Lock()  # a session must not make two clients at once
         self._open_connection: _Connection | None = None
         self._failure: str = ""
         self._failed_at = 0.0
@@ -88,7 +89,7 @@ class S3Reader:
         """Read one object, or one version of it.
 
         Raises:
-            NotFound, AccessDenied, TooLarge, FetchTimeout, FetchFailed, SourceUnavailable: as Fetcher.fetch says.
+            NotFound, AccessDenied, TooLarge, FetchTimeout, FetchFailed, SourceUnavailable: see Fetcher.fetch.
         """
         if not BUCKET_NAME.fullmatch(bucket):
             advice = advice_for(f"s3://{bucket}/{key}")
@@ -104,7 +105,7 @@ class S3Reader:
                 return self._read(connection, bucket, key, version)
             except Answer as answer:
                 if answer.throttles and time.monotonic() + pause_s < deadline:
-                    # Full jitter: processes that were refused together do not come back together.
+                    # Full jitter: processes that were throttled together must not try again together.
                     time.sleep(random.uniform(0, pause_s))  # noqa: S311  not a secret
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 elif answer.code in STALE_CREDENTIALS and not renewed:
@@ -117,7 +118,7 @@ class S3Reader:
                     raise answer.failure(bucket, host, self._timeout_s) from None
 
     def _connect(self, bucket: str) -> _Connection:
-        """Return the connection. What could not be opened is tried again, and raises the same each time."""
+        """Return the open connection, or open it. If that fails, raise the reason, and try again after a second."""
         connection = self._open_connection
         if connection:
             return connection
@@ -135,7 +136,7 @@ class S3Reader:
             return self._open_connection
 
     def _make_connection(self) -> _Connection:
-        # A new session for each try: botocore's keeps what it has read of the profile and of credentials.
+        # A new session for each try: a session of botocore keeps the profile and the credentials that it has read.
         session = s3_session()
         settings = Settings.load()
         client = s3_client(
@@ -150,7 +151,10 @@ class S3Reader:
         return _Connection(session, client, settings.s3_anonymous, settings.s3_requester_pays)
 
     def _close(self, stale: _Connection) -> None:
-        """Read settings and credentials again for the next request, unless another thread has."""
+        """Close a connection, unless another thread has done so.
+
+        The next request reads settings and credentials again.
+        """
         with self._opening:
             if self._open_connection is stale:
                 self._open_connection = None
@@ -158,8 +162,8 @@ class S3Reader:
                 self._store.cache_clear()
 
     def _follow(self, connection: _Connection, bucket: str, region: str | None) -> bool:
-        """Find the region of a bucket. Return whether it is another than the one of the request that failed."""
-        with self._opening:  # the other threads wait, and find that one has followed
+        """Find the region of a bucket. Return whether it differs from the region of the failed request."""
+        with self._opening:  # other threads wait, and then see the new region
             if self._regions.get(bucket) in {None, region}:
                 try:
                     follow_bucket(connection.client, bucket)
@@ -170,13 +174,14 @@ class S3Reader:
             return self._regions[bucket] != region
 
     def _open(self, connection: _Connection, bucket: str) -> tuple[S3Store, str]:
-        """Return a store, and the region that it signs for."""
+        """Return a new store of a bucket, and the region that it signs for."""
         with self._opening:
             address = bucket_address(connection.client, bucket)
             self._regions[bucket] = address.region
             authorities = ca_bundle(connection.session, connection.client)
         timeout = timedelta(seconds=self._timeout_s)
-        # reqwest would read the environment by other rules than botocore's. No proxy: one that is never asked.
+        # reqwest would read the proxy from the environment by other rules than botocore. If botocore uses no proxy,
+        # reqwest gets one that is excluded for this host, so it uses none.
         proxy = proxy_of(address.url)
         options: ClientConfig = {
             "timeout": timeout,
@@ -198,7 +203,8 @@ class S3Reader:
         )
         store = S3Store(
             bucket,
-            # Every option is passed: obstore reads missing ones from the environment, by other rules than botocore's.
+            # All options are passed: obstore would read missing ones from the environment, by other rules than
+            # botocore.
             endpoint=url,
             aws_endpoint_url_s3=url,
             region=address.region,
@@ -215,7 +221,7 @@ class S3Reader:
             expires_at = datetime.now(UTC) + _CREDENTIALS_TTL
             try:
                 frozen = _frozen(session)
-            except Answer as answer:  # obstore turns it into an error of its own
+            except Answer as answer:  # obstore replaces it by another error
                 self._not_renewed = answer.text
                 raise
             return {
@@ -273,12 +279,12 @@ class S3Reader:
 
 
 def _frozen(session: Session) -> Any:
-    """Return the credentials, renewed if it is time.
+    """Return the credentials. If they are about to expire, they are renewed.
 
     Raises:
         Answer: they cannot be renewed.
     """
     try:
         return session.get_credentials().get_frozen_credentials()
-    except Exception as error:  # noqa: BLE001  they come from files, commands and services, which fail in any way
+    except Exception as error:  # noqa: BLE001  files, commands and services may fail in any way
         raise Answer(0, "Credentials", " ".join(str(error).split())[:_LONGEST_TEXT]) from None

@@ -1,4 +1,4 @@
-"""The first directory of a TIFF file, and of EXIF data, which has the same form: size, kind and orientation."""
+"""Reads the first directory of a TIFF file: size, kind and orientation. EXIF data has the same form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from fiqa_worker.errors import DecodeFailed
 from fiqa_worker.pipeline.file_bytes import FileBytes
 
-# No encoder comes near these. They bound the time and the memory of a file that is nothing but directory.
+# No encoder writes this many. They limit the time and the memory for a file that consists of a directory only.
 _MAX_ENTRIES: Final = 4096
 _MAX_VALUES: Final = 100_000
 
@@ -24,7 +24,7 @@ _WIDTHS: Final = (256, 322)  # of the image, of a tile
 _HEIGHTS: Final = (257, 323)
 
 _SHORT: Final = 3
-_LETTERS: Final = {_SHORT: "H", 4: "I", 16: "Q"}  # of the types that a number may have
+_LETTERS: Final = {_SHORT: "H", 4: "I", 16: "Q"}  # struct's letters for the types of a number
 _BYTE_TYPES: Final = frozenset({1, 2, 7})
 _UNCOMPRESSED: Final = 1
 _COMPRESSIONS: Final = {
@@ -51,10 +51,10 @@ class _Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TiffHeader:
-    """What the first directory says.
+    """The contents of the first directory.
 
     Attributes:
-        tile_pixels: of one tile; 0 if there are none.
+        tile_pixels: the number of pixels of one tile. 0 if there are no tiles.
         kind: samples, bits, colors and compression in words.
         is_plain: gray or RGB in unsigned samples of 8 or 16 bits, none of them alpha, in a common compression.
         is_common: compressed in a way that every build of libtiff reads.
@@ -78,7 +78,7 @@ def read_tiff(data: FileBytes) -> TiffHeader:
         struct.error, IndexError, OverflowError: the file is cut off.
     """
     directory = _Directory(data)
-    # Of a tag that comes twice some decoders take the first and some the last.
+    # If a tag occurs twice, some decoders use the first one and some the last one. So the larger size counts.
     sizes: dict[int, int] = dict.fromkeys((*_WIDTHS, *_HEIGHTS), 0)
     numbers: dict[int, int] = {}
     for entry in directory.entries():
@@ -109,10 +109,10 @@ def read_tiff(data: FileBytes) -> TiffHeader:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Read how an image is to be turned before it is shown.
+    """Read the orientation of an image: how it must be turned before it is shown.
 
     Args:
-        exif: EXIF data, with or without the letters in front of it that JPEG has.
+        exif: EXIF data, with or without the prefix that it has in a JPEG.
 
     Returns:
         1 to 8, as EXIF numbers them; 1 if the data have no orientation or are damaged.
@@ -122,7 +122,7 @@ def exif_orientation(exif: bytes) -> int:
         found = [directory.number(entry) for entry in directory.entries() if entry[:3] == (_ORIENTATION, _SHORT, 1)]
     except (struct.error, IndexError, OverflowError, DecodeFailed):
         return 1
-    return found[0] if found and 1 <= found[0] <= 8 else 1  # noqa: PLR2004  the eight that there are
+    return found[0] if found and 1 <= found[0] <= 8 else 1  # noqa: PLR2004  there are eight orientations
 
 
 class _Directory:
@@ -144,7 +144,7 @@ class _Directory:
             yield _Entry(tag, kind, values, position + (12 if self._is_big else 8))
 
     def number(self, entry: _Entry) -> int:
-        """Read the first value of an entry of one of the types in `letters`."""
+        """Read the first value of an entry. Its type must be in `letters`."""
         letter = self.letters[entry.kind]
         room = 8 if self._is_big else 4
         position = entry.position
