@@ -1,4 +1,4 @@
-"""Plain images and faces for tests of what is drawn."""
+"""Plain images and faces, for tests of drawing."""
 
 from __future__ import annotations
 

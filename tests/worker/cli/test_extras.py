@@ -31,7 +31,7 @@ def test_a_model_of_the_registry_keeps_its_name_and_one_given_by_path_its_path(
     assert chosen.quality_model == str(tmp_path / "mine.onnx")
 
 
-def test_own_images_may_be_anywhere(chosen: WorkerSettings) -> None:
+def test_commands_may_read_every_file_of_their_user(chosen: WorkerSettings) -> None:
     assert chosen.allowed_sources == ("file:///", "s3://")
 
 
@@ -52,6 +52,6 @@ def test_a_missing_package_is_one_line_that_names_the_extra() -> None:
         raise ModuleNotFoundError(name="cv2.x")
 
 
-def test_a_missing_module_of_fiqa_itself_is_a_defect() -> None:
+def test_a_missing_module_of_fiqa_itself_is_raised_as_it_is() -> None:
     with pytest.raises(ModuleNotFoundError), needs("cpu"):
         raise ModuleNotFoundError(name="fiqa_worker.nowhere")

@@ -68,7 +68,7 @@ def test_score_takes_uris_and_standard_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--force"]])
-def test_the_input_is_never_written_over(tmp_path: Path, options: list[str]) -> None:
+def test_the_input_file_is_never_overwritten(tmp_path: Path, options: list[str]) -> None:
     image = tmp_path / "a.jpg"
     shutil.copy(PORTRAIT, image)
     (tmp_path / "hard.jpg").hardlink_to(image)
@@ -80,7 +80,7 @@ def test_the_input_is_never_written_over(tmp_path: Path, options: list[str]) -> 
     assert image.read_bytes() == PORTRAIT.read_bytes()
 
 
-def test_an_annotated_image_is_written_over_a_file_only_with_force(tmp_path: Path) -> None:
+def test_an_annotated_image_overwrites_a_file_only_with_force(tmp_path: Path) -> None:
     output = tmp_path / "b.png"
     output.write_text("precious")
     done = CliRunner().invoke(score, [str(PORTRAIT), "-o", str(output)])
@@ -91,7 +91,7 @@ def test_an_annotated_image_is_written_over_a_file_only_with_force(tmp_path: Pat
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_as_json_it_prints_the_result_as_workers_write_it(tmp_path: Path) -> None:
+def test_json_output_is_a_workers_result_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(score, [str(PORTRAIT), "--json"])
     result = ImageResult.decode(done.stdout)
     assert (result.uri, result.status, len(result.faces)) == (PORTRAIT.as_uri(), Status.SCORED, 1)

@@ -62,7 +62,7 @@ def test_an_error_is_red_and_no_face_is_not() -> None:
     assert red_pixels(scored("noface-1", gray_pixels(90, 60))) == 0
 
 
-def test_odd_cells_make_a_sheet_of_the_same_size() -> None:
+def test_unusual_cells_make_a_sheet_of_the_same_size() -> None:
     plain = contact_sheet([scored("a", gray_pixels(90, 60))])
     odd = [
         scored("a-name-far-too-long-for-its-cell" * 3, gray_pixels(90, 60), face(-9, -9, 200, 200)),

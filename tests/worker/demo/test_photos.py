@@ -47,7 +47,7 @@ def test_the_bytes_are_the_same_each_time(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(STRENGTHS.keys() - NOT_A_PHOTO))
-def test_a_photo_is_a_whole_jpeg(folder: Path, kind: str) -> None:
+def test_a_photo_is_a_complete_jpeg(folder: Path, kind: str) -> None:
     for number in STRENGTHS[kind]:
         path = folder / f"{kind}-{number}.jpg"
         assert path.read_bytes().endswith(b"\xff\xd9")

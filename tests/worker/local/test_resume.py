@@ -37,7 +37,7 @@ def numbers(items: Iterable[Item]) -> list[str]:
     return [item.uri[-1] for item in items]
 
 
-def test_an_image_with_a_result_is_done_and_one_whose_line_was_cut_off_is_left(tmp_path: Path) -> None:
+def test_an_image_is_done_if_its_result_line_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     whole = line("s3://b/1") + line("s3://b/2", "old") + line("s3://b/3", failed=ErrorCode.NOT_FOUND)
     path.write_bytes(whole + line("s3://b/4")[:-1])
@@ -142,9 +142,7 @@ def test_one_run_at_a_time_holds_a_file(tmp_path: Path) -> None:
     assert earlier_in(path).done.total() == 1
 
 
-def test_a_file_that_was_replaced_meanwhile_is_held_in_its_new_form(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_if_another_run_replaces_the_file_the_new_file_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, another = tmp_path / "results.jsonl", tmp_path / "another"
     path.touch()
     another.write_bytes(b"newer")
@@ -172,7 +170,7 @@ def test_a_file_system_without_locks_is_written_too(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("content", [b"uri,status\n", b'{"uri": "s3://b/1"}\n', b"\n", b"\xff\xd8\xff\n", b'{"theme":'])
-def test_a_file_of_something_else_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_does_not_hold_results_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "results.jsonl"
     path.write_bytes(line("s3://b/1") + content)
     with pytest.raises(OutputError, match=r"holds something other than results: choose another file$"):

@@ -76,7 +76,7 @@ def test_a_file_given_by_path_is_named_after_its_content(kind: Kind, threshold: 
     assert (model.name, model.path, model.sha256, model.threshold) == (f"mine@{sha256[:8]}", path, sha256, threshold)
 
 
-def test_a_path_that_does_not_exist_and_an_unknown_name_are_told_apart(tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist_and_an_unknown_name_have_different_errors(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot read .*mine\.onnx: No such file"):
         find(str(tmp_path / "mine.onnx"), "detector", str(tmp_path))
     with pytest.raises(ModelError, match=r"there is no detector model yunet: use yunet_2023mar or builtin_detector"):

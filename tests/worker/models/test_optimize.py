@@ -53,7 +53,7 @@ def test_a_prepared_detector_takes_images_of_other_sizes(tmp_path: Path) -> None
     assert outputs["kps_32"].shape == (2, 3 * 5, 10)
 
 
-def test_only_prelus_with_a_slope_a_channel_over_an_image_are_rewritten(tmp_path: Path) -> None:
+def test_a_prelu_is_rewritten_only_over_an_image_and_with_one_slope_per_channel(tmp_path: Path) -> None:
     prepared = onnx.load_from_string(prepare(graphs.quality(tmp_path / "model.onnx"), tmp_path).data)
     operators = Counter(node.op_type for node in prepared.graph.node)
     assert operators["PRelu"] == 2  # the one slope that all channels share, and the one over a vector

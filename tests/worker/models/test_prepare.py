@@ -17,7 +17,7 @@ from fiqa_worker.models.prepare import prepare, prepared_dirs, store_prepared
 from tests.worker.models import graphs
 
 BUILT_IN = {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
-# A user without a passwd entry, who may read all files and write none of this user's.
+# A user without an entry in /etc/passwd. It may read all files of this user, and write none of them.
 USER_WITHOUT_HOME = (
     *("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"),
     *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
@@ -55,7 +55,7 @@ def test_the_bytes_that_were_verified_are_prepared_even_if_the_file_is_replaced(
 
 
 @pytest.mark.parametrize("damage", ["swapped", "cut", "empty", "one bit"])
-def test_a_damaged_prepared_model_is_found_out_and_made_again(
+def test_a_damaged_prepared_model_is_detected_and_made_again(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = graphs.quality(tmp_path / "model.onnx")

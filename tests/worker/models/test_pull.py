@@ -176,7 +176,7 @@ def test_a_model_that_was_chosen_has_no_fallback(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("field", [0, 1])
-def test_an_official_model_that_the_person_named_is_never_replaced(
+def test_an_official_model_that_the_user_named_is_never_replaced(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: int
 ) -> None:
     for name in OFFICIAL:

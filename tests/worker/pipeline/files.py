@@ -92,7 +92,7 @@ def tiff_file(
     start = 16 if big else 8
 
     def value(letter: str, numbers: Sequence[int]) -> bytes:
-        """Pack numbers in place, or behind the head with their offset in place."""
+        """Pack numbers into the entry. If they do not fit, put them after the head, and pack their offset."""
         packed = struct.pack(f"{order}{len(numbers)}{letter}", *numbers)
         if len(packed) <= struct.calcsize(word):
             return packed.ljust(struct.calcsize(word), b"\0")

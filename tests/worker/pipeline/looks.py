@@ -1,4 +1,4 @@
-"""One image in which no turn and no mirror looks like another, with alpha, and whether a file looks like it."""
+"""An image with alpha that looks different in each orientation, and a check that a file looks like it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ LOSSY: Final = -1
 
 
 def assert_shows(data: bytes, expected: NDArray[Any], tolerance: float = 1) -> None:
-    """Assert that a file looks like this; in every pixel, or on the whole if it is lossy."""
-    stored = 66 * 64 if b"hvcC" in data else GRAY.size  # libheif makes room for 64 rows at least
+    """Assert that a file looks like this: in every pixel or, if it is lossy, on average."""
+    stored = 66 * 64 if b"hvcC" in data else GRAY.size  # libheif allocates memory for at least 64 rows
     image = decode(data, max_pixels=stored)[..., ::-1]
     assert image.shape == expected.shape
     differences = np.abs(image - expected.astype(float))

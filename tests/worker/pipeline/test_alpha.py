@@ -1,4 +1,4 @@
-"""What is alpha is laid over white once, in every depth; what is not alpha is left out."""
+"""Alpha is blended with white once, in every depth. A channel that is not alpha is ignored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.worker.pipeline.looks import (
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("extra", [files.UNSPECIFIED, files.ASSOCIATED, files.UNASSOCIATED])
-def test_a_tiffs_fourth_sample_is_what_it_says(
+def test_a_tiffs_fourth_sample_is_alpha_only_if_the_file_says_so(
     extra: int, depth: int, order: str, compression: int, *, planar: bool
 ) -> None:
     stored = COLOR_ALPHA.astype(float)
@@ -41,7 +41,7 @@ def test_a_tiffs_fourth_sample_is_what_it_says(
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("extra", [files.UNSPECIFIED, files.ASSOCIATED, files.UNASSOCIATED])
-def test_a_gray_tiffs_second_sample_is_what_it_says(extra: int, order: str) -> None:
+def test_a_gray_tiffs_second_sample_is_alpha_only_if_the_file_says_so(extra: int, order: str) -> None:
     stored = GRAY_ALPHA.astype(float)
     if extra == files.ASSOCIATED:
         stored[..., 0] *= ALPHA / 255
@@ -95,20 +95,20 @@ def test_an_avif_of_gray_and_alpha_is_read() -> None:
 
 
 @pytest.mark.parametrize("is_animated", [False, True])
-def test_a_transparent_gif_is_laid_over_white(*, is_animated: bool) -> None:
+def test_a_transparent_gif_is_blended_with_white(*, is_animated: bool) -> None:
     level = int(GRAY[20, 20])
     frames = {"save_all": True, "append_images": [], "duration": 50} if is_animated else {}
     data = pillow_file(GRAY, "GIF", transparency=level, optimize=False, **frames)
     assert_shows(data, over_white(gray(), np.where(level == GRAY, 0, 255).astype(np.uint8)), 0)
 
 
-def test_the_alpha_of_a_bmp_is_laid_over_white() -> None:
+def test_the_alpha_of_a_bmp_is_blended_with_white() -> None:
     done, data = cv2.imencode(".bmp", np.dstack([COLOR[..., ::-1], ALPHA]))
     assert done
     assert_shows(data.tobytes(), over_white(COLOR))
 
 
-def test_the_fourth_byte_of_a_bmp_without_a_mask_for_alpha_is_left_out() -> None:
+def test_the_fourth_byte_of_a_bmp_without_a_mask_for_alpha_is_ignored() -> None:
     done, data = cv2.imencode(".bmp", np.dstack([COLOR[..., ::-1], np.zeros_like(ALPHA)]))
     assert done
     plain = bytearray(data.tobytes())

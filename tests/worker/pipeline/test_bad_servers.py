@@ -154,7 +154,7 @@ def test_the_error_of_a_bad_answer_is_one_sentence_without_secrets(
     ("handler", "message"),
     [(slow_down, "S3 throttles requests: 503 SlowDown"), (wrong_time, "the clock of this machine is wrong: set it")],
 )
-def test_an_answer_that_says_nothing_of_the_image_is_a_fault_of_the_worker(
+def test_an_answer_that_is_not_about_the_image_is_a_fault_of_the_worker(
     key: str, handler: Handler, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(handler, monkeypatch), pytest.raises(SourceUnavailable, match=message) as caught:

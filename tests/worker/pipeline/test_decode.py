@@ -144,7 +144,7 @@ def test_a_palette_becomes_colors() -> None:
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_transparency_is_laid_over_white(suffix: str, depth: type[np.generic]) -> None:
+def test_transparency_is_blended_with_white(suffix: str, depth: type[np.generic]) -> None:
     alpha = np.full((48, 64), 255, np.uint8)
     alpha[:24, :32] = 0
     image = np.dstack([four_colors(), alpha])

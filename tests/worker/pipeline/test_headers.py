@@ -1,4 +1,4 @@
-"""Files whose header gives a small size, while a decoder makes room for a large one."""
+"""Files whose header gives a small size, while a decoder allocates memory for a large one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_message_names_tiles_that_are_larger_than_the_image() -> None:
 
 @pytest.mark.parametrize("length", [0x7FFFFFFF, 0xFFFFFFFF, 1_000_000])
 @pytest.mark.parametrize("kind", [b"IDAT", b"tEXt", b"fdAT", b"IEND"])
-def test_a_png_chunk_that_is_longer_than_its_file_is_refused_before_a_decoder_makes_room(
+def test_a_png_chunk_that_is_longer_than_its_file_is_refused_before_memory_is_allocated(
     kind: bytes, length: int
 ) -> None:
     start = bombs.png(bombs.ihdr(), (b"IDAT", bombs.rows()))
@@ -103,7 +103,7 @@ def test_of_two_sizes_in_a_tiff_the_larger_counts(tags: list[bombs.Tag]) -> None
     assert (header.width, header.height) == (BIG, HEIGHT)
 
 
-def test_a_tiff_size_of_several_values_is_refused_since_they_stand_elsewhere() -> None:
+def test_a_tiff_size_of_several_values_is_refused() -> None:
     with pytest.raises(DecodeFailed, match="not allowed"):
         read_header(bombs.tiff([(256, 4, 2, 8), (257, 4, 1, HEIGHT)]))
 

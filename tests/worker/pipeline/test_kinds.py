@@ -138,7 +138,7 @@ def test_every_plain_tiff_is_read(depth: int, order: str, compression: int, *, b
 
 
 def cut_within_its_strip(data: bytes) -> bytes:
-    """A TIFF whose directory is whole, and whose strip reaches beyond the end of the file."""
+    """A TIFF with a complete directory, and a strip that extends beyond the end of the file."""
     order = "<" if data[:2] == b"II" else ">"
     is_big = 43 in data[2:4]
     at = data.rfind(struct.pack(f"{order}HH", 273, 4)) + (12 if is_big else 8)
@@ -194,7 +194,7 @@ def test_an_avif_of_any_subsampling_is_read(pixels: NDArray[np.uint8], subsampli
 
 
 @pytest.mark.parametrize("brand", [b"mif1", b"miaf", b"MA1A"])
-def test_avif_may_stand_among_the_compatible_brands(brand: bytes) -> None:
+def test_avif_may_be_one_of_the_compatible_brands(brand: bytes) -> None:
     data = pillow_file(COLOR, "AVIF", quality=98)
     assert b"avif" in data[16:32]
     assert_shows(data[:8] + brand + data[12:], COLOR, LOSSY)

@@ -1,4 +1,4 @@
-"""What C libraries print while they work is caught, and nothing else."""
+"""Only what C libraries print while they work is caught."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_lines_are_caught_one_block_after_another(capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().err == "after"
 
 
-def test_an_error_inside_gives_standard_error_back(capfd: pytest.CaptureFixture[str]) -> None:
+def test_after_an_error_standard_error_is_restored(capfd: pytest.CaptureFixture[str]) -> None:
     with suppress(ZeroDivisionError), captured_output():
         os.write(2, b"inside")
         raise ZeroDivisionError
@@ -34,7 +34,7 @@ def test_an_error_inside_gives_standard_error_back(capfd: pytest.CaptureFixture[
     assert capfd.readouterr().err == "after"
 
 
-def test_lines_of_several_threads_belong_to_nobody(capfd: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_several_threads_at_once_are_dropped(capfd: pytest.CaptureFixture[str]) -> None:
     inside, go_on = threading.Barrier(2), threading.Event()
     found: list[list[str]] = []
 

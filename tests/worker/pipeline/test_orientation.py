@@ -109,7 +109,7 @@ def test_each_kind_of_file_is_turned_as_it_says(kind: str, orientation: int) -> 
 
 
 def test_exif_does_not_turn_an_avif() -> None:
-    # Pillow writes an orientation as irot and imir, and takes it out of EXIF. So one is put in again.
+    # Pillow writes an orientation as irot and imir, and removes it from EXIF. So the test adds it to EXIF again.
     data = pillow_file(COLOR, "AVIF", quality=98, exif=b"Exif\0\0" + two_entries(6))
     at = data.index(struct.pack(">HHIHH", 0x0113, 3, 1, 6, 0))
     data = data[:at] + struct.pack(">H", 0x0112) + data[at + 2 :]

@@ -202,7 +202,7 @@ def test_batches_give_the_same_results_as_one_image_after_another(
 
 
 @pytest.mark.parametrize("batch_size", [1, GPU_BATCH])
-def test_isolated_an_image_is_reported_before_any_work_on_it(
+def test_in_an_isolated_chunk_an_image_is_reported_before_any_work_on_it(
     batch_size: int, mixed: list[Path], fast: Pipeline
 ) -> None:
     pipeline = fast if batch_size == 1 else load(batch_size=batch_size)

@@ -40,7 +40,7 @@ def test_on_wait_is_called_before_the_result_is_ready() -> None:
 
 
 def _most_begun(size: Callable[[bytes], int], depth: int, max_bytes: int, results: int) -> int:
-    """The most items that had begun beyond the results that were taken."""
+    """Return the largest number of items that had started, and whose results were not taken yet."""
     begun = []
     beyond = 0
 

@@ -1,4 +1,4 @@
-"""The roots of sources: which there are, and when one of them is not there as a whole."""
+"""The roots of sources: which roots exist, and when a whole root cannot be read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_root_of_a_uri_is_its_bucket_or_the_innermost_allowed_folder(uri: st
     assert Roots(ALLOWED).root_of(uri) == root
 
 
-def test_what_a_worker_may_read_shows_in_its_allowed_sources() -> None:
+def test_a_worker_may_read_what_is_below_its_allowed_sources() -> None:
     allowed = ("s3://photos/2024", "file:///data/a%20b")
     readable = ("s3://photos/2024/1.jpg", "file:///data/a b/1.jpg", "file:///data/a%20b/1.jpg")
     refused = ("s3://photos/2023/1.jpg", "s3://photos/20240/1.jpg", "file:///data/1.jpg", "http://host/1.jpg")
@@ -40,7 +40,7 @@ def test_what_a_worker_may_read_shows_in_its_allowed_sources() -> None:
 
 
 def unavailable(root: Path, file: str = "1.jpg") -> str:
-    """Return what is said of a source that cannot be read at all."""
+    """Return the reason why a source cannot be read at all."""
     with pytest.raises(SourceUnavailable) as refused:
         fetcher(root.as_uri()).fetch((root / file).as_uri())
     assert refused.value.root == root.as_uri()

@@ -1,4 +1,4 @@
-"""What S3 answers, in words: of an image, or of the worker."""
+"""An answer of S3 becomes an error of the image, or of the worker."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_an_answer_about_the_worker_fails_no_image(
     ("status", "code"),
     [("503 Slow Down", "SlowDown"), ("429 Too Many Requests", ""), ("400 Bad Request", "RequestLimitExceeded")],
 )
-def test_an_image_is_tried_again_for_as_long_as_s3_slows_us_down(
+def test_an_image_is_tried_again_for_as_long_as_s3_throttles(
     key: str, status: str, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusals = 2 * TRIES
@@ -112,7 +112,7 @@ def test_an_image_is_tried_again_for_as_long_as_s3_slows_us_down(
         ("localhost", "is for another name than that in AWS_ENDPOINT_URL"),
     ],
 )
-def test_a_certificate_that_is_not_trusted_is_said_to_clients_and_workers(
+def test_a_certificate_that_is_not_trusted_is_reported_to_clients_and_workers(
     key: str, host: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = own_certificate(tmp_path)
@@ -130,7 +130,7 @@ def test_a_certificate_that_is_not_trusted_is_said_to_clients_and_workers(
 
 
 @BOTH_WAYS
-def test_https_to_a_server_without_tls_says_so(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_https_to_a_server_without_tls_is_reported(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "does not speak TLS there: write http:// in AWS_ENDPOINT_URL"
     clear(monkeypatch)
     with http.server.HTTPServer(("127.0.0.1", 0), Quiet) as plain:
@@ -160,7 +160,9 @@ class Quiet(http.server.BaseHTTPRequestHandler):
         ("400 Bad Request", "KMS.DisabledException", r"cannot be used: KMS\.DisabledException$"),
     ],
 )
-def test_a_client_says_the_same_in_one_line(status: str, code: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_reports_the_same_in_one_line(
+    status: str, code: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(answering(status, code), monkeypatch), pytest.raises(FiqaError, match=text) as caught:
         list_objects("photos", "")
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What cannot be opened in S3 says the same each time, and recovers without a new process."""
+"""If S3 cannot be opened, each try reports the same reason. Later tries succeed without a new process."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def late() -> Iterator[ContainerCredentials]:
 
 @pytest.fixture(scope="module")
 def any_key_s3() -> Iterator[S3Server]:
-    """A server that takes any key: Ceph knows only its own, and these tests change theirs."""
+    """A server that accepts any access key. Ceph accepts only its own keys, and these tests change their keys."""
     with start_moto() as server:
         yield server
 

@@ -198,7 +198,7 @@ def test_clients_and_workers_ask_the_same_host_of_amazon_through_the_proxy(
 
 
 @pytest.mark.parametrize("no_proxy", ["127.0.0.1", "*", "localhost,127.0.0.1:{port}"])
-def test_no_proxy_means_the_same_to_clients_and_workers(
+def test_no_proxy_has_the_same_effect_for_clients_and_workers(
     no_proxy: str, bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(PLAIN_KEY, BODY)
@@ -216,7 +216,7 @@ def test_no_proxy_means_the_same_to_clients_and_workers(
 
 
 @pytest.mark.parametrize("key", [PLAIN_KEY, ODD_KEY])
-def test_requester_pays_is_said_in_every_request(
+def test_requester_pays_is_sent_in_every_request(
     key: str, bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(key, BODY)

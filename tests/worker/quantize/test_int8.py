@@ -21,12 +21,12 @@ from fiqa_worker.settings import Device
 from tests.worker.models import graphs
 
 ALL = Limits(mean=10, p99=10, rank=-1)
-FEW = Limits(rank=0.95)  # with so few faces, each change of place counts
+FEW = Limits(rank=0.95)  # with so few faces, one face that changes its rank counts more
 
 
 @pytest.fixture(scope="module")
 def faces(photos: list[Path], detector: Detector) -> tuple[Crops, Crops]:
-    """All faces of the made photos, damaged ones among them."""
+    """All faces of the demo's photos, damaged ones included."""
     return collect_faces(photos, detector, faces=1000, max_pixels=100_000_000, min_faces=20)
 
 

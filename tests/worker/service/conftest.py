@@ -1,4 +1,4 @@
-"""A Redis that a test can stop and start, and signals that end nothing."""
+"""A Redis that a test can stop and start, and signal handlers that are restored after a test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.servers import free_ports, start_redis
 
 
 class StoppableRedis:
-    """One server on one port that keeps what it was given."""
+    """A server on a fixed port. Its data survives a restart."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -34,7 +34,7 @@ class StoppableRedis:
 
 @pytest.fixture
 def stoppable_redis(tmp_path: Path) -> Iterator[StoppableRedis]:
-    """A server of this test alone; it runs."""
+    """A running server for this test only."""
     server = StoppableRedis(tmp_path / "stoppable")
     server.start()
     yield server
@@ -43,7 +43,7 @@ def stoppable_redis(tmp_path: Path) -> Iterator[StoppableRedis]:
 
 @pytest.fixture
 def signals() -> Iterator[None]:
-    """This process's handlers, its signal mask and Celery's state are restored at the end."""
+    """At the end, restore the signal handlers, the signal mask and Celery's state."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     yield

@@ -25,11 +25,11 @@ class SteppedClock:
         return self.now
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:
-        """Do this once when a sleep passes that time."""
+        """Call the action once, as soon as a sleep passes this time."""
         self._plan.append((seconds, action))
 
     def sleep(self, seconds: float) -> None:
-        """Return at once, that much later."""
+        """Return at once, and advance the clock."""
         self.now += seconds
         due = [action for moment, action in self._plan if moment <= self.now]
         self._plan = [(moment, action) for moment, action in self._plan if moment > self.now]
@@ -37,7 +37,7 @@ class SteppedClock:
             action()
 
     def wait(self, ended: threading.Event, seconds: float) -> bool:
-        """Return in the next step, or when the event is set. For one thread at a time."""
+        """Return in the next step, or when the event is set. Only one thread may wait."""
         self._waiting_s = seconds
         self._waits.release()
         while not ended.wait(_POLL_S):
@@ -46,24 +46,24 @@ class SteppedClock:
         return True
 
     def step(self) -> None:
-        """Let the thread that waits do one round, as long after the last one as it waits."""
+        """Let the waiting thread do one round. The clock advances by the time that it waits for."""
         self.go_on()
         assert self._waits.acquire(timeout=WAIT_S)
         self._waits.release()
 
     def go_on(self) -> None:
-        """Let the thread that waits go on, and do not wait for the end of its round."""
+        """Let the waiting thread go on, and do not wait for the end of its round."""
         assert self._waits.acquire(timeout=WAIT_S)
         self.now += self._waiting_s
         self._goes_on.release()
 
 
 class Over(Exception):  # noqa: N818  an outcome, not an error
-    """The rounds that a test wants are over."""
+    """All rounds of a test are done."""
 
 
 def rounds(*actions: Callable[[], object]) -> Callable[[float], None]:
-    """Return a sleep for a loop without an end: it does one action each time, and then raises Over."""
+    """Return a sleep for an endless loop. Each call does the next action. After the last action it raises Over."""
     left: Iterator[Callable[[], object]] = iter(actions)
 
     def sleep(_: float) -> None:

@@ -52,7 +52,7 @@ def test_the_variables_of_another_celery_application_are_ignored(
 
 def test_an_application_can_be_pickled_for_a_spawned_process(redis_url: str) -> None:
     with make_app(redis_url) as app:
-        copy = pickle.loads(pickle.dumps(app))  # noqa: S301  made in the same line
+        copy = pickle.loads(pickle.dumps(app))  # noqa: S301  the pickle is from this line
     assert copy.conf.accept_content == ["json"]
     assert copy.connection_for_read().as_uri() == app.connection_for_read().as_uri()
 

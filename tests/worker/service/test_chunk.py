@@ -277,7 +277,7 @@ def test_a_chunk_that_fails_is_released_with_a_delay_and_the_status_shows_why(
     assert RETRY_DELAY_S - 5 < ends - ledger.connection.now() <= RETRY_DELAY_S
 
 
-def test_an_error_that_nobody_raised_on_purpose_is_logged_with_its_traceback(
+def test_an_unexpected_error_is_logged_with_its_traceback(
     processor: ChunkProcessor, ledger: Ledger, job: Job, pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
@@ -307,7 +307,7 @@ def test_results_that_are_stored_after_their_job_was_deleted_are_deleted(
         ledger.control(job.id, Control.CANCEL)
         ledger.control(job.id, Control.DELETE)
         job.storage.delete(job.id)
-        # What this worker stored comes after that.
+        # After that, this worker stores its results.
         DirectoryStorage.write_once(job.storage, job.id, "results", 0, pack([]))
 
     replace(processor, open_storage=lambda _: StoresThen(job.folder, delete)).process_next()
@@ -325,7 +325,7 @@ def test_results_that_are_stored_after_redis_lost_the_job_are_kept_to_recover_fr
     assert [result.status for result in stored] == STATUSES
 
 
-def test_a_chunk_is_counted_through_a_short_loss_of_redis(
+def test_a_chunk_is_counted_despite_a_short_outage_of_redis(
     stoppable_redis: StoppableRedis, processor: ChunkProcessor, photos: Path, tmp_path: Path
 ) -> None:
     waited: list[float] = []
@@ -354,7 +354,7 @@ def test_an_isolated_chunk_computes_one_item_at_a_time_and_skips_what_killed_a_w
         claim = claimed(ledger)
         assert claim.attempt == attempt
         if claim.isolated:
-            ledger.renew(claim, in_flight=0)  # and then this worker dies
+            ledger.renew(claim, in_flight=0)  # after this, the worker dies
         for member in ledger.connection.redis.zrange(LEASES, 0, -1):
             ledger.connection.redis.zadd(LEASES, {member: 1})
     processor.process_next()

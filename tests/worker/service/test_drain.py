@@ -24,7 +24,7 @@ class Ended(Exception):  # noqa: N818  an outcome, not an error
 
 
 class Held:
-    """Counts how often it is released, and what that raises."""
+    """Counts its releases. A release raises the given error, if any."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.released = 0
@@ -37,7 +37,7 @@ class Held:
 
 
 class Child:
-    """The drain of a child whose main thread is the test's; the signal that it waits for has come."""
+    """The drain of a child. The test's thread is its main thread, and its signal has already arrived."""
 
     def __init__(self) -> None:
         self.clock = SteppedClock()
@@ -71,7 +71,7 @@ def pool_process() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def test_a_child_without_a_chunk_ends_soon_and_well(child: Child) -> None:
+def test_a_child_without_a_chunk_ends_soon_with_status_0(child: Child) -> None:
     child.run()
     assert child.statuses == [0]
     assert 2.0 <= child.clock.now <= 6.0
@@ -110,7 +110,9 @@ def test_a_child_waits_for_its_chunk_no_longer_than_its_limit(child: Child, capl
     assert "drain timed out after 10 s: exit without waiting for the chunk in work" in caplog.messages
 
 
-def test_a_child_whose_chunk_ends_in_time_lingers_and_ends(child: Child, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_child_whose_chunk_ends_in_time_stays_a_little_and_ends(
+    child: Child, caplog: pytest.LogCaptureFixture
+) -> None:
     block = child.drain.holding(Held())
     block.__enter__()
     child.clock.at(3.0, lambda: block.__exit__(None, None, None))
@@ -120,7 +122,7 @@ def test_a_child_whose_chunk_ends_in_time_lingers_and_ends(child: Child, caplog:
     assert caplog.messages == []
 
 
-def test_a_chunk_that_a_child_claimed_as_the_drain_began_is_released_first_of_all(child: Child) -> None:
+def test_a_chunk_that_a_child_claimed_as_the_drain_began_is_released_before_any_work(child: Child) -> None:
     child.run()
     held = Held()
     with child.drain.holding(held):
@@ -193,7 +195,7 @@ def test_children_that_are_stuck_are_killed_with_the_main_process(caplog: pytest
     assert any(line.startswith("drain timed out: processes are killed") for line in caplog.messages)
 
 
-def test_a_child_that_is_gone_does_not_keep_the_others_from_their_signal(pool_process: subprocess.Popen[bytes]) -> None:
+def test_if_one_child_has_ended_the_others_still_get_the_signal(pool_process: subprocess.Popen[bytes]) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     statuses: list[int] = []

@@ -41,7 +41,7 @@ def test_all_machines_are_needed_and_three_at_most(ledger: Ledger, fleet: Fleet,
     assert fleet.claims_as == "me"
 
 
-def test_machines_that_cannot_tell_are_not_counted(ledger: Ledger, fleet: Fleet) -> None:
+def test_machines_that_do_not_fit_or_cannot_read_the_image_are_not_counted(ledger: Ledger, fleet: Fleet) -> None:
     beat(ledger, "other-settings:1:0", allowed_sources=ALLOWED, fingerprint="b")
     beat(ledger, "other-sources:1:0", allowed_sources=("s3://b",), fingerprint="a")
     beat(ledger, "unable:1:0", allowed_sources=ALLOWED, fingerprint="a")
@@ -64,7 +64,7 @@ def test_no_number_of_machines_is_enough_against_one_that_has_read_the_source(
     assert fleet.needed(URI, "s3://a", "") == 3
 
 
-def test_only_a_machine_that_may_read_all_that_can_be_read_is_asked_about_what_is_not_allowed(
+def test_images_that_are_not_allowed_go_to_a_machine_that_may_read_all_readable_ones(
     ledger: Ledger, fleet: Fleet, clock: SteppedClock
 ) -> None:
     uris = ["s3://a/1.jpg", "file:///data/1.jpg", "file:///more/1.jpg", "file:///nowhere/1.jpg"]
@@ -79,7 +79,7 @@ def test_only_a_machine_that_may_read_all_that_can_be_read_is_asked_about_what_i
     assert not fleet.may_read_more(uris[:2], "")
 
 
-def test_what_a_process_cannot_read_is_reported_now_and_then_until_it_can(
+def test_what_a_process_cannot_read_is_reported_at_intervals_until_it_can(
     ledger: Ledger, fleet: Fleet, clock: SteppedClock
 ) -> None:
     beat(ledger, "me:1:0")

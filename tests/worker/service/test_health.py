@@ -1,4 +1,4 @@
-"""What the files `alive` and `ready` show, on a real Redis; the test plays Celery's part, and steps the clock."""
+"""What the files `alive` and `ready` show, on a real Redis; the test does what Celery does, and steps the clock."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Watched:
         return (self._folder / "ready").exists()
 
     def last_s(self, holds: Callable[..., bool], **options: bool) -> float:
-        """For how many seconds this holds from now on."""
+        """Return for how many seconds a condition holds from now on."""
         started = self.clock.now
         while holds(**options):
             assert self.clock.now - started < 10 * STUCK_S
@@ -78,7 +78,7 @@ def test_a_worker_that_is_idle_stays_alive_and_ready(watched: Watched) -> None:
     assert watched.is_ready()
 
 
-def test_a_consumer_that_takes_none_of_the_tickets_that_wait_is_not_alive(watched: Watched, ledger: Ledger) -> None:
+def test_a_consumer_that_takes_no_waiting_ticket_is_not_alive(watched: Watched, ledger: Ledger) -> None:
     assert watched.is_alive()
     ledger.connection.redis.rpush(QUEUE, b"a ticket")
     assert watched.last_s(watched.is_alive) == STUCK_S
@@ -107,7 +107,7 @@ def test_a_worker_whose_redis_is_away_is_alive_and_not_ready(stoppable_redis: St
         watched.clock.now += 2 * STUCK_S  # the event loop does not run while Celery reconnects
         assert watched.is_alive(ticks=False)
         stoppable_redis.start()
-        # What waited for Redis has the whole time again.
+        # The event loop and the consumer have the full time again.
         assert watched.last_s(watched.is_alive, ticks=False) == STUCK_S
 
 
@@ -128,7 +128,7 @@ def test_a_worker_is_not_ready_before_a_child_has_its_models_nor_when_it_drains(
     assert not watched.is_ready()
 
 
-def test_a_worker_that_loads_its_models_for_long_is_alive(watched: Watched, ledger: Ledger, tmp_path: Path) -> None:
+def test_a_worker_that_takes_long_to_load_its_models_is_alive(watched: Watched, ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / f"loaded-{os.getpid()}").unlink()
     ledger.connection.redis.rpush(QUEUE, b"a ticket")
     watched.pass_s(3 * STUCK_S)
@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_be_written_is_logged(
     assert watched.is_ready()
 
 
-def test_what_a_killed_worker_left_behind_does_not_count(ledger: Ledger, tmp_path: Path) -> None:
+def test_files_that_a_killed_worker_left_do_not_count(ledger: Ledger, tmp_path: Path) -> None:
     for name in ("ready", "loaded-7"):
         (tmp_path / name).touch()
     Health(tmp_path, ledger, SimpleNamespace())

@@ -54,7 +54,7 @@ def test_a_worker_that_takes_no_more_chunks_leaves_the_registry(ledger: Ledger) 
     assert ledger.workers.all() == []
 
 
-def test_what_a_worker_says_of_itself_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_description_of_a_worker_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_FIQA_WORKER_ID", "")
     settings = WorkerSettings(allowed_sources=("s3://KEY:SECRET@bucket/a", "file:///data"))
     worker = describe(IDENTITY, SelfTest("noted", 0.5, 0.9), settings, processes=3)

@@ -1,4 +1,4 @@
-"""Chunks that fail for a reason that stays: a job with a damaged manifest ends, and one whose storage is away waits."""
+"""Chunks that fail for a lasting reason. A job with a damaged manifest ends. A job without its storage waits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("signals")
 
 
 class Faceless:
-    """Scores nothing: every image ends as no_face, or as its quarantine says."""
+    """Scores nothing: every image ends as no_face, or with the code of its quarantine."""
 
     def run(
         self,
@@ -78,7 +78,7 @@ def client(redis_url: str, tmp_path: Path) -> Iterator[Client]:
 
 
 def rounds(processor: ChunkProcessor, number: int) -> None:
-    """Let a worker do all that is due, and again after the rest of each chunk that failed."""
+    """Let a worker process all due chunks. When the delay of a failed chunk is over, it is tried again."""
     redis = processor.ledger.connection.redis
     for _ in range(number):
         for member in redis.zrange(LEASES, 0, -1):
@@ -144,7 +144,7 @@ def test_every_chunk_of_a_job_whose_files_are_gone_ends(processor: ChunkProcesso
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_a_lost_object_ends_as_failed_and_a_lost_bucket_is_waited_for(
+def test_images_of_a_lost_object_fail_and_a_lost_bucket_is_waited_for(
     processor: ChunkProcessor, redis_url: str, bucket: Bucket
 ) -> None:
     with Client(redis_url, bucket.uri("fiqa")) as client:
@@ -181,7 +181,7 @@ def test_a_storage_that_is_not_mounted_is_waited_for(processor: ChunkProcessor, 
     assert (job.status().state, job.status().no_face) == (JobState.SUCCEEDED, 100)
 
 
-def test_a_machine_that_sees_nothing_of_a_job_waits_for_the_opinion_of_another(
+def test_a_machine_that_finds_nothing_of_a_job_waits_for_another_machine(
     processor: ChunkProcessor, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = client.submit(URIS)
@@ -195,7 +195,7 @@ def test_a_machine_that_sees_nothing_of_a_job_waits_for_the_opinion_of_another(
     assert job.status().failed_by_code == {"manifest_lost": 100}
 
 
-def test_a_chunk_that_no_worker_gets_through_ends_as_internal_error(processor: ChunkProcessor, client: Client) -> None:
+def test_a_chunk_that_fails_at_every_attempt_ends_as_internal_error(processor: ChunkProcessor, client: Client) -> None:
     class Fails(Faceless):
         def run(
             self,

@@ -35,7 +35,7 @@ def claim(ledger: Ledger) -> Claim:
 
 @pytest.fixture
 def published() -> list[str]:
-    """One entry for each time that tickets are published."""
+    """One element for each time that tickets are published."""
     return []
 
 
@@ -70,7 +70,7 @@ def claim_again(ledger: Ledger) -> Claim:
 
 
 def lease_ends(ledger: Ledger, in_s: float) -> None:
-    """Every lease ends so many seconds from now."""
+    """Let every lease end in this many seconds."""
     for member in ledger.connection.redis.zrange(LEASES, 0, -1):
         ledger.connection.redis.zadd(LEASES, {member: ledger.connection.now() + in_s})
 
@@ -80,7 +80,7 @@ def seconds_left(ledger: Ledger, claim: Claim) -> float | None:
     return None if score is None else float(score) - ledger.connection.now()
 
 
-def test_each_beat_renews_the_lease(ledger: Ledger, claim: Claim, lease: Lease, clock: SteppedClock) -> None:
+def test_each_round_renews_the_lease(ledger: Ledger, claim: Claim, lease: Lease, clock: SteppedClock) -> None:
     for _ in range(3):
         lease_ends(ledger, 2.0)
         clock.step()
@@ -91,7 +91,7 @@ def test_each_beat_renews_the_lease(ledger: Ledger, claim: Claim, lease: Lease, 
     assert clock.now == 3 * LEASES_RENEWED_EVERY_S
 
 
-def test_a_job_that_is_cancelled_is_noticed_in_the_next_beat(
+def test_a_job_that_is_cancelled_is_noticed_in_the_next_round(
     ledger: Ledger, claim: Claim, lease: Lease, clock: SteppedClock
 ) -> None:
     ledger.control(claim.job_id, Control.CANCEL)
@@ -101,7 +101,7 @@ def test_a_job_that_is_cancelled_is_noticed_in_the_next_beat(
         lease.check()
 
 
-def test_a_worker_whose_lease_ran_out_changes_nothing_for_the_next_holder(
+def test_a_worker_whose_lease_expired_changes_nothing_for_the_next_holder(
     ledger: Ledger, lease: Lease, clock: SteppedClock
 ) -> None:
     lease_ends(ledger, -1.0)
@@ -119,7 +119,7 @@ def test_a_worker_whose_lease_ran_out_changes_nothing_for_the_next_holder(
     assert seconds_left(ledger, other) is not None
 
 
-def test_the_end_of_the_block_ends_the_beats_and_keeps_the_chunk(
+def test_the_end_of_the_block_ends_the_renewals_and_keeps_the_chunk(
     ledger: Ledger, claim: Claim, clock: SteppedClock
 ) -> None:
     with make_lease(ledger, claim, clock):
@@ -158,7 +158,7 @@ def test_an_item_that_hangs_for_its_time_limit_ends_the_process_and_is_quarantin
     statuses: list[int] = []
     with make_lease(ledger, claim, clock, end=statuses.append) as lease:
         lease.on_item_start(7)
-        clock.step()  # this beat sees the item for the first time
+        clock.step()  # this round sees the item for the first time
         clock.step()
         assert statuses == []
         clock.step()
@@ -180,7 +180,7 @@ def test_items_that_follow_each_other_do_not_hang(lease: Lease, clock: SteppedCl
 
 
 @pytest.mark.usefixtures("lease")
-def test_an_item_is_recorded_in_an_isolated_chunk_alone(ledger: Ledger, claim: Claim, lease: Lease) -> None:
+def test_an_item_is_recorded_only_in_an_isolated_chunk(ledger: Ledger, claim: Claim, lease: Lease) -> None:
     in_flight = job_key(claim.job_id, "in_flight")
     lease.on_item_start(3)
     assert ledger.connection.redis.hgetall(in_flight) == {}

@@ -85,7 +85,7 @@ def test_a_check_that_crashes_is_an_error(
 
 
 class ReadyWhenAwaited(logging.Handler):
-    """Lets the credentials be there as soon as the log says that they are awaited."""
+    """Provides the credentials as soon as the log says that the worker waits for them."""
 
     def __init__(self, late: ContainerCredentials, s3: S3Server) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from tests.worker.service.stepped import nothing
 
 
 class Time:
-    """A clock that only sleeping moves."""
+    """A clock that advances only while the code sleeps."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -27,7 +27,9 @@ def test_an_outage_is_reported_once_and_another_answer_again(caplog: pytest.LogC
     assert caplog.messages == [f"Redis is unavailable, retrying: {text}" for text in ("READONLY", "LOADING")]
 
 
-def test_pauses_grow_to_eight_seconds_and_a_sound_connection_ends_the_outage(caplog: pytest.LogCaptureFixture) -> None:
+def test_pauses_grow_to_eight_seconds_and_a_working_connection_ends_the_outage(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     time = Time()
     outage = Outage(clock=time, sleep=time.sleep)
 
@@ -44,7 +46,7 @@ def test_pauses_grow_to_eight_seconds_and_a_sound_connection_ends_the_outage(cap
     assert len(caplog.messages) == 2
 
 
-def test_what_follows_the_end_of_an_outage_is_reported_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_after_the_end_of_an_outage_is_reported_again(caplog: pytest.LogCaptureFixture) -> None:
     outage = Outage()
     for _ in range(2):
         outage.report(RuntimeError("READONLY"))

@@ -91,7 +91,7 @@ def test_a_round_writes_the_summary_of_a_job_that_has_ended(ledger: Ledger, tmp_
     assert ledger.ended() == []
 
 
-def test_a_summary_that_fails_is_tried_later_and_later_and_given_up_with_a_word_in_the_status(
+def test_a_summary_that_fails_is_tried_with_growing_pauses_and_given_up_with_a_reason(
     ledger: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage = tmp_path / "a file"
@@ -112,7 +112,7 @@ def test_a_summary_that_fails_is_tried_later_and_later_and_given_up_with_a_word_
     assert ledger.status(job_id).last_error == f"given up: {error}"
 
 
-def test_a_summary_that_is_written_at_last_takes_its_error_out_of_the_status(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_summary_that_is_written_removes_its_error_from_the_status(ledger: Ledger, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
     storage.touch()
     job_id, summary = finished(ledger, storage)
@@ -126,7 +126,7 @@ def test_a_summary_that_is_written_at_last_takes_its_error_out_of_the_status(led
     assert ledger.status(job_id).last_error is None
 
 
-def test_of_many_processes_one_writes_each_summary(
+def test_only_one_of_many_processes_writes_each_summary(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
@@ -143,7 +143,7 @@ def test_of_many_processes_one_writes_each_summary(
     assert sorted(written) == jobs
 
 
-def test_who_finishes_a_job_writes_its_summary_alone(ledger: Ledger, tmp_path: Path) -> None:
+def test_the_process_that_finishes_a_job_writes_only_its_summary(ledger: Ledger, tmp_path: Path) -> None:
     gone = tmp_path / "a file"
     gone.touch()
     others = {finished(ledger, gone)[0] for _ in range(100)}
@@ -153,7 +153,7 @@ def test_who_finishes_a_job_writes_its_summary_alone(ledger: Ledger, tmp_path: P
     (folder / "job.json").write_bytes(b"{}")
     assert ledger.claim()
     ledger.complete(job_id, 0, Counts.of([]))
-    assert ledger.take_summary() in others  # the job's own is left to the process that finished it, for a while
+    assert ledger.take_summary() in others  # for a while, the job's own summary is left to the process that finished it
     SummaryWriter(ledger, lambda url: open_storage(url, ledger.connection)).write(job_id)
     wait_until(lambda: (folder / "summary.json").exists() and job_id not in ledger.ended())
     assert len(ledger.ended()) == 100

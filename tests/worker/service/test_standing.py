@@ -1,4 +1,4 @@
-"""What a process has proven, with a stepped clock and without Redis."""
+"""Which failures of a process are results, with a stepped clock and without Redis."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_failure_of_a_source_that_was_never_read_is_a_doubt(code: str) -> None
 
 
 @pytest.mark.parametrize("code", DEPENDS)
-def test_after_a_row_of_doubts_the_ledger_must_decide_before_the_chunk_goes_on(code: str) -> None:
+def test_after_many_doubts_in_a_row_the_ledger_must_decide_before_the_chunk_goes_on(code: str) -> None:
     chunk = standing().start_chunk()
     assert note(chunk, "file:///data/1", code, times=DOUBTS_IN_A_ROW + 2) == [
         *[False] * (DOUBTS_IN_A_ROW - 1),
@@ -60,7 +60,7 @@ def test_an_image_that_was_read_proves_its_source_for_this_chunk_and_the_next(co
     assert (following.doubts, following.proven) == ({}, set())
 
 
-def test_a_process_is_believed_for_so_many_failures_in_a_row() -> None:
+def test_after_an_image_was_read_a_limited_number_of_failures_are_results() -> None:
     process = standing()
     note(process.start_chunk(), "file:///data/1")
     for _ in range(CREDIT):
@@ -76,7 +76,7 @@ def test_a_process_is_believed_for_so_many_failures_in_a_row() -> None:
 
 
 @pytest.mark.parametrize("code", ["access_denied", "fetch_failed", "fetch_timeout"])
-def test_a_source_proves_no_other(code: str) -> None:
+def test_one_source_proves_nothing_about_another(code: str) -> None:
     chunk = standing().start_chunk()
     note(chunk, "s3://a/1")
     note(chunk, "file:///data/inner/1")
@@ -85,7 +85,7 @@ def test_a_source_proves_no_other(code: str) -> None:
     assert list(chunk.doubts) == ["s3://b", "file:///data"]
 
 
-def test_any_bucket_proves_that_the_server_knows_what_exists() -> None:
+def test_an_image_of_any_bucket_proves_that_objects_do_not_exist() -> None:
     chunk = standing().start_chunk()
     note(chunk, "s3://b/1", "not_found")
     note(chunk, "s3://a/1")
@@ -94,7 +94,7 @@ def test_any_bucket_proves_that_the_server_knows_what_exists() -> None:
 
 
 @pytest.mark.parametrize("code", ["time_limit", "worker_crashed", "internal_error"])
-def test_what_says_nothing_of_the_fetch_neither_proves_nor_is_a_doubt(code: str) -> None:
+def test_a_failure_that_is_not_about_the_fetch_proves_nothing_and_is_no_doubt(code: str) -> None:
     chunk = standing().start_chunk()
     note(chunk, "s3://a/1", code)
     assert (chunk.doubts, chunk.proven) == ({}, set())
@@ -110,7 +110,7 @@ def test_a_source_that_is_not_allowed_is_always_decided_by_others() -> None:
     assert note(chunk, "s3://b/2", "source_not_allowed") == [False]
 
 
-def test_what_others_have_seen_too_is_believed_after_that() -> None:
+def test_a_failure_that_other_machines_have_seen_is_a_result_from_then_on() -> None:
     process = standing()
     chunk = process.start_chunk()
     note(chunk, "s3://a/1", "access_denied")

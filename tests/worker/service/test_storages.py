@@ -1,4 +1,4 @@
-"""A worker opens only the storages that its settings allow, and makes no path of a forged job id."""
+"""A worker opens only the storages that its settings allow. A forged job id never becomes a path."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ RUN_ONE_TICKET = (
 
 
 def python(code: str, **environment: str) -> str:
-    """Run it; return what it wrote."""
+    """Run Python code in a new process. Return what it wrote."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality", **environment},
@@ -43,7 +43,7 @@ def test_a_ticket_without_a_job_does_nothing(redis_url: str) -> None:
     assert python(RUN_ONE_TICKET, FIQA_REDIS_URL=redis_url) == ""
 
 
-def test_a_ticket_ends_well_if_redis_is_away() -> None:
+def test_a_ticket_ends_without_an_error_if_redis_is_unavailable() -> None:
     log = python(RUN_ONE_TICKET, FIQA_REDIS_URL="redis://127.0.0.1:1/0")
     assert "Redis is unavailable, retrying: cannot reach Redis at redis://127.0.0.1:1/0" in log
     assert "Traceback" not in log
