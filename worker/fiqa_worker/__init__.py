@@ -1,1 +1,1 @@
-"""The worker of fiqa: photos in, face quality out."""
+"""The worker of fiqa: images in, face quality out."""

@@ -91,7 +91,7 @@ def pull() -> int:
 def prepare_models() -> None:
     """Prepare FIQA_DETECTOR and FIQA_QUALITY_MODEL for workers.
 
-    A worker does this at its first start. If a worker runs from read-only folders, run this command before.
+    A worker does this at its first start. If a worker runs from read-only folders, run this command first.
     """
     with needs("cpu"):
         from fiqa_worker.models.locate import find

@@ -42,8 +42,8 @@ _LARGE_SIZE: Final = (4000, 3000)
 def make_photos(folder: Path) -> list[Path]:
     """Write the demo's photos into a folder. The bytes are the same each time.
 
-    The folder is created if it is missing. The files are named kind-strength.jpg. Strengths start at 1; a higher number
-    is a stronger damage. 0 is the original, or a kind without strengths.
+    The folder is created if it is missing. The files are named kind-strength.jpg. Strengths start at 1. A higher number
+    means more damage. 0 is the original, or a kind without strengths.
 
     Returns:
         The files, by kind and strength, the original first.

@@ -62,8 +62,8 @@ def _locked(path: Path, mode: str) -> IO[bytes]:
             if error.errno not in {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}:
                 file.close()
                 raise
-        # The process that held the lock before may have replaced or removed the file. On some file systems it never
-        # seems to be the same file, so the last try accepts it.
+        # The process that held the lock before may have replaced or removed the file. Some file systems never report it
+        # as the same file, so the last try accepts it.
         if not tries or (path.exists() and path.samefile(f"/dev/fd/{file.fileno()}")):
             return file
         file.close()
@@ -160,7 +160,7 @@ class Earlier:
                 write_atomically(path, kept, like=os.fstat(source.fileno()))
         except OSError as error:
             raise OutputError(
-                f"{path} still holds {len(gone):,} failures that have a later result now, since it cannot be replaced:"
+                f"{path} still holds {len(gone):,} failures that have a newer result, since the file cannot be replaced:"
                 f" {error.strerror}"
             ) from error
 

@@ -71,7 +71,7 @@ def from_mirror(models_dir: str, file: str, *, max_bytes: int) -> bytes | None:
     try:
         client = s3_client()
     except SettingsError as error:
-        if isinstance(error.__cause__, ValueError):  # no URL, no certificate
+        if isinstance(error.__cause__, ValueError):  # a wrong URL or certificate: waiting does not help
             raise
         raise ModelsUnavailable(f"cannot read s3://{bucket}/{key}: {error}") from None
     try:

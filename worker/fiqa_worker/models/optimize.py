@@ -20,8 +20,9 @@ _IMAGE_RANK: Final = 4
 def optimize(model: ModelFile) -> bytes:
     """Return the form of a model that sessions load, as the bytes of a file.
 
-    Some axes get a free size: batch, height and width of a detector, and the batch of a quality model. Each PRelu over
-    an image is replaced by operators that onnxruntime runs several times faster. The results stay the same.
+    After that, some axes can have any size: batch, height and width of a detector, and the batch of a quality model.
+    Each PRelu over an image is replaced by operators that onnxruntime runs several times faster. The results stay the
+    same.
 
     Raises:
         ModelError: the file is not an ONNX model, or lacks the interface of its kind.

@@ -52,7 +52,6 @@ def rewrite_prelus(graph: GraphProto, form: Form) -> None:
 
     A PRelu stays as it is if it has no image axes, or if its slopes are not one constant per channel.
 
-
     Args:
         graph: a graph whose shapes were inferred. It is changed in place.
         form: `float_form` or `int8_form`.

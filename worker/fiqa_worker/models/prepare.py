@@ -42,7 +42,6 @@ def prepare(model: ModelFile, *folders: Path) -> ModelFile:
     If the form was stored before, it is read. Otherwise it is made and stored. If no folder can be written, it is made
     for this process only, and a warning is logged once. `fiqa_worker.models.optimize` describes the form.
 
-
     Args:
         model: a model as `find` returned it.
         folders: the folders that may hold it, best first. It is stored in their subfolder `prepared`.

@@ -116,8 +116,8 @@ def fetch_or_builtin(
         return found_detector, found_quality, None
     fallbacks = " and ".join(FALLBACKS[name] for name in failed)
     note = (
-        f"using {fallbacks}, since {' and '.join(failed)} could not be downloaded: "
-        "scores are not comparable with the official models' (`fiqa models pull` fetches those)"
+        f"using {fallbacks}, since {' and '.join(failed)} could not be downloaded: scores are not comparable with those"
+        " of the official models (`fiqa models pull` downloads them)"
     )
     return found_detector, found_quality, note
 

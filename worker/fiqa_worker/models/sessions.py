@@ -33,8 +33,8 @@ _ON_A_GPU: Final = frozenset({_CUDA, _TENSORRT})
 # A GPU is busy only with many images at once. A CPU is faster with one image: 2.6 ms a face alone, 3.0 in batches of 8.
 _GPU_BATCH: Final = 32
 
-# The ranges leave out the largest of 10,000 activations. This keeps scores best: with one outlier in the range, all
-# other values would be coarse.
+# The ranges leave out the largest of 10,000 activations. This gives the most accurate scores: with one outlier in the
+# range, all other values would be coarse.
 _PERCENTILE: Final = 99.99
 # Calibration holds all activations of this many batches at a time.
 _CALIBRATED_AT_ONCE: Final = 8
@@ -116,8 +116,8 @@ def open_session(model: ModelFile, device: Device, *, threads: int = 1, batch_si
     Args:
         model: a model as `prepare` returned it. Its `data` is loaded.
         device: the device. auto is CUDA if this onnxruntime has it and a GPU answers, else the CPU.
-        threads: the threads of one run. onnxruntime ignores cgroup limits, so it never chooses for itself.
-        batch_size: how many images one run should take. None: the number that suits the device.
+        threads: the number of threads of one run. It is always set, since onnxruntime ignores cgroup limits.
+        batch_size: the number of images that one run should take. None: the number that suits the device.
 
     Raises:
         ModelError: the device is not available here, or the model does not load.

@@ -54,8 +54,8 @@ class DecodedImage:
 def decode_reduced(data: FileBytes, *, max_pixels: int, long_side: float, least_reduction: int = 2) -> DecodedImage:
     """Decode a JPEG at the smallest size at which its long side has at least `long_side` pixels.
 
-    A JPEG is decoded in full if no copy is large enough that is reduced by `least_reduction` or more. Any other format
-    is decoded in full, too. For arguments and errors see `decode`.
+    If no copy that is reduced by `least_reduction` or more is large enough, the JPEG is decoded in full. Any other
+    format is decoded in full, too. For arguments and errors see `decode`.
     """
     header = _checked_header(data, max_pixels)
     with captured_output() as warnings:
@@ -64,7 +64,7 @@ def decode_reduced(data: FileBytes, *, max_pixels: int, long_side: float, least_
 
 
 def decode(data: FileBytes, *, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode a JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC file; the first image of a file that holds several.
+    """Decode a JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC file. If it holds several images, decode the first one.
 
     The orientation is applied. 16 bits become 8, and gray and palettes become colors. Transparent parts are blended
     with white.

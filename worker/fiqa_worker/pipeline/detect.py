@@ -39,7 +39,7 @@ class Detections:
         return Detections(self.boxes * factor, self.landmarks * factor, self.confidences)
 
     def largest(self, *, min_px: int | None, most: int | None) -> Detections:
-        """Return the faces of at least `min_px` pixels, the longer side of their box; at most `most`, the largest."""
+        """Return the largest faces: at most `most`, whose boxes have a longer side of at least `min_px` pixels."""
         if min_px is None and most is None:
             return self
         kept = np.flatnonzero(self.boxes[:, 2:].max(axis=1) >= (min_px or 0))[:most]

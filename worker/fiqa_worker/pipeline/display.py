@@ -14,7 +14,7 @@ _BAND_PIXELS: Final = 1 << 20
 
 
 def in_bands(height: int, width: int, band: Callable[[int, int], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Make an image from bands of rows. To convert a whole image at once would take several times its memory.
+    """Make an image from bands of rows. Converting a whole image at once would take several times its memory.
 
     Args:
         height: the height of the image.

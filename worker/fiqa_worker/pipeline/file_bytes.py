@@ -15,7 +15,7 @@ LARGE_BYTES: Final = 1 << 20
 def large_buffer(size: int) -> mmap:
     """Allocate memory for a file of LARGE_BYTES or more.
 
-    A large file is read into an anonymous mmap. To free it returns the memory to the system. On the heap, the file
+    A large file is read into an anonymous mmap. Freeing it returns the memory to the system. On the heap, the file
     would fragment the memory that is kept for the next decoded image.
     """
     return mmap(-1, size, access=ACCESS_COPY)

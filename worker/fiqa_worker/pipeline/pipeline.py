@@ -1,7 +1,7 @@
 """Turns items into results: prefetch, decode, detect, align and score, once and in this order.
 
 Threads fetch while the caller's thread computes. If the models take batches, threads decode as well. The bytes that
-they hold are bounded. An item always ends as exactly one result.
+they hold are limited. An item always ends as exactly one result.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LEAST_REDUCTION: Final = 4
 _SKIPPED: Final = {
     ErrorCode.WORKER_CRASHED: "the worker died while it worked on this image",
     ErrorCode.MANIFEST_LOST: "the list of this chunk's images is gone from the job's storage, or damaged",
-    ErrorCode.INTERNAL_ERROR: "the worker failed with this chunk again and again: its log says why",
+    ErrorCode.INTERNAL_ERROR: "the worker failed with this chunk again and again: the worker's log says why",
     ErrorCode.TIME_LIMIT: "the image took longer than FIQA_IMAGE_TIME_LIMIT_S",
 }
 _SKIPPED_BEFORE: Final = "a worker of another version left this image out"
@@ -120,7 +120,7 @@ class Pipeline:
         isolated: bool = False,
         options: JobOptions = NO_OPTIONS,
     ) -> Iterator[ImageResult]:
-        """Yield one result for each item, in their order.
+        """Yield one result for each item, in the order of the items.
 
         Args:
             items: the images.
@@ -128,7 +128,7 @@ class Pipeline:
             on_item_start: called with an item's index just before its compute starts. If `isolated`, it is called
                 before the fetch.
             isolated: work on one image at a time: no prefetch, no batches.
-            options: the job's.
+            options: the options of the job.
 
         Raises:
             SourceUnavailable: this worker cannot read a source now. No image has failed.

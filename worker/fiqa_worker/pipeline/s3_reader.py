@@ -180,8 +180,8 @@ class S3Reader:
             self._regions[bucket] = address.region
             authorities = ca_bundle(connection.session, connection.client)
         timeout = timedelta(seconds=self._timeout_s)
-        # reqwest would read the proxy from the environment by other rules than botocore. If botocore uses no proxy,
-        # reqwest gets one that is excluded for this host, so it uses none.
+        # reqwest, the HTTP client of obstore, would read the proxy from the environment by other rules than botocore.
+        # If botocore uses no proxy, reqwest gets one that is excluded for this host, so it uses none.
         proxy = proxy_of(address.url)
         options: ClientConfig = {
             "timeout": timeout,

@@ -1,7 +1,8 @@
-"""Whether the models give the scores on this machine that they should: one drawn face, and one portrait.
+"""Tests whether the models give the right values on this machine, with one drawn face and one portrait.
 
-A wrong score raises no error: a processor, a build of onnxruntime or a cached file may cause it. So each worker scores
-the same two images at its start. Of models whose values are known, a value that differs is reported or refused.
+A wrong score raises no error. Its cause may be a processor, a build of onnxruntime or a cached file. So each worker
+scores the same two images at its start. If the right value of a model is known and its value differs, the worker
+reports it or refuses to run.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _REMEDY: Final = "install another version of onnxruntime, or run the worker on a
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a model should give.
+    """The right value of a model.
 
     Attributes:
         value: a quality model's score of the drawn face; a detector's confidence of the portrait's face.
@@ -74,20 +75,21 @@ def drawn_face() -> NDArray[np.uint8]:
 
 
 def run_self_test(pipeline: Pipeline) -> SelfTest:
-    """Let both models of a pipeline look at their test images: 10 ms on a quiet core.
+    """Run both models of a pipeline on their test images. It takes 10 ms on a quiet core.
 
-    A value that was measured by this project must be right on a CPU. Other devices round more coarsely (TF32, bf16),
-    so there a different value is a warning. So it is for a value that others published.
+    On a CPU, a value must be the one that this project has measured. Other devices round more coarsely (TF32, bf16), so
+    on them a different value is only a warning. A value that differs from one that others published is only a warning,
+    too.
 
     Raises:
-        ModelError: a value of the first kind differs, or a value is not a number.
+        ModelError: on a CPU, a value differs from the measured one; or a value is not a number.
     """
     drawn = drawn_face()
     quality = float(pipeline.scorer.score(drawn[np.newaxis])[0])
     confidence, box = _most_confident(pipeline)
     known_quality, known_detector = _known(pipeline.identity.quality_model), _known(pipeline.identity.detector)
     warnings = []
-    # Another version of OpenCV may draw other lines. Then the score says nothing.
+    # Another version of OpenCV may draw other lines. Then the score cannot be compared.
     if hashlib.sha256(drawn.tobytes()).hexdigest() != TEST_IMAGE_SHA256:
         known_quality = None
         warnings.append(f"self-test: OpenCV {cv2.__version__} draws another test image: its score was not compared")
@@ -111,7 +113,10 @@ def run_self_test(pipeline: Pipeline) -> SelfTest:
 
 
 def _known(model: str) -> _Known | None:
-    """Return what a model should give. It is known by its hash: an official file may be given by its path."""
+    """Return the right value of a model, if it is known.
+
+    The hash identifies the model: an official file may be given by path.
+    """
     digest = model.rpartition("@")[2]
     return next((known for name, known in _KNOWN.items() if REGISTRY[name].sha256[:8] == digest), None)
 

@@ -56,7 +56,7 @@ def make_app(redis_url: str) -> Celery:
         # One queue on the default exchange is enough: the ledger decides priority and fairness.
         task_default_queue=QUEUE,
         task_queues=[Queue(QUEUE, Exchange(""), routing_key=QUEUE)],
-        # A ticket is acknowledged when its chunk is done. Celery does not redeliver the ticket of a pool process that
+        # A ticket is acknowledged when its chunk is done. Celery must not redeliver the ticket of a pool process that
         # died: with task_reject_on_worker_lost, a chunk that kills workers was delivered 100 times in 12 s. The ledger
         # counts attempts before the work, and so limits them.
         task_acks_late=True,

@@ -33,7 +33,7 @@ from fiqa_worker.service.standing import ChunkStanding, Doubt, Standing
 
 _log = logging.getLogger(__name__)
 
-# The delay before the next attempt of a chunk, if its storage or anything else failed that is not an image.
+# The delay before the next attempt of a chunk that failed as a whole, for instance because of its storage.
 RETRY_DELAY_S: Final = 10.0
 _COMPLETE_TRIES: Final = 5
 # If a process backs off from all due jobs, it looks for other jobs after these pauses: the first one, and the longest.
@@ -74,9 +74,9 @@ class ChunkProcessor:
         drain: the drain of this process.
         fingerprint: returns the fingerprint of this process, or an empty string if its models do not load.
         publish_tickets: publishes the tickets that the queue lacks. Raises RedisUnavailableError.
-        on_finished: called with a job's id, if a chunk of this process was the job's last one.
+        on_finished: called with the id of a job when this process has counted the job's last chunk.
         image_time_limit_s: an item that takes longer ends this process.
-        sleep: as time.sleep.
+        sleep: a function like time.sleep.
     """
 
     ledger: Ledger

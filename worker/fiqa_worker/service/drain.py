@@ -68,7 +68,7 @@ class MainDrain:
             limit_s: how long the children may take.
             on_begin: called once, in a thread, when the drain begins.
             children: returns the process ids of the pool.
-            sleep: as time.sleep.
+            sleep: a function like time.sleep.
             end: ends this process at once, with an exit status.
         """
         self._limit_s = limit_s
@@ -124,8 +124,8 @@ class ChildDrain(threading.Thread):
 
         Args:
             limit_s: how long the chunk in work may take to end after the signal.
-            clock: as time.monotonic.
-            sleep: as time.sleep.
+            clock: a function like time.monotonic.
+            sleep: a function like time.sleep.
             end: ends this process at once, with an exit status.
         """
         super().__init__(name="drain", daemon=True)
@@ -160,8 +160,8 @@ class ChildDrain(threading.Thread):
                 _log.warning("drain timed out after %g s: exit without waiting for the chunk in work", self._limit_s)
                 self._end(0)
             self._sleep(_POLL_S)
-        # Stay longer if there is time. A main process that is slow would take an early exit for a crash, and start
-        # another child.
+        # Stay longer if there is time. A slow main process would mistake an early exit for a crash, and start another
+        # child.
         self._sleep(max(_CHILD_LINGERS_S, min(3 * _CHILD_LINGERS_S, deadline - self._clock())))
         self._end(0)
 

@@ -43,13 +43,12 @@ class Fleet:
         `claims_as` is the name under which the process claims chunks. With it, the process does not get a chunk again
         that waits for other machines. It is empty if the registry had no other machine when it was last read.
 
-
         Args:
             workers: the registry.
             machine: the name of this machine.
             worker_id: the id of the worker that this process belongs to.
             allowed: the URI prefixes that this worker may read.
-            clock: as time.monotonic.
+            clock: a function like time.monotonic.
         """
         self._workers = workers
         self.machine = self.claims_as = machine
@@ -98,7 +97,6 @@ class Fleet:
 
         Only images count that at least one worker may read. The result is True if this worker may not read all of them,
         and a worker on another machine may.
-
 
         Raises:
             RedisUnavailableError: Redis does not answer, or refuses.

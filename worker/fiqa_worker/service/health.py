@@ -48,8 +48,8 @@ class Health(threading.Thread):
             folder: the folder of the files. It is created if it is missing.
             ledger: shows whether Redis answers, and whether tickets wait.
             worker: Celery's worker, whose pool is watched.
-            clock: as time.monotonic.
-            wait: as threading.Event.wait.
+            clock: a function like time.monotonic.
+            wait: a function like threading.Event.wait.
 
         Raises:
             OSError: the folder cannot be written.

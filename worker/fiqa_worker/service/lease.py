@@ -42,7 +42,7 @@ class Lease:
             claim: the chunk.
             image_time_limit_s: an item that takes longer ends this process.
             publish_tickets: publishes the tickets that the queue lacks. Raises RedisUnavailableError.
-            wait: as threading.Event.wait.
+            wait: a function like threading.Event.wait.
             end: ends this process at once, with an exit status.
         """
         self._ledger = ledger

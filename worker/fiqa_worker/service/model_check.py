@@ -40,7 +40,7 @@ class Checked:
 
     Attributes:
         identity: the identity of the loaded pipeline.
-        self_test: what its models gave for the test images.
+        self_test: the values of its models for the test images.
         providers: onnxruntime's names of the devices that it was built for.
     """
 
@@ -53,11 +53,11 @@ class Checked:
 def checking_models(*, timeout_s: float | None = None) -> Iterator[Checked]:
     """Check the models of FIQA_DETECTOR and FIQA_QUALITY_MODEL while the block runs. Its end waits for the result.
 
-    If the mirror of the models cannot be read, it reports that in the log and tries again until it can. With a
-    `timeout_s` it tries once.
+    If the mirror of the models cannot be read, the check logs this and tries again until it succeeds. With a
+    `timeout_s`, it tries only once.
 
     Args:
-        timeout_s: how long the end of the block waits; None for ever.
+        timeout_s: how long the end of the block waits. None: without a limit.
 
     Raises:
         ModelError: a model is missing, is not the pinned file, does not load in time, or fails the self-test.

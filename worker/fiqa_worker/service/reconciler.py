@@ -32,7 +32,7 @@ class Reconciler(threading.Thread):
         Args:
             ledger: counts the missing tickets.
             publish_tickets: publishes the tickets that the queue lacks, and returns their number.
-            sleep: as time.sleep.
+            sleep: a function like time.sleep.
         """
         super().__init__(name="reconciler", daemon=True)
         self._ledger = ledger

@@ -67,7 +67,7 @@ class Standing:
 
         Args:
             root_of: returns the root of a URI, such as Roots.root_of.
-            clock: as time.monotonic.
+            clock: a function like time.monotonic.
         """
         self._root_of = root_of
         self._clock = clock
