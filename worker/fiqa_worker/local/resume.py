@@ -160,8 +160,8 @@ class Earlier:
                 write_atomically(path, kept, like=os.fstat(source.fileno()))
         except OSError as error:
             raise OutputError(
-                f"{path} still holds {len(gone):,} failures that have a newer result, since the file cannot be replaced:"
-                f" {error.strerror}"
+                f"{path} still holds {len(gone):,} failures that have a newer result, since the file cannot be"
+                f" replaced: {error.strerror}"
             ) from error
 
 
