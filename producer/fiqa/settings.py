@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fiqa.contract import REDIS_STORAGE
 from fiqa.errors import SettingsError, first_problem
+from fiqa.text import has_credentials
 
 NOT_A_REDIS_URL: Final = (
     "not a Redis URL: redis://user:password@host:port/database, special characters in user and password percent-encoded"
+)
+NO_CREDENTIALS: Final = (
+    "credentials are not a part of a URI: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 )
 _REDIS_SCHEME: Final = re.compile(r"(redis|rediss|unix)://")
 _OTHER_REDIS: Final = re.compile(r"(?i)[a-z+]*(sentinel|cluster)[a-z+]*://")
@@ -51,6 +55,15 @@ class Settings(BaseSettings):
     storage: Annotated[str, Field(min_length=1)] = REDIS_STORAGE
     s3_requester_pays: bool = False
     s3_anonymous: bool = False
+
+    @field_validator("*")
+    @classmethod
+    def _no_credentials(cls, value: object, info: ValidationInfo) -> object:
+        # Messages, logs and `fiqa workers` show these values.
+        texts = value if isinstance(value, tuple) else (value,)
+        if info.field_name != "redis_url" and any(isinstance(text, str) and has_credentials(text) for text in texts):
+            raise PydanticCustomError("credentials", NO_CREDENTIALS)
+        return value
 
     @classmethod
     def load(cls, **given: Any) -> Self:

@@ -18,6 +18,7 @@ from fiqa import Client, ImageResult, JobState, Status
 from fiqa.ledger.keys import LEASES, job_key
 from fiqa_worker.demo.photos import make_photos
 from tests.ledger_of import ledger_of
+from tests.producer.cli.running import ONE_IS_PLURAL
 from tests.waiting import WAIT_S, wait_until
 
 BUILTIN: Final = {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
@@ -107,6 +108,7 @@ def fiqa(tmp_path: Path) -> Fiqa:
             check=False,
         )
         assert "Traceback" not in done.stdout + done.stderr
+        assert not ONE_IS_PLURAL.search(done.stderr), done.stderr
         return done
 
     return run

@@ -5,14 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Final
 
-import click
-
+from fiqa.cli.messages import report_line
 from fiqa.client import Client
 from fiqa.contract import JobState, Status
 from fiqa.errors import FiqaError
 from fiqa.ledger.status import JobStatus
 from fiqa.results.selection import Selection
-from fiqa.results.text import per_cent, readable_uri, shown
+from fiqa.text import count, per_cent, readable_uri
 
 _FAILED: Final = Selection(Status.FAILED)
 
@@ -26,7 +25,7 @@ def report_failures(status: JobStatus, where: str) -> None:
     """
     if status.failed:
         codes = ", ".join(f"{count:,} {code}" for code, count in status.failed_by_code.items())
-        click.echo(f"failed: {codes}: {where}", err=True)
+        report_line(f"failed: {codes}: {where}")
 
 
 def report_too_many(
@@ -48,9 +47,9 @@ def report_too_many(
         return
     share, most = per_cent(all_failed, done), f"{100 * status.max_failed:.3g} %"
     if share == most:  # 6,001 of 12,000
-        share = f"{all_failed:,} of {done:,} images"
+        share = f"{all_failed:,} of {count(done, 'image')}"
     first = _first_failure(client, status.id)
-    click.echo(f"fiqa: {share} failed, more than {limit}{most}{first}", err=True)
+    report_line(f"fiqa: {share} failed, more than {limit}{most}{first}")
 
 
 def _first_failure(client: Client, job_id: str) -> str:
@@ -61,4 +60,4 @@ def _first_failure(client: Client, job_id: str) -> str:
         return ""
     if found is None or found.error is None:
         return ""
-    return shown(f": the first is {readable_uri(found.uri)}: {found.error.code}: {found.error.message}")
+    return f": the first is {readable_uri(found.uri)}: {found.error.code}: {found.error.message}"

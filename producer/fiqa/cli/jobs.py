@@ -7,13 +7,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fiqa.cli.messages import LostShards
+from fiqa.cli.messages import LostShards, report_line
 from fiqa.cli.output import as_json_option, print_job, status_as_json
 from fiqa.cli.progress import follow
 from fiqa.cli.status_line import summary
 from fiqa.client import Client
 from fiqa.ledger.status import JobStatus
-from fiqa.results.text import duration, local_time, shown
+from fiqa.text import duration, local_time, shown
 
 
 @click.command()
@@ -115,7 +115,7 @@ def delete(job: str) -> None:
     """
     with Client() as client:
         client.delete(job)
-    click.echo(f"job {job} is deleted", err=True)
+    report_line(f"job {job} is deleted")
 
 
 @click.command()

@@ -17,10 +17,9 @@ from typing import Final, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from fiqa.cli.messages import report_error, report_notes
+from fiqa.cli.messages import report_error, report_line, report_notes
 from fiqa.cli.setting_names import unknown_settings
 from fiqa.errors import FiqaError
-from fiqa.results.text import shown
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 _WRITE_ERRORS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
@@ -87,7 +86,7 @@ def fiqa() -> None:
     of boto3, such as AWS_PROFILE and AWS_ENDPOINT_URL.
     """
     for line in unknown_settings(os.environ):
-        click.echo(f"fiqa: {shown(line)}", err=True)
+        report_line(f"fiqa: {line}")
 
 
 def main() -> NoReturn:
@@ -105,7 +104,7 @@ def main() -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
-        click.echo("fiqa: interrupted", err=True)
+        report_line("fiqa: interrupted")
         report_notes(error if isinstance(error, KeyboardInterrupt) else error.__context__)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
@@ -116,7 +115,7 @@ def main() -> NoReturn:
         if (problem := _problem_of_environment(error)) is None:
             raise
         _write_no_more()
-        click.echo(f"fiqa: {problem}", err=True)
+        report_line(f"fiqa: {problem}")
         sys.exit(WRONG_USAGE)
     sys.exit(status)
 

@@ -7,24 +7,29 @@ from typing import Final
 import click
 
 from fiqa.errors import SourceError
-from fiqa.results.text import shown
 from fiqa.sources.left_out import LeftOut
+from fiqa.text import count, shown
 
 _BAD_LINES_SHOWN: Final = 20
 
 
+def report_line(text: str) -> None:
+    """Print a line on standard error. Every message of a command goes through here: `shown` makes it harmless."""
+    click.echo(shown(text), err=True)
+
+
 def report_error(error: Exception) -> None:
     """Print an error, the log that it carries, and its notes. Each is on a line of its own."""
-    click.echo(f"fiqa: {shown(str(error))}", err=True)
+    report_line(f"fiqa: {error}")
     for line in getattr(error, "log", ()):
-        click.echo(shown(line), err=True)
+        report_line(line)
     report_notes(error)
 
 
 def report_notes(error: BaseException | None) -> None:
     """Print the notes that were added to an error, such as what is left behind and what to do with it."""
     for note in getattr(error, "__notes__", ()):
-        click.echo(f"fiqa: {shown(str(note))}", err=True)
+        report_line(f"fiqa: {note}")
 
 
 class LostShards:
@@ -41,9 +46,9 @@ class LostShards:
     def report_rest(self, job_id: str) -> None:
         """If shards are lost, print how many, and what to do."""
         if self.found:
-            shards = "1 shard is" if self.found == 1 else f"{self.found:,} shards are"
+            shards = count(self.found, "shard is", "shards are")
             advice = f"run `fiqa repair {job_id}` to recreate lost ones"
-            click.echo(f"fiqa: {shards} lost, all others are complete: {advice}", err=True)
+            report_line(f"fiqa: {shards} lost, all others are complete: {advice}")
 
 
 class BadLines:
@@ -70,6 +75,6 @@ class BadLines:
     def report_rest(self) -> None:
         """Print how many bad lines there were, if not all were printed, and what was left out. Call it at the end."""
         if self._found > _BAD_LINES_SHOWN:
-            click.echo(f"fiqa: {self._found:,} bad lines in all, the first {_BAD_LINES_SHOWN} are above", err=True)
+            report_line(f"fiqa: {self._found:,} bad lines in all, the first {_BAD_LINES_SHOWN} are above")
         if self.left_out.counts:
-            click.echo(f"left out: {shown(str(self.left_out))}", err=True)
+            report_line(f"left out: {self.left_out}")

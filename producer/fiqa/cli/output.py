@@ -15,14 +15,15 @@ from typing import IO, Any, Self, cast
 import click
 
 from fiqa.cli.files import cannot_write, check_suffix, is_stream, new_file
+from fiqa.cli.messages import report_line
 from fiqa.contract import JobState
 from fiqa.errors import UsageError
 from fiqa.job import Job
 from fiqa.ledger.status import JobStatus
 from fiqa.results.export import SUFFIXES, Format, format_of, import_pyarrow, write
 from fiqa.results.selection import Selection
-from fiqa.results.text import count
 from fiqa.sources.left_out import LeftOut
+from fiqa.text import count
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -44,7 +45,7 @@ def print_job(job: Job, *, as_json: bool, left_out: LeftOut | None = None) -> No
         click.echo(json.dumps(fields))
         return
     click.echo(job.id)
-    click.echo(f"{count(job.images, 'image')} in {count(job.chunks, 'chunk')}", err=True)
+    report_line(f"{count(job.images, 'image')} in {count(job.chunks, 'chunk')}")
 
 
 def status_as_json(status: JobStatus) -> str:

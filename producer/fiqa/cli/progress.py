@@ -15,6 +15,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from fiqa.cli.failures import report_failures, report_too_many
+from fiqa.cli.messages import report_line
 from fiqa.cli.output import exit_status, status_as_json
 from fiqa.cli.status_line import drawn, one_line
 from fiqa.client import Client
@@ -110,7 +111,7 @@ class JobProgress:
             self._print(status)
 
     def _print(self, status: JobStatus) -> None:
-        click.echo(one_line(status), err=True)
+        report_line(one_line(status))
         self._printed = status
         self._next_line = self._clock() + _LINE_EVERY_S
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-from fiqa.cli.messages import LostShards, report_error
+from fiqa.cli.messages import LostShards, report_error, report_line
 from fiqa.cli.progress import transient_progress
 from fiqa.cli.status_line import summary
 from fiqa.client import Client
 from fiqa.errors import ContractError, JobStateError, StorageError, UnknownJobError
 from fiqa.ledger.status import JobStatus
+from fiqa.text import count
 
 
 @click.command()
@@ -39,9 +40,10 @@ def recover(job: tuple[str, ...], *, all_jobs: bool) -> int:
                 report_error(error)
                 exit_status = 1
                 continue
-            click.echo(f"job {job_id} is {found.state}: {summary(found)}", err=True)
+            report_line(f"job {job_id} is {found.state}: {summary(found)}")
             if lost.found:
-                click.echo(f"{lost.found:,} of its shards are damaged and not counted: workers recreate them", err=True)
+                damaged = count(lost.found, "of its shards is", "of its shards are")
+                report_line(f"{damaged} damaged and not counted: workers recreate what is lost")
                 exit_status = 1
     return exit_status
 
@@ -50,9 +52,11 @@ def _explain_nothing(client: Client) -> int:
     """Print why there is nothing to recover. Returns the exit status."""
     stored = len(client.stored_ids())
     if stored:
-        click.echo(f"all {stored:,} jobs in {client.storage} are in Redis", err=True)
+        report_line(
+            f"nothing to recover: {count(stored, 'job is', 'jobs are')} in {client.storage}, and Redis has them all"
+        )
         return 0
-    click.echo(f"fiqa: there are no jobs in {client.storage}: set FIQA_STORAGE to the storage of the jobs", err=True)
+    report_line(f"fiqa: there are no jobs in {client.storage}: set FIQA_STORAGE to the storage of the jobs")
     return 1
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
+from fiqa.cli.messages import report_line
 from fiqa.cli.progress import transient_progress
 from fiqa.client import Client
 from fiqa.contract import JobState
+from fiqa.text import count
 
 
 @click.command()
@@ -23,10 +25,12 @@ def repair(job: str) -> None:
         task = progress.add_task(f"reading the shards of {job}", total=None)
         found = client.repair(job, lambda done, shards: progress.update(task, completed=done, total=shards))
     for line in found.shards:
-        click.echo(line, err=True)
+        report_line(line)
     if not found.shards:
-        click.echo(f"job {job} has all its shards", err=True)
+        report_line(f"job {job} has all its shards")
     elif found.state is JobState.RUNNING:
-        click.echo(f"job {job} is running: {len(found.shards):,} shards are recreated", err=True)
+        report_line(f"job {job} is running: {count(len(found.shards), 'shard is', 'shards are')} recreated")
     else:
-        click.echo(f"job {job} stays {found.state}: {len(found.shards):,} shards are no longer counted", err=True)
+        report_line(
+            f"job {job} stays {found.state}: {count(len(found.shards), 'shard is', 'shards are')} no longer counted"
+        )

@@ -8,12 +8,13 @@ from typing import Final
 import click
 
 from fiqa.cli.files import check_free, check_suffix, force_option, write_whole
-from fiqa.cli.messages import LostShards, report_error
+from fiqa.cli.messages import LostShards, report_error, report_line
 from fiqa.client import Client
 from fiqa.errors import UsageError
 from fiqa.results.charts import import_drawing
 from fiqa.results.page import render
 from fiqa.results.tally import Tally, tally, tally_file
+from fiqa.text import count
 
 MAX_INPUTS: Final = 6  # a chart has no more colors that people can distinguish
 
@@ -48,7 +49,7 @@ def report(source: tuple[str, ...], output: Path, *, force: bool) -> int:
     tallies = [_tally(name, lost[name]) for name in source]
     page = render(tallies)
     write_whole(output, page.encode(), force=force)
-    click.echo(f"{sum(tally.images for tally in tallies):,} results in {output}", err=True)
+    report_line(f"{count(sum(tally.images for tally in tallies), 'result')} in {output}")
     for name, shards in lost.items():
         shards.report_rest(name)
     return 1 if any(shards.found for shards in lost.values()) else 0

@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from fiqa.cli.files import check_free, force_option
-from fiqa.cli.messages import LostShards
+from fiqa.cli.messages import LostShards, report_line
 from fiqa.cli.output import Destination, results_option, write_results
 from fiqa.client import Client
 from fiqa.contract import Status
 from fiqa.results.export import Format
 from fiqa.results.selection import Selection
-from fiqa.results.text import count
+from fiqa.text import count
 
 
 @click.command()
@@ -66,8 +66,8 @@ def results(
         shards = client.result_shards(job, follow=follow, on_lost=lost)
         written = write_results(destination, shards, selection)
     if output is not None:
-        click.echo(f"{count(written, 'result')} in {output}", err=True)
+        report_line(f"{count(written, 'result')} in {output}")
     if not found.is_finished and not follow:
-        click.echo(f"the job is {found.state}, {found.images_done:,} of {found.images:,} images are done", err=True)
+        report_line(f"the job is {found.state}, with {found.images_done:,} of {count(found.images, 'image')} done")
     lost.report_rest(job)
     return 1 if lost.found else 0

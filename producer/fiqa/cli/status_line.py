@@ -6,7 +6,7 @@ from typing import Final
 
 from fiqa.contract import JobState
 from fiqa.ledger.status import JobStatus
-from fiqa.results.text import duration, shown
+from fiqa.text import count, duration, shown
 
 _BAR_WIDTH: Final = 16
 
@@ -62,7 +62,7 @@ def _counts(status: JobStatus) -> dict[str, str]:
         "failed": f"{status.failed:,} failed",
     }
     if status.images_per_s and not _waits(status):
-        found["pace"] = f"{status.images_per_s:,.0f} images/s"
+        found["pace"] = f"{count(round(status.images_per_s), 'image')}/s"
     if status.eta_s is not None:
         found["left"] = f"{duration(status.eta_s)} left"
     return found
@@ -80,8 +80,9 @@ def _waits(status: JobStatus) -> str | None:
     if not status.workers_run:
         return "no worker runs: start `fiqa worker`"
     if status.workers_unfit:
+        unfit = count(status.workers_unfit, "worker runs", "workers run")
         return (
-            f"{status.workers_unfit:,} workers run, but with other models, settings or version than the job's"
-            f" ({status.fingerprint}): `fiqa workers` shows theirs"
+            f"{unfit}, but with other models, settings or version than the job's"
+            f" ({status.fingerprint}): see `fiqa workers`"
         )
     return "waiting for a free worker" if status.started is None else None

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fiqa.cli.messages import report_line
 from fiqa.client import Client
 from fiqa.ledger.workers import WorkerStatus
-from fiqa.results.text import duration, local_time, shown
+from fiqa.text import duration, local_time, shown
 
 
 @click.command()
@@ -30,7 +31,7 @@ def workers(*, as_json: bool) -> None:
             click.echo(json.dumps(dataclasses.asdict(worker)))
         return
     if not found:
-        click.echo("no worker runs: start `fiqa worker`", err=True)
+        report_line("no worker runs: start `fiqa worker`")
         return
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("worker", "version", "detector", "quality model", "device", "processes", "sources"):

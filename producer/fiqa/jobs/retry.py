@@ -13,6 +13,7 @@ from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.shards import read_results, read_shards
 from fiqa.storage.storage import Storage, open_storage
+from fiqa.text import count
 
 
 def retry(
@@ -52,7 +53,8 @@ def retry(
         failed = ", ".join(f"{count:,} {code}" for code, count in parent.failed_by_code.items()) or "none failed"
         hint = ": these will probably fail again; --all retries them too" if parent.failed else ""
         if parent.images_done < parent.images and not rest:
-            hint += f"; {parent.images - parent.images_done:,} have no result: --rest submits them"
+            left_over = count(parent.images - parent.images_done, "image has", "images have")
+            hint += f"; {left_over} no result: --rest submits what has none"
         raise SourceError(f"job {job_id} has no images to retry: {failed}{hint}")
     storage = open_storage(parent.storage, ledger.connection)
     spec = JobSpec(

@@ -17,7 +17,7 @@ from fiqa.results.advice import ADVICE
 from fiqa.results.charts import bars, histogram, import_drawing
 from fiqa.results.distribution import Bins, Distribution
 from fiqa.results.tally import FACES_FROM, HEIGHT_FROM, LISTED, Scores, Tally
-from fiqa.results.text import digits, duration, local_time, number, per_cent, quality, readable_uri, shown
+from fiqa.text import digits, duration, local_time, number, per_cent, quality, readable_uri, shown
 
 QUANTILES: Final = {"lowest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "highest": 1.0}
 _FACES_LABELS: Final = ("0", "1", "2", "3", "4", "5-9", "10+")

@@ -17,6 +17,7 @@ from fiqa.contract import ErrorCode, ImageResult, Status
 from fiqa.errors import ContractError, SourceError
 from fiqa.ledger.status import JobStatus
 from fiqa.results.distribution import Distribution
+from fiqa.text import count
 
 LISTED: Final = 20  # images in the list of the best, and in that of the worst
 # The lower bounds of all classes but the first: of the faces in an image, and of a face's height in pixels.
@@ -177,7 +178,11 @@ def tally_file(path: Path, *, on_bad_line: OnBadLine) -> Tally:
     if bad and not counted.images:
         raise SourceError(f"{path} holds no result: a report reads what `fiqa results` and `fiqa run` write as JSONL")
     if bad > _MAX_WARNINGS:
-        on_bad_line(SourceError(f"{path}: {bad:,} lines in all are not results; the report leaves them out"))
+        on_bad_line(
+            SourceError(
+                f"{path}: {count(bad, 'line is not a result', 'lines in all are not results')}: left out of the report"
+            )
+        )
     return counted
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from fiqa.contract import Item
 from fiqa.errors import SourceError
 from fiqa.sources.lines import OBJECT_TITLES, WHERE_TITLES, item_at, normalized, object_item, url_decoded
+from fiqa.text import count
 
 _VERSION: Final = ("versionid", "version")
 _SHOWN: Final = "uri, url, source-ref, path, file or filename, or bucket and key; and id and version"
@@ -47,7 +48,7 @@ class CsvRows:
         if normalized(values) == self._titles:
             return None
         if len(values) > len(self._titles):
-            raise ValueError(f"{len(values)} columns, but {len(self._titles)} titles")
+            raise ValueError(f"{count(len(values), 'column')}, but {count(len(self._titles), 'title')}")
         # Of two columns with one title the first counts. A row may end early.
         pairs = list(zip_longest(self._titles, (value.strip() for value in values), fillvalue=""))
         return _titled_item(dict(reversed(pairs)))
@@ -77,7 +78,7 @@ def _titles_of(text: str) -> tuple[list[str] | None, str]:
 def _batch_item(values: list[str]) -> Item:
     if len(values) not in _BATCH_COLUMNS:
         hint = "a list of URIs ends in .txt" if len(values) == 1 else "for an S3 Inventory pass its manifest.json"
-        raise ValueError(f"{len(values)} columns, not Bucket,Key or Bucket,Key,VersionId: {hint}")
+        raise ValueError(f"{count(len(values), 'column')}, not Bucket,Key or Bucket,Key,VersionId: {hint}")
     return object_item(values[0], url_decoded(values[1]), _checked_version("".join(values[2:])))
 
 

@@ -25,6 +25,7 @@ from fiqa.sources.lines import (
     why,
 )
 from fiqa.sources.listing import ObjectReader
+from fiqa.text import count
 
 _MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 _ROWS_AT_ONCE: Final = 8192
@@ -80,7 +81,9 @@ def read_inventory(file: IO[bytes], name: str, on_bad_line: OnBadLine, left_out:
     for data in inventory.files:
         reader = ObjectReader(bucket, data.key)
         if reader.size != data.size:
-            raise SourceError(f"{reader.name}: {reader.size} bytes, but {data.size} in the manifest: was it replaced?")
+            raise SourceError(
+                f"{reader.name}: {count(reader.size, 'byte')}, but {data.size} in the manifest: was it replaced?"
+            )
         yield from read(reader, data, on_bad_line, left_out)
 
 
@@ -102,7 +105,7 @@ class _CsvFiles:
             raise SourceError(f"{reader.name}: its MD5 is not the one in the manifest: was it replaced?")
 
     def _parse(self, left_out: LeftOut) -> Parse:
-        count = len(self._columns)
+        columns = len(self._columns)
         bucket_at, key_at = self._columns.index("bucket"), self._columns.index("key")
         unwanted = [
             (self._columns.index(column), value, kind)
@@ -115,8 +118,8 @@ class _CsvFiles:
 
         def parse(text: str) -> Item | None:
             values = csv_values(text)
-            if len(values) != count:
-                raise ValueError(f"{len(values)} columns, but {count} in the manifest's fileSchema")
+            if len(values) != columns:
+                raise ValueError(f"{count(len(values), 'column')}, but {columns} in the manifest's fileSchema")
             key = values[key_at]
             for at, value, kind in unwanted:
                 if values[at].lower() == value:

@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Final
 
+from fiqa.text import count
+
 HIDDEN_FILE: Final = "hidden file"
 HIDDEN_FOLDER: Final = "hidden folder"
 LINKED_FOLDER: Final = "linked folder"
@@ -61,16 +63,15 @@ class LeftOut:
     def __str__(self) -> str:
         """Return all in one line, the most frequent first: 5 .heic, 2 linked folders."""
         kinds = self.counts.most_common()
-        parts = [self._described(kind, count) for kind, count in kinds[:_MAX_SHOWN]]
-        if rest := sum(count for _, count in kinds[_MAX_SHOWN:]):
+        parts = [self._described(kind, number) for kind, number in kinds[:_MAX_SHOWN]]
+        if rest := sum(number for _, number in kinds[_MAX_SHOWN:]):
             parts.append(f"{rest:,} of other kinds")
         return ", ".join(parts)
 
-    def _described(self, kind: str, count: int) -> str:
-        plural = "" if kind.startswith(".") or count == 1 else "s"
+    def _described(self, kind: str, number: int) -> str:
         first = self._first.get(kind)
-        example = f" ({first})" if first and count == 1 else f" (the first is {first})" if first else ""
-        return f"{count:,} {kind}{plural}{example}"
+        example = f" ({first})" if first and number == 1 else f" (the first is {first})" if first else ""
+        return f"{count(number, kind, kind if kind.startswith('.') else '')}{example}"
 
 
 def is_in_system_folder(path: str) -> bool:

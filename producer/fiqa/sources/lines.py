@@ -21,6 +21,7 @@ from fiqa.errors import SourceError, first_problem
 from fiqa.s3 import BUCKET_NAME
 from fiqa.s3_uri import advice_for
 from fiqa.sources.text import MAX_LINE_BYTES, split_lines
+from fiqa.text import has_credentials
 
 # What workers can decode. Other objects of a prefix, and other files of a folder, are skipped.
 IMAGE_SUFFIXES: Final = (
@@ -69,7 +70,7 @@ def checked_uri(uri: str) -> str:
         raise ValueError(f"workers read s3:// and file:///, not {scheme[:20]}://{advice and f': {advice}'}")
     if advice:
         raise ValueError(advice)
-    if uri.startswith("s3://") and "@" in uri[5:].partition("/")[0]:
+    if uri.startswith("s3://") and has_credentials(uri):
         raise ValueError("credentials are not a part of a URI: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if not _NAMES_AN_IMAGE.fullmatch(uri):
         raise ValueError("it names no image: write s3://bucket/key or file:///path; a folder or a prefix is a source")

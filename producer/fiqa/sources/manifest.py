@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from fiqa.sources.inventory import read_inventory
 from fiqa.sources.left_out import SYSTEM_FILE, LeftOut, is_in_system_folder
 from fiqa.sources.lines import OnBadLine, is_image, is_uri, list_line, read_lines, reading, unzipped, why
 from fiqa.sources.listing import ObjectReader, list_objects
+from fiqa.text import has_credentials, without_secrets
 
 STDIN: Final = "-"
 _LISTS: Final = frozenset({".txt", ".lst", ".list", ".jsonl", ".ndjson"})
@@ -66,7 +66,7 @@ def _read_one(source: str, on_bad_line: OnBadLine, left_out: LeftOut) -> Iterato
             Path(os.fsdecode(unquote_to_bytes(source.removeprefix("file://")))), on_bad_line, left_out
         )
     elif is_uri(source) or source.startswith("file:"):
-        shown = _without_query(source)
+        shown = without_secrets(source)
         if source.startswith("file:"):
             advice = "write file:///path"
         else:
@@ -108,8 +108,8 @@ def _read_s3(  # noqa: C901  each kind of source is one branch
 ) -> Iterator[Item]:
     bucket, _, key = source.removeprefix("s3://").partition("/")
     kind, is_zipped = _kind(key)
-    if "@" in bucket:
-        raise SourceError(f"{_without_query(source)}: credentials are not a part of a URI: set AWS_ACCESS_KEY_ID")
+    if has_credentials(source):
+        raise SourceError(f"{without_secrets(source)}: credentials are not a part of a URI: set AWS_ACCESS_KEY_ID")
     if not bucket:
         raise SourceError(f"{source}: it names no bucket: s3://bucket/prefix/")
     if advice := advice_for(source):
@@ -129,7 +129,7 @@ def _read_s3(  # noqa: C901  each kind of source is one branch
     elif is_image(key):
         yield _listed(source)
     else:
-        shown = _without_query(source)
+        shown = without_secrets(source)
         raise SourceError(f"{shown}: neither an image, {_WHAT_IT_MAY_BE}; a prefix ends in a slash: {shown}/")
 
 
@@ -161,9 +161,4 @@ def _listed(uri: str) -> Item:
     try:
         return Item(uri=uri)
     except ValidationError as error:
-        raise SourceError(f"{_without_query(uri)[:100]}...: {why(error)}") from None
-
-
-def _without_query(uri: str) -> str:
-    """Return what can be shown: a query may be a signature, and a password may stand before an @."""
-    return re.sub(r"(?<=://)[^/?#]*@", "", uri.partition("?")[0])
+        raise SourceError(f"{without_secrets(uri)[:100]}...: {why(error)}") from None

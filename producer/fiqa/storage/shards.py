@@ -14,6 +14,7 @@ from fiqa.errors import ContractError, LostShardError
 from fiqa.ledger.chunk_sizes import size_of
 from fiqa.storage.layout import Part
 from fiqa.storage.storage import Storage
+from fiqa.text import count
 from fiqa.window import in_order
 
 _log = logging.getLogger(__name__)
@@ -152,7 +153,9 @@ def _checked(data: bytes | LostShardError, part: Part, name: str, size: int) -> 
         raise data
     lines = unpack(data, name)
     if size and len(lines) != size:
-        raise LostShardError(f"{name} is damaged: it has {len(lines):,} lines, its chunk has {size:,} images")
+        raise LostShardError(
+            f"{name} is damaged: it has {count(len(lines), 'line')}, its chunk has {count(size, 'image')}"
+        )
     # A cheap check, since commands write most results without decoding them. Decoding takes a hundred times as long.
     if part == "results" and not all(line[:1] == b"{" and line[-1:] == b"}" and b'"uri"' in line for line in lines):
         raise LostShardError(f"{name} is damaged: a line is not a result")

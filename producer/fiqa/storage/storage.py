@@ -24,6 +24,7 @@ from fiqa.storage.directory import DirectoryStorage
 from fiqa.storage.layout import Document, Part
 from fiqa.storage.redis import RedisStorage
 from fiqa.storage.s3 import S3Storage
+from fiqa.text import without_secrets
 
 _PATH: Final = re.compile(r"/|\.{1,2}(/|$)|~")
 
@@ -84,7 +85,7 @@ def open_storage(url: str, connection: Connection) -> Storage:
     if _PATH.match(path):
         with suppress(OSError, RuntimeError, ValueError):  # no such user, a circle of links, a NUL byte
             return DirectoryStorage(Path(path).expanduser().resolve())
-    shown = re.sub(r"(?<=://)[^/?#]*@|\?.*", "", url)  # without a password or a signature
+    shown = without_secrets(url)
     if advice := advice_for(shown):
         raise SettingsError(f"FIQA_STORAGE: {shown!r} is not a storage: {advice}")
     raise SettingsError(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 FIQA = [sys.executable, "-m", "fiqa"]
 JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+# Such as "1 images". A point or a comma before it belongs to another number.
+ONE_IS_PLURAL = re.compile(r"(?<![\d.,:/-])\b1 (?!has\b|is\b|was\b)[a-z]+s\b")
 Run = subprocess.CompletedProcess[str]
 
 
@@ -21,6 +23,7 @@ def fiqa(*arguments: str | Path, env: Mapping[str, str] | None = None, stdin: st
         command, input=stdin, env=os.environ | (env or {}), capture_output=True, text=True, check=False
     )
     assert "Traceback" not in done.stderr
+    assert not ONE_IS_PLURAL.search(done.stderr), done.stderr
     return done
 
 

@@ -14,7 +14,7 @@ from fiqa.contract import ErrorCode, ImageError, ImageResult, Item, Status
 from fiqa.results.advice import ADVICE
 from fiqa.results.page import render
 from fiqa.results.tally import Tally, tally, tally_file
-from fiqa.results.text import shown
+from fiqa.text import shown
 from tests.producer.faceless import failed, no_face
 from tests.producer.results.pages import Page, result, write
 

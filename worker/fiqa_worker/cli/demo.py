@@ -9,11 +9,12 @@ import click
 from rich.console import Console
 
 from fiqa.cli.files import check_free, force_option, write_whole
-from fiqa.cli.messages import BadLines
+from fiqa.cli.messages import BadLines, report_line
 from fiqa.cli.output import Destination, exit_status
 from fiqa.contract import ImageResult
 from fiqa.errors import OutputError
 from fiqa.sources.manifest import read_source
+from fiqa.text import count, shown
 from fiqa_worker.cli.extras import concurrency_option, models_or_builtin, needs, own_settings
 from fiqa_worker.cli.local_job import score_locally
 from fiqa_worker.settings import WorkerSettings
@@ -47,7 +48,7 @@ def demo(output: Path, concurrency: int | None, *, force: bool) -> int:
         made = make_photos(photos)
     except OSError as error:
         raise OutputError(f"cannot write {error.filename}: {error.strerror}: choose a folder with -o") from error
-    click.echo(f"made {len(made)} photos in {photos}", err=True)
+    report_line(f"made {count(len(made), 'photo')} in {photos}")
     bad_lines = BadLines()
     # Only the photos of the demo: the folder may hold others.
     items = read_source([str(path) for path in made], on_bad_line=bad_lines)
@@ -64,10 +65,10 @@ def demo(output: Path, concurrency: int | None, *, force: bool) -> int:
     results = best_first([ImageResult.decode(line) for line in results_file.read_bytes().splitlines()])
     write_whole(sheet, contact_sheet_of(photos, results, max_pixels=settings.max_image_pixels), force=force)
     Console().print(table(results))
-    click.echo(
-        f"{status.images} photos: {status.scored} scored, {status.no_face} without a face, {status.failed} broken"
-    )
-    click.echo(f"results: {results_file}\ncontact sheet: {sheet}")
+    ends = f"{status.scored} scored, {status.no_face} without a face, {status.failed} broken"
+    click.echo(f"{count(status.images, 'photo')}: {ends}")
+    click.echo(shown(f"results: {results_file}"))
+    click.echo(shown(f"contact sheet: {sheet}"))
     return exit_status(status)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from fiqa.cli.messages import report_line
 from fiqa.errors import MissingDependencyError
 from fiqa_worker.settings import WorkerSettings
 
@@ -65,7 +66,7 @@ def models_or_builtin(settings: WorkerSettings) -> tuple[ModelFile, ModelFile]:
         named={getattr(settings, field): f"FIQA_{field.upper()}" for field in fields},
     )
     if note:
-        click.echo(f"fiqa: {note}", err=True)
+        report_line(f"fiqa: {note}")
     return detector, quality_model
 
 

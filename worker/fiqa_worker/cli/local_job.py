@@ -8,15 +8,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import IO
 
-import click
-
 from fiqa.cli.failures import report_too_many
-from fiqa.cli.messages import BadLines
+from fiqa.cli.messages import BadLines, report_line
 from fiqa.cli.output import Destination, write_results
 from fiqa.cli.progress import JobProgress
 from fiqa.contract import NO_OPTIONS, Item, JobOptions
 from fiqa.ledger.status import JobStatus
-from fiqa.results.text import shown
 from fiqa_worker.cli.extras import needs
 from fiqa_worker.settings import WorkerSettings
 
@@ -74,6 +71,6 @@ def score_locally(
         status = system.client.status(job.id)
         for worker in system.client.workers():
             if worker.self_test.warning:
-                click.echo(f"fiqa: {shown(worker.self_test.warning)}", err=True)
+                report_line(f"fiqa: {worker.self_test.warning}")
         report_too_many(system.client, status, limit="", images=images_before, failed=failed_before)
         return status

@@ -12,8 +12,10 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 
 from fiqa.cli.files import check_free, check_suffix, force_option
+from fiqa.cli.messages import report_line
 from fiqa.sources.folder import image_files
 from fiqa.sources.left_out import LeftOut
+from fiqa.text import count, shown
 from fiqa_worker.cli.extras import models_or_builtin, needs
 from fiqa_worker.settings import Device, WorkerSettings
 
@@ -48,7 +50,7 @@ def list_models(*, as_json: bool) -> None:
     # The console is as wide as the table. Otherwise rich would wrap names at the terminal's width or, in a pipe, at 80
     # columns.
     Console(width=Console(width=10_000).measure(grid).maximum).print(grid)
-    click.echo(f"models folder: {settings.models_dir}")
+    click.echo(shown(f"models folder: {settings.models_dir}"))
 
 
 @models.command()
@@ -83,7 +85,7 @@ def pull() -> int:
                 progress.update(task, completed=model.bytes)
                 click.echo(found.path)
     for failure in failures:  # after the progress bars, which would overwrite them
-        click.echo(f"fiqa: {failure}", err=True)
+        report_line(f"fiqa: {failure}")
     return 1 if failures else 0
 
 
@@ -180,11 +182,12 @@ def quantize(
             progress=lambda done: progress.update(running, completed=done),
         )
     click.echo(
-        f"{quality_model.name} and its int8 form, compared on {len(held_out)} faces that the calibration did not use:"
+        f"{quality_model.name} and its int8 form, compared on {count(len(held_out), 'face')} that the calibration did not"
+        " use:"
     )
     click.echo(agreement.report(limits))
     if written is None:
-        click.echo(f"fiqa: refused, nothing was written: {'; '.join(agreement.beyond(limits))}", err=True)
+        report_line(f"fiqa: refused, nothing was written: {'; '.join(agreement.beyond(limits))}")
         return 1
     click.echo(f"its name in results is {written.name}; to use it, set\nFIQA_QUALITY_MODEL={written.path.absolute()}")
     return 0

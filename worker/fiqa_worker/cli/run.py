@@ -13,13 +13,14 @@ import click
 from fiqa.cli.failures import report_failures
 from fiqa.cli.files import check_free, force_option, is_stream, new_file
 from fiqa.cli.job_options import job_options
-from fiqa.cli.messages import BadLines
+from fiqa.cli.messages import BadLines, report_line
 from fiqa.cli.output import Destination, exit_status, results_option
 from fiqa.cli.progress import CountProgress
 from fiqa.contract import JobOptions, JobState
 from fiqa.errors import OutputError, UsageError
 from fiqa.results.export import Format
 from fiqa.sources.manifest import read_source
+from fiqa.text import count
 from fiqa_worker.cli.extras import concurrency_option, models_or_builtin, needs, own_settings
 from fiqa_worker.cli.local_job import score_locally
 from fiqa_worker.local.resume import Earlier, held
@@ -87,7 +88,7 @@ def run(
         first_left = next(left, None)
         if first and first_left is None:
             bad_lines.report_rest()
-            click.echo(f"nothing is left to score: see {output}", err=True)
+            report_line(f"nothing is left to score: see {output}")
             return 0
         try:
             status = score_locally(
@@ -128,11 +129,15 @@ def _read_earlier(file: IO[bytes], output: Path, detector: str, quality_model: s
     with CountProgress(f"results of {output}") as progress:
         earlier = Earlier.read(file, output, detector=detector, quality_model=quality_model, progress=progress.show)
     if earlier.done or earlier.retryable:
-        again = f", and {len(earlier.retryable):,} failures that are tried again" if earlier.retryable else ""
-        click.echo(f"{earlier.done.total():,} results are in {output} already{again}", err=True)
+        again = (
+            f", and {count(len(earlier.retryable), 'failure that is', 'failures that are')} tried again"
+            if earlier.retryable
+            else ""
+        )
+        report_line(f"{count(earlier.done.total(), 'result is', 'results are')} in {output} already{again}")
     return earlier
 
 
 def _report_how_to_resume(output: Path | None, *, can_resume: bool) -> None:
     if output is not None and can_resume and output.is_file() and output.stat().st_size:
-        click.echo(f"the results so far are in {output}: to continue, run the same command with --resume", err=True)
+        report_line(f"the results so far are in {output}: to continue, run the same command with --resume")

@@ -15,9 +15,9 @@ import click
 
 from fiqa.cli.files import check_free, check_suffix, force_option, write_whole
 from fiqa.cli.job_options import job_options
+from fiqa.cli.messages import report_line
 from fiqa.contract import Item, JobOptions
 from fiqa.errors import UsageError
-from fiqa.results.text import shown
 from fiqa.sources.lines import checked_uri, is_uri
 from fiqa.sources.manifest import STDIN
 from fiqa_worker.cli.extras import models_or_builtin, needs, own_settings
@@ -61,19 +61,18 @@ def score(*, image: str, output: Path | None, options: JobOptions, force: bool, 
     settings = own_settings(loaded, *models_or_builtin(loaded))
     pipeline = Pipeline.load(settings)
     if warning := run_self_test(pipeline).warning:
-        click.echo(f"fiqa: {shown(warning)}", err=True)
-    name = shown(image)
+        report_line(f"fiqa: {warning}")
     with ExitStack() as stack:
         item = Item(uri=_uri(image, stack, max_bytes=settings.max_image_bytes))
         (result,) = pipeline.run([item], quarantined={}, on_item_start=lambda _: None, isolated=True, options=options)
         if as_json:
             click.echo(result.encode())
         if result.error:
-            click.echo(f"fiqa: {name}: {result.error.code}: {shown(result.error.message)}", err=True)
+            report_line(f"fiqa: {image}: {result.error.code}: {result.error.message}")
             return 1
         if not result.faces:
             left_out = f" that the options ask for, {result.faces_left_out} left out" if result.faces_left_out else ""
-            click.echo(f"fiqa: {name}: no face{left_out}", err=True)
+            report_line(f"fiqa: {image}: no face{left_out}")
         for face in () if as_json else result.faces:
             x, y, width, height = face.box
             box = f"{x:.1f} {y:.1f} {width:.1f} {height:.1f}"

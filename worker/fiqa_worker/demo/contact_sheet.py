@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from fiqa.contract import ImageResult, Status
+from fiqa.text import count
 from fiqa_worker.annotate import BOLD, INK, WORST_TO_BEST, Color, Pixels, Style, draw_marks, text_width, write
 from fiqa_worker.errors import ImageFailure
 from fiqa_worker.pipeline.decode import decode
@@ -120,7 +121,7 @@ def _draw_header(sheet: Pixels, cells: Sequence[Cell]) -> None:
     ends = Counter(cell.result.status for cell in cells)
     counts = f"{ends[Status.SCORED]} scored, {ends[Status.NO_FACE]} without a face, {ends[Status.FAILED]} failed"
     models = sorted({f"{cell.result.detector} + {cell.result.quality_model}" for cell in cells})
-    write(sheet, f"{len(cells)} photo{'' if len(cells) == 1 else 's'}", (_MARGIN, _MARGIN + 18), _TITLE)
+    write(sheet, count(len(cells), "photo"), (_MARGIN, _MARGIN + 18), _TITLE)
     write(sheet, counts, (_MARGIN, _MARGIN + 44), _NOTE)
     write(sheet, ", ".join(models), (_MARGIN + 2 * (_THUMB + _GAP), _MARGIN + 44), _NOTE)
 
@@ -170,7 +171,7 @@ def _draw_caption(caption: Pixels, cell: Cell, scale: _Scale) -> None:
     if result.image is not None:
         write(caption, f"{result.image.width} x {result.image.height}", (0, 46), _DETAIL)
     if len(result.faces) > 1:
-        _write_right(caption, f"largest of {len(result.faces)} faces", (width, 46), _DETAIL)
+        _write_right(caption, f"largest of {count(len(result.faces), 'face')}", (width, 46), _DETAIL)
 
 
 def _shortened(name: str, room: int) -> str:

@@ -15,6 +15,7 @@ from typing import IO, Final
 from fiqa.atomic import write_atomically
 from fiqa.contract import RETRYABLE, ImageResult, Item
 from fiqa.errors import ContractError, OutputError, UsageError
+from fiqa.text import count
 
 # How every result begins, as ImageResult writes it.
 _BEGINS: Final = b'{"v":1,"uri":"'
@@ -159,8 +160,9 @@ class Earlier:
                 kept = (line for number, line in enumerate(source) if number not in gone)
                 write_atomically(path, kept, like=os.fstat(source.fileno()))
         except OSError as error:
+            left = count(len(gone), "failure that has", "failures that have")
             raise OutputError(
-                f"{path} still holds {len(gone):,} failures that have a newer result, since the file cannot be"
+                f"{path} still holds {left} a newer result, since the file cannot be"
                 f" replaced: {error.strerror}"
             ) from error
 

@@ -20,6 +20,7 @@ from urllib.request import (
 from fiqa.errors import SettingsError
 from fiqa.s3 import s3_client
 from fiqa.s3_errors import describe, is_passing, s3_errors
+from fiqa.text import count
 from fiqa_worker.errors import ModelError, ModelsUnavailable
 
 _BLOCK: Final = 64 * 1024
@@ -50,7 +51,7 @@ def over_https(url: str, *, max_bytes: int, timeout_s: float, progress: Callable
                 if progress:
                     progress(len(data))
                 if len(data) > max_bytes:
-                    raise DownloadFailed(f"sends more than the {max_bytes} bytes of the pinned file")
+                    raise DownloadFailed(f"sends more than the {count(max_bytes, 'byte')} of the pinned file")
                 if time.monotonic() > deadline:
                     raise DownloadFailed(f"took longer than {timeout_s:g} s")
     except (OSError, HTTPException) as error:  # refusals, TLS failures and time-outs are OSErrors

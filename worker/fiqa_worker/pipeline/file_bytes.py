@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmap import ACCESS_COPY, mmap
 from typing import Final, TypeAlias
 
+from fiqa.text import count
 from fiqa_worker.errors import TooLarge
 
 FileBytes: TypeAlias = bytes | mmap
@@ -24,4 +25,4 @@ def large_buffer(size: int) -> mmap:
 def check_size(size: int, max_bytes: int) -> None:
     """Raise TooLarge if a file has more bytes than are allowed."""
     if size > max_bytes:
-        raise TooLarge(f"{size:,} bytes, and at most {max_bytes:,} are allowed")
+        raise TooLarge(f"{count(size, 'byte')}, and at most {max_bytes:,} are allowed")

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fiqa.text import count
 from fiqa_worker.errors import ImageFailure, ModelError
 from fiqa_worker.pipeline.align import align
 from fiqa_worker.pipeline.decode import decode
@@ -62,9 +63,10 @@ def collect_faces(
         if found >= faces and min(map(len, sides)) >= min_faces // 2:
             break
     if min(map(len, sides)) < min_faces // 2:
+        found_in = count(len(images), "image has", "images have")
         raise ModelError(
-            f"{len(sides[0])} faces to calibrate with and {len(sides[1])} to compare scores on were found in "
-            f"{len(images)} images, but {min_faces // 2} of each are needed: give a folder with more images"
+            f"{found_in} {count(len(sides[0]), 'face')} to calibrate with and {len(sides[1])} to compare scores on,"
+            f" but {min_faces // 2} of each are needed: give a folder with more images"
         )
     calibration, held_out = (np.stack(side) for side in sides)
     return calibration, held_out

@@ -23,6 +23,7 @@ from fiqa.ledger.doubts import Action
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.shards import read_items, store_results
 from fiqa.storage.storage import Storage
+from fiqa.text import count
 from fiqa_worker.errors import SourceUnavailable
 from fiqa_worker.service.drain import ChildDrain
 from fiqa_worker.service.fleet import Fleet
@@ -180,8 +181,8 @@ class ChunkProcessor:
         if completion is Completion.JOB_IS_GONE and storage.read_document(claim.job_id, "job") is None:
             storage.delete(claim.job_id)
         _log.info(
-            "%d images, %d scored, %d no face, %d failed, %.1f s",
-            len(results),
+            "%s, %d scored, %d no face, %d failed, %.1f s",
+            count(len(results), "image"),
             counts.scored,
             counts.no_face,
             sum(counts.failed.values()),

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Final
 from fiqa.contract import SelfTest
 from fiqa.errors import RedisUnavailableError
 from fiqa.ledger.workers import Workers, WorkerStatus
+from fiqa.text import count
 from fiqa_worker.pipeline.identity import Identity
 from fiqa_worker.settings import WorkerSettings
 
@@ -51,7 +51,7 @@ def describe(identity: Identity, self_test: SelfTest, settings: WorkerSettings, 
         detector=identity.detector,
         quality_model=identity.quality_model,
         device=identity.device,
-        allowed_sources=tuple(re.sub(r"//[^/@]*@", "//", source) for source in settings.allowed_sources),
+        allowed_sources=settings.allowed_sources,
         fingerprint=identity.fingerprint,
         self_test=self_test,
         processes=processes,
@@ -61,9 +61,10 @@ def describe(identity: Identity, self_test: SelfTest, settings: WorkerSettings, 
 
 def in_words(worker: WorkerStatus) -> str:
     """Return the description of a worker for its first log line."""
+    processes = count(worker.processes, "process", "processes")
     return (
         f"worker {worker.host}:{worker.pid} starts: fiqa {worker.version}, {worker.detector}, {worker.quality_model},"
-        f" {worker.device}, {worker.processes} processes, sources {', '.join(worker.allowed_sources)},"
+        f" {worker.device}, {processes}, sources {', '.join(worker.allowed_sources)},"
         f" fingerprint {worker.fingerprint},"
         f" self-test {worker.self_test.verdict}: quality {worker.self_test.quality:.5f},"
         f" confidence {worker.self_test.confidence:.5f}"

@@ -15,6 +15,7 @@ from fiqa.errors import FiqaError, RedisUnavailableError
 from fiqa.jobs.summary import write_summaries, write_summary
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import Storage
+from fiqa.text import count
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Reconciler(threading.Thread):
         self._ledger.missing_tickets(count_again=True)
         published = self._publish_tickets()
         if published:
-            _log.info("topped up %d tickets", published)
+            _log.info("topped up %s", count(published, "ticket"))
         self._ledger.forget_expired()
 
 

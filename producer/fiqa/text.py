@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote
+
+# In a URI: a user with or without a password before an @. A secret key of S3 may hold a slash.
+_CREDENTIALS: Final = re.compile(r"(?<=://)(?:[^\s/@]*@|[^\s/:@]*:[^\s@]*@)")
 
 
 def duration(seconds: float) -> str:
@@ -36,9 +41,15 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3g}"  # noqa: PLR2004
 
 
-def count(number: int, what: str) -> str:
-    """Return a number of things: 1 image, 2 images."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+def count(number: int, one: str, many: str = "") -> str:
+    """Return a number of things: 1 image, 2 images.
+
+    Args:
+        number: how many.
+        one: the words for one thing, such as "shard is lost".
+        many: the words for any other number. Empty: `one` with an s.
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def quality(value: float) -> str:
@@ -61,12 +72,26 @@ def per_cent(part: int, whole: int) -> str:
     return f"{share:.3g} %"
 
 
+def has_credentials(uri: str) -> bool:
+    """Return whether a user, with or without a password, is a part of a URI."""
+    return _CREDENTIALS.search(uri) is not None
+
+
+def without_secrets(uri: str) -> str:
+    """Return a URI without its query, which may be a signature, and with *** instead of its user and password."""
+    return _CREDENTIALS.sub("***@", uri.partition("?")[0])
+
+
 def shown(text: str, *, most: int | None = None) -> str:
-    r"""Escape every character that is invisible or changes the direction of text, such as \n and \u202e.
+    r"""Return text as a terminal or a log may show it.
+
+    Every character that is invisible or changes the direction of text is escaped, such as \n and \u202e. Instead of the
+    user and the password of a URI there is ***.
 
     Args:
         text: from any source, so it may be hostile.
         most: cut the text after this many characters; None: never.
     """
+    text = _CREDENTIALS.sub("***@", text)
     cut = text if most is None or len(text) <= most else text[:most] + "..."
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from fiqa.results.text import count, duration, local_time, per_cent, quality, readable_uri
+from fiqa.text import count, duration, local_time, per_cent, quality, readable_uri, shown
 
 
 def test_numbers_are_written_for_people() -> None:
@@ -17,7 +17,7 @@ def test_numbers_are_written_for_people() -> None:
 
 
 @pytest.mark.parametrize(
-    ("uri", "shown"),
+    ("uri", "readable"),
     [
         ("file:///a/Z%C3%BCrich%20%E6%97%A5.jpg", "file:///a/Z\u00fcrich \u65e5.jpg"),
         ("file:///a/b.jpg", "file:///a/b.jpg"),
@@ -29,12 +29,27 @@ def test_numbers_are_written_for_people() -> None:
         ("s3://bucket/%C3%BC.jpg", "s3://bucket/%C3%BC.jpg"),  # the key itself
     ],
 )
-def test_a_uri_is_decoded_for_people_if_there_is_one_way_to_read_it(uri: str, shown: str) -> None:
-    assert readable_uri(uri) == shown
+def test_a_uri_is_decoded_for_people_if_there_is_one_way_to_read_it(uri: str, readable: str) -> None:
+    assert readable_uri(uri) == readable
 
 
 def test_one_thing_is_not_plural() -> None:
     assert [count(number, "image") for number in (0, 1, 2_000)] == ["0 images", "1 image", "2,000 images"]
+    assert [count(number, "shard is", "shards are") for number in (1, 2)] == ["1 shard is", "2 shards are"]
+
+
+@pytest.mark.parametrize(
+    ("text", "harmless"),
+    [
+        ("a\x1b[31m\u202eb\n", r"a\x1b[31m\u202eb\n"),
+        ("no s3://KEY:SECRET@b/x/ there", "no s3://***@b/x/ there"),
+        ("s3://KEY:SEC/RET+@b/x", "s3://***@b/x"),
+        ("redis://:SECRET@host:6379/0 and https://u@h/", "redis://***@host:6379/0 and https://***@h/"),
+        ("s3://b/a:b@c.jpg, mail@host", "s3://b/a:b@c.jpg, mail@host"),
+    ],
+)
+def test_text_is_shown_without_credentials_and_without_what_changes_a_terminal(text: str, harmless: str) -> None:
+    assert shown(text) == harmless
 
 
 def test_a_local_time_has_its_distance_from_utc(monkeypatch: pytest.MonkeyPatch) -> None:
