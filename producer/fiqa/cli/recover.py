@@ -53,7 +53,7 @@ def _explain_nothing(client: Client) -> int:
     stored = len(client.stored_ids())
     if stored:
         report_line(
-            f"nothing to recover: {count(stored, 'job is', 'jobs are')} in {client.storage}, and Redis has them all"
+            f"nothing to recover: {count(stored, 'job is', 'jobs are')} in {client.storage}, all of them in Redis"
         )
         return 0
     report_line(f"fiqa: there are no jobs in {client.storage}: set FIQA_STORAGE to the storage of the jobs")

@@ -54,7 +54,7 @@ def retry(
         hint = ": these will probably fail again; --all retries them too" if parent.failed else ""
         if parent.images_done < parent.images and not rest:
             left_over = count(parent.images - parent.images_done, "image has", "images have")
-            hint += f"; {left_over} no result: --rest submits what has none"
+            hint += f"; {left_over} no result: --rest submits them"
         raise SourceError(f"job {job_id} has no images to retry: {failed}{hint}")
     storage = open_storage(parent.storage, ledger.connection)
     spec = JobSpec(

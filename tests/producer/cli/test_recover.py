@@ -37,4 +37,4 @@ def test_recover_says_why_it_finds_nothing(images: Path, tmp_path: Path) -> None
     fiqa("submit", images, env=storage)
     done = fiqa("recover", env=storage)
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"all 1 jobs in {tmp_path}/storage are in Redis\n"
+    assert done.stderr == f"nothing to recover: 1 job is in {tmp_path}/storage, all of them in Redis\n"

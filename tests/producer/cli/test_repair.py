@@ -27,7 +27,7 @@ def test_repair_makes_it_again_and_says_so(job: str, ledger: Ledger) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     named, said = done.stderr.splitlines()
     assert "00000001.jsonl.gz" in named
-    assert said == f"job {job} is running: 1 shards are recreated"
+    assert said == f"job {job} is running: 1 shard is recreated"
     assert refused(fiqa("repair", job), 1) == f"job {job} is running: only a finished one can be repaired"
     work(ledger)
     assert fiqa("repair", job).stderr == f"job {job} has all its shards\n"
@@ -42,6 +42,6 @@ def test_recover_counts_the_shards_that_are_whole_and_names_the_others(
     done = fiqa("recover", job)
     assert done.returncode == 1
     assert f"fiqa: results 0 of job {job} is damaged" in done.stderr
-    assert "1 of its shards are damaged and not counted: workers recreate them" in done.stderr
+    assert "1 of its shards is damaged and not counted: workers recreate what is lost" in done.stderr
     work(ledger)
     assert ledger.status(job).no_face == 20

@@ -43,7 +43,7 @@ def test_lines_that_are_not_results_are_reported_and_left_out(tmp_path: Path) ->
     assert done.returncode == 0
     *reported, last, wrote = done.stderr.splitlines()
     assert [re.findall(r"line (\d+): ", line) for line in reported] == [["2"], ["4"], ["5"]]
-    assert last == f"fiqa: {path}: 6 lines in all are not results; the report leaves them out"
+    assert last == f"fiqa: {path}: 6 lines in all are not results: left out of the report"
     assert wrote.startswith("2 results in ")
     assert "6 lines were left out: they are not results." in Page((tmp_path / "report.html").read_text()).text
 

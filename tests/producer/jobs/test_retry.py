@@ -64,7 +64,7 @@ def test_the_rest_of_a_stopped_job_is_submitted_with_its_failed_images(client: C
 def test_a_job_that_was_cancelled_before_its_first_chunk_can_be_submitted_again(client: Client) -> None:
     job = client.submit(URIS)
     client.cancel(job.id)
-    with pytest.raises(SourceError, match=r"none failed; 100 have no result: --rest submits them$"):
+    with pytest.raises(SourceError, match=r"none failed; 100 images have no result: --rest submits them$"):
         client.retry(job.id)
     assert client.retry(job.id, rest=True).images == 100
 

@@ -181,9 +181,9 @@ def quantize(
             limits=limits,
             progress=lambda done: progress.update(running, completed=done),
         )
+    faces_compared = count(len(held_out), "face")
     click.echo(
-        f"{quality_model.name} and its int8 form, compared on {count(len(held_out), 'face')} that the calibration did not"
-        " use:"
+        f"{quality_model.name} and its int8 form, compared on {faces_compared} that the calibration did not use:"
     )
     click.echo(agreement.report(limits))
     if written is None:
