@@ -162,8 +162,7 @@ class Earlier:
         except OSError as error:
             left = count(len(gone), "failure that has", "failures that have")
             raise OutputError(
-                f"{path} still holds {left} a newer result, since the file cannot be"
-                f" replaced: {error.strerror}"
+                f"{path} still holds {left} a newer result, since the file cannot be replaced: {error.strerror}"
             ) from error
 
 
