@@ -17,6 +17,7 @@ import pytest
 from fiqa import Client, ImageResult, JobState, Status
 from fiqa.ledger.keys import LEASES, job_key
 from fiqa_worker.demo.photos import make_photos
+from tests.fiqa_process import Run, run_fiqa
 from tests.ledger_of import ledger_of
 from tests.producer.cli.running import ONE_IS_PLURAL
 from tests.waiting import WAIT_S, wait_until
@@ -37,7 +38,7 @@ class Worker:
 
 
 StartWorker = Callable[..., Worker]
-Fiqa = Callable[..., subprocess.CompletedProcess[str]]
+Fiqa = Callable[..., Run]
 
 
 @pytest.fixture
@@ -94,19 +95,9 @@ def fiqa(tmp_path: Path) -> Fiqa:
     folder = tmp_path / "cwd"
     folder.mkdir()
 
-    def run(
-        *arguments: str | Path, environment: Mapping[str, str] = BUILTIN, stdin: str = ""
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "fiqa", *arguments],
-            env={**os.environ, "FIQA_MODELS_DIR": str(tmp_path / "models"), **environment},
-            cwd=folder,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=200,  # 11 s of processor time at most; other programs may take most of the machine
-            check=False,
-        )
+    def run(*arguments: str | Path, environment: Mapping[str, str] = BUILTIN, stdin: str = "") -> Run:
+        models = {"FIQA_MODELS_DIR": str(tmp_path / "models")}
+        done = run_fiqa(*arguments, environment={**os.environ, **models, **environment}, cwd=folder, stdin=stdin)
         assert "Traceback" not in done.stdout + done.stderr
         assert not ONE_IS_PLURAL.search(done.stderr), done.stderr
         return done
@@ -114,7 +105,7 @@ def fiqa(tmp_path: Path) -> Fiqa:
     return run
 
 
-def one_line(done: subprocess.CompletedProcess[str]) -> str:
+def one_line(done: Run) -> str:
     (line,) = done.stderr.splitlines()
     return line
 

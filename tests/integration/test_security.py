@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from fiqa import Client, JobState
 from fiqa.contract import QUEUE
 from fiqa.ledger.keys import job_key
 from tests.conftest import Bucket
+from tests.fiqa_process import Run, run_fiqa
 from tests.integration import planted
 from tests.integration.conftest import BUILTIN, StartWorker
 from tests.servers import RedisServer, S3Server, free_ports, start_redis
@@ -127,15 +126,8 @@ def make_certificate(path: Path, authority: Authority | None = None) -> Authorit
     return certificate, key
 
 
-def fiqa(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fiqa", *arguments],
-        env={**os.environ, **BUILTIN, **environment},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+def fiqa(*arguments: str, **environment: str) -> Run:
+    return run_fiqa(*arguments, environment={**os.environ, **BUILTIN, **environment})
 
 
 # TLS and ACL

@@ -1,27 +1,24 @@
-"""Commands of `fiqa` run as people run them: in a process of their own."""
+"""Commands of `fiqa`, each in a process of its own."""
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests.fiqa_process import Run, run_fiqa
 
 FIQA = [sys.executable, "-m", "fiqa"]
 JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 # Such as "1 images". A point or a comma before it belongs to another number.
 ONE_IS_PLURAL = re.compile(r"(?<![\d.,:/-])\b1 (?!has\b|is\b|was\b)[a-z]+s\b")
-Run = subprocess.CompletedProcess[str]
 
 
-def fiqa(*arguments: str | Path, env: Mapping[str, str] | None = None, stdin: str = "") -> Run:
+def fiqa(*arguments: str | Path, env: Mapping[str, str] | None = None, stdin: str = "", cwd: Path | None = None) -> Run:
     """Run a command. Whatever happens, there must be no traceback."""
-    command = [*FIQA, *map(str, arguments)]
-    done = subprocess.run(
-        command, input=stdin, env=os.environ | (env or {}), capture_output=True, text=True, check=False
-    )
+    done = run_fiqa(*arguments, environment=os.environ | (env or {}), cwd=cwd, stdin=stdin)
     assert "Traceback" not in done.stderr
     assert not ONE_IS_PLURAL.search(done.stderr), done.stderr
     return done

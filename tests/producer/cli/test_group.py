@@ -11,6 +11,7 @@ import click
 import pytest
 
 from fiqa.cli.main import COMMANDS, fiqa
+from tests.fiqa_process import run_fiqa
 
 
 def complete(*words: str) -> list[str]:
@@ -20,9 +21,8 @@ def complete(*words: str) -> list[str]:
         "COMP_WORDS": " ".join(["fiqa", *words]),
         "COMP_CWORD": str(len(words)),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "fiqa"], env=os.environ | environment, capture_output=True, text=True, check=True
-    )
+    done = run_fiqa(environment=os.environ | environment)
+    assert done.returncode == 0
     return [line.partition(",")[2] for line in done.stdout.splitlines()]
 
 
@@ -40,11 +40,20 @@ def test_the_table_of_commands_has_each_ones_place_name_and_first_sentence(name:
 
 
 def test_no_command_imports_another_one() -> None:
-    places = {place.partition(":")[0] for place, _ in COMMANDS.values()}
-    for place in places:
-        code = f"import {place}, sys; print(*sys.modules)"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert places & set(done.stdout.split()) == {place}
+    places = sorted({place.partition(":")[0] for place, _ in COMMANDS.values()})
+    # One process imports what the commands share, and none of them. Each is then imported in a fork of it.
+    code = f"""
+import importlib, os, sys
+import fiqa.client, fiqa.cli.main, fiqa.cli.output, fiqa.cli.progress, fiqa_worker.settings
+for place in {places}:
+    if not os.fork():
+        importlib.import_module(place)
+        print(place, *(set({places}) & sys.modules.keys()), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{place} {place}" for place in places]
 
 
 @pytest.mark.parametrize("name", ["report", "results", "run", "score", "submit", "worker"])
@@ -68,13 +77,12 @@ def test_the_shell_completes_commands_and_their_options() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_completion_script_is_printed(shell: str) -> None:
-    environment = os.environ | {"_FIQA_COMPLETE": f"{shell}_source"}
-    done = subprocess.run([sys.executable, "-m", "fiqa"], env=environment, capture_output=True, text=True, check=True)
+    done = run_fiqa(environment=os.environ | {"_FIQA_COMPLETE": f"{shell}_source"})
     assert f"_FIQA_COMPLETE={shell}_complete" in done.stdout
 
 
 def test_a_mistyped_command_is_answered_with_the_right_one() -> None:
-    done = subprocess.run([sys.executable, "-m", "fiqa", "statu"], capture_output=True, text=True, check=False)
+    done = run_fiqa("statu", environment=os.environ)
     assert done.returncode == 2
     assert "Did you mean 'status'?" in done.stderr
 

