@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fiqa_worker.service.drain import SIGNALS
@@ -28,8 +28,8 @@ def _open(_: Pipeline, image: Any) -> Any:
     return image
 
 
-def _score(_: Pipeline, images: Sequence[Any], on_item_start: Callable[[int], None]) -> None:
-    del images, on_item_start
+def _score(_: Pipeline, images: Sequence[Any]) -> None:
+    del images
 
 
 # The children of the pool import this module as __mp_main__.

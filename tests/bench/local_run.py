@@ -74,7 +74,7 @@ def _run_pipeline(items: Sequence[Item], barrier: Barrier) -> None:
     pipeline = Pipeline.load(WorkerSettings.load())
     barrier.wait()
     for chunk in chunked(items):
-        for _ in pipeline.run(chunk, quarantined={}, on_item_start=lambda _: None):
+        for _ in pipeline.run(chunk, quarantined={}):
             pass
     barrier.wait()
 

@@ -95,7 +95,7 @@ def limit(files: Sequence[Path], passes: int) -> Slice:
     faces = 0
     for _ in range(passes):
         for item in items:
-            (result,) = loaded.run([item], quarantined={}, on_item_start=lambda _: None, isolated=True)
+            (result,) = loaded.run([item], quarantined={}, isolated=True)
             faces += len(result.faces)
     return Slice(
         passes * len(items), faces, sum(clock.wall.values()), sum(clock.processor.values()), dict(clock.processor)
@@ -233,7 +233,7 @@ def _pairs(full: ImageResult, fast: ImageResult) -> list[float]:
 
 
 def _results(loaded: Pipeline, items: Sequence[Item]) -> Sequence[ImageResult]:
-    return list(loaded.run(items, quarantined={}, on_item_start=lambda _: None))
+    return list(loaded.run(items, quarantined={}))
 
 
 @cache

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from fiqa.cli.main import main
 from fiqa.contract import ErrorCode, ImageResult, Item, JobOptions, Status
 from fiqa_worker.pipeline import pipeline
 from fiqa_worker.pipeline.identity import Identity
+from fiqa_worker.pipeline.watch import Watch
 from fiqa_worker.settings import WorkerSettings
 
 
@@ -34,13 +35,12 @@ class Scoreless:
         items: Sequence[Item],
         *,
         quarantined: Mapping[int, ErrorCode],
-        on_item_start: Callable[[int], None],
+        watch: Watch,
         isolated: bool = False,
         options: JobOptions,
     ) -> Iterator[ImageResult]:
-        del quarantined, isolated, options
-        for index, item in enumerate(items):
-            on_item_start(index)
+        del quarantined, watch, isolated, options
+        for item in items:
             if self._image_s:
                 time.sleep(self._image_s)
             yield ImageResult(uri=item.uri, id=item.id, status=Status.NO_FACE, detector="none", quality_model="none")

@@ -22,6 +22,7 @@ _ANSWERS: Final = {
 _CONNECTION: Final = re.compile(rb"(?im)^connection:.*\r\n")
 _SIGNED_FOR: Final = re.compile(rb"(?im)^authorization: AWS4-HMAC-SHA256 Credential=[^/]+/\d+/([^/]*)/s3/")
 _DRAIN_S: Final = 2.0
+_DRIP_S: Final = 1.0
 
 
 class S3Fault(StrEnum):
@@ -29,6 +30,7 @@ class S3Fault(StrEnum):
     SLOW_DOWN = "slow_down"  # 503
     TIMEOUT = "timeout"  # no response, until the client gives up
     CUT = "cut"  # the request is done; half of the response arrives, or nothing if it has no body
+    DRIP = "drip"  # the request is done; its body arrives at one byte a second, until the client gives up
 
 
 HELD: Final = "held"  # until the proxy is healed; then the request is done
@@ -103,20 +105,22 @@ class S3Proxy:
             else:
                 while fault == HELD == self._fault:  # noqa: ASYNC110  another thread sets it
                     await asyncio.sleep(0.02)
-                await self._forward(head, reader, writer, cut=fault is S3Fault.CUT)
+                await self._forward(head, reader, writer, fault)
         writer.close()
         self._serving.discard(task)
 
     async def _forward(
-        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, cut: bool
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: S3Fault | str | None
     ) -> None:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream_port)
         up_writer.write(_CONNECTION.sub(b"", head)[:-2] + b"Connection: close\r\n\r\n")
         sending = asyncio.create_task(_pump(reader, up_writer))
         try:
-            if cut:
+            if fault in {S3Fault.CUT, S3Fault.DRIP}:
                 answer_head, _, body = (await up_reader.read()).partition(b"\r\n\r\n")
-                if body:
+                if fault is S3Fault.DRIP:
+                    await _drip(answer_head + b"\r\n\r\n", body, writer)
+                elif body:
                     writer.write(answer_head + b"\r\n\r\n" + body[: len(body) // 2])
                     await writer.drain()
             else:
@@ -132,6 +136,14 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
+
+
+async def _drip(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> None:
+    writer.write(head)
+    for number in range(len(body)):
+        writer.write(body[number : number + 1])
+        await writer.drain()  # raises an error when the client has gone
+        await asyncio.sleep(_DRIP_S)
 
 
 def region_of(head: bytes) -> str | None:

@@ -30,7 +30,7 @@ from fiqa_worker.settings import WorkerSettings
 from fiqa.contract import Item
 pipeline = Pipeline.load(WorkerSettings(allowed_sources=("file:///",)))
 item = Item(uri=Path(sys.argv[1]).as_uri())
-(result,) = pipeline.run([item], quarantined={}, on_item_start=lambda _: None, isolated=True)
+(result,) = pipeline.run([item], quarantined={}, isolated=True)
 print(result.status, flush=True)
 time.sleep(12)
 """

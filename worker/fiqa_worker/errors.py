@@ -44,12 +44,14 @@ class SourceUnavailable(FiqaError):  # noqa: N818  a state that may pass
     Attributes:
         root: the source, such as s3://bucket.
         reason: one line that says why, and what to do.
+        lost_s: how long it took to find out.
     """
 
-    def __init__(self, root: str, reason: str) -> None:
+    def __init__(self, root: str, reason: str, *, lost_s: float = 0.0) -> None:
         super().__init__(f"cannot read {root}: {reason}")
         self.root = root
         self.reason = reason
+        self.lost_s = lost_s
 
 
 class ImageFailure(FiqaError):  # noqa: N818  it is an outcome of the image, not an error of the program

@@ -38,8 +38,12 @@ def write_summary(job_id: str, *, ledger: Ledger, open_storage: Callable[[str], 
     ledger.summarized(job_id, chunks_done=status.chunks_done)
 
 
-def write_summaries(ledger: Ledger, open_storage: Callable[[str], Storage]) -> int:
+def write_summaries(ledger: Ledger, write: Callable[[str], object]) -> int:
     """Write all summaries whose next try is now. If one cannot be written, it is tried again later.
+
+    Args:
+        ledger: knows the jobs.
+        write: writes the summary of one job, as write_summary does.
 
     Returns:
         How many were written.
@@ -51,7 +55,7 @@ def write_summaries(ledger: Ledger, open_storage: Callable[[str], Storage]) -> i
     first: FiqaError | None = None
     while job_id := ledger.take_summary():
         try:
-            write_summary(job_id, ledger=ledger, open_storage=open_storage)
+            write(job_id)
             written += 1
         except RedisUnavailableError:
             raise

@@ -7,13 +7,20 @@ import pytest
 from fiqa.client import Client
 from fiqa.contract import ErrorCode
 from fiqa.errors import StorageError
-from fiqa.jobs.summary import write_summaries
+from fiqa.jobs.summary import write_summaries, write_summary
 from fiqa.ledger.control import Control
 from fiqa.ledger.keys import ENDED
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.storage import open_storage
+from fiqa.storage.storage import Storage, open_storage
 from tests.producer.faceless import failed, work
 from tests.producer.jobs.one_hundred import URIS, in_a_folder, outside_redis
+
+
+def write_all(ledger: Ledger) -> int:
+    def open_it(url: str) -> Storage:
+        return open_storage(url, ledger.connection)
+
+    return write_summaries(ledger, lambda job_id: write_summary(job_id, ledger=ledger, open_storage=open_it))
 
 
 @outside_redis
@@ -22,8 +29,8 @@ def test_a_finished_job_has_a_summary_next_to_its_results(client: Client, ledger
     work(ledger, chunks=6)
     work(ledger, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
     ledger.connection.redis.zadd(ENDED, {job.id: 0})
-    assert write_summaries(ledger, lambda url: open_storage(url, ledger.connection)) == 1
-    assert write_summaries(ledger, lambda url: open_storage(url, ledger.connection)) == 0
+    assert write_all(ledger) == 1
+    assert write_all(ledger) == 0
     document = open_storage(storage, ledger.connection).read_document(job.id, "summary")
     assert document is not None
     summary = json.loads(document)
@@ -42,13 +49,13 @@ def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledg
     work(ledger)
     ledger.connection.redis.zadd(ENDED, dict.fromkeys(ledger.ended(), 0))
     with pytest.raises(StorageError):
-        write_summaries(ledger, lambda url: open_storage(url, ledger.connection))
+        write_all(ledger)
     assert ledger.ended() == [job.id]
     assert open_storage(storage, ledger.connection).read_document(other.id, "summary") is not None
     ledger.connection.redis.hset(f"fiqa:job:{job.id}", "storage", storage)
-    assert write_summaries(ledger, lambda url: open_storage(url, ledger.connection)) == 0
+    assert write_all(ledger) == 0
     ledger.connection.redis.zadd(ENDED, {job.id: 0})
-    assert write_summaries(ledger, lambda url: open_storage(url, ledger.connection)) == 1
+    assert write_all(ledger) == 1
 
 
 @outside_redis
@@ -59,7 +66,7 @@ def test_a_summary_that_is_written_after_its_job_was_deleted_is_deleted_too(
     client.cancel(job.id)
     # The first half of `delete`. The reconciler runs before the second.
     open_storage(storage, ledger.connection).delete(job.id)
-    write_summaries(ledger, lambda url: open_storage(url, ledger.connection))
+    write_all(ledger)
     ledger.control(job.id, Control.DELETE)
     assert open_storage(storage, ledger.connection).read_document(job.id, "summary") is None
     assert client.recoverable() == []

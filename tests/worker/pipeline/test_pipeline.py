@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fiqa_worker.pipeline import pipeline as module
 from fiqa_worker.pipeline.decode import DecodedImage, decode_reduced
 from fiqa_worker.pipeline.pipeline import Pipeline
 from fiqa_worker.pipeline.quality import QualityScorer
+from fiqa_worker.pipeline.watch import UNWATCHED, Watch
 from fiqa_worker.settings import Decode, Device, WorkerSettings
 from tests.worker.pipeline.images import gradient, jpeg, portrait, resized
 
@@ -49,17 +51,33 @@ def batching() -> Pipeline:
     return load(batch_size=GPU_BATCH)
 
 
+class Records(Watch):
+    """Records the items whose work starts."""
+
+    def __init__(self, started: list[int], computed: list[int | None] | None = None) -> None:
+        self._started = started
+        self._computed = [] if computed is None else computed
+
+    def on_item_start(self, index: int) -> None:
+        self._started.append(index)
+
+    @contextmanager
+    def computing(self, index: int | None) -> Iterator[None]:
+        self._computed.append(index)
+        yield
+
+
 def run(
     pipeline: Pipeline,
     paths: Sequence[Path],
     *,
     quarantined: dict[int, ErrorCode] | None = None,
-    started: list[int] | None = None,
+    computed: list[int | None] | None = None,
     isolated: bool = False,
 ) -> list[ImageResult]:
     items = [Item(uri=path.as_uri(), id=path.name) for path in paths]
-    on_item_start = (lambda _: None) if started is None else started.append
-    return list(pipeline.run(items, quarantined=quarantined or {}, on_item_start=on_item_start, isolated=isolated))
+    watch = UNWATCHED if computed is None else Records([], computed)
+    return list(pipeline.run(items, quarantined=quarantined or {}, watch=watch, isolated=isolated))
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -154,9 +172,7 @@ def test_a_job_may_ask_for_large_faces_and_for_few(fast: Pipeline, tmp_path: Pat
     item = Item(uri=write(tmp_path / "a.jpg", jpeg(scene)).as_uri())
 
     def found(**options: int) -> tuple[list[Face], int]:
-        (result,) = fast.run(
-            [item], quarantined={}, on_item_start=lambda _: None, options=JobOptions.model_validate(options)
-        )
+        (result,) = fast.run([item], quarantined={}, options=JobOptions.model_validate(options))
         return list(result.faces), result.faces_left_out
 
     every, none_left_out = found()
@@ -188,14 +204,16 @@ def test_batches_give_the_same_results_as_one_image_after_another(
     assert len(mixed) > GPU_BATCH / 2
     paths = mixed * (1 + 2 * GPU_BATCH // len(mixed))
     quarantined = {0: ErrorCode.TIME_LIMIT, 5: ErrorCode.WORKER_CRASHED, len(paths) - 1: ErrorCode.TIME_LIMIT}
-    started: list[int] = []
+    computed: list[int | None] = []
     alone, together = (
         run(fast, paths, quarantined=quarantined),
-        run(batching, paths, quarantined=quarantined, started=started),
+        run(batching, paths, quarantined=quarantined, computed=computed),
     )
     assert [result.id for result in together] == [path.name for path in paths]
     assert {result.status for result in alone} == set(Status)
-    assert set(started) == set(range(len(paths))) - set(quarantined)
+    # An image that cannot be read is not computed.
+    readable = {index for index, path in enumerate(paths) if path.exists()}
+    assert set(computed) == {None} | readable - set(quarantined)
     for one, other in zip(together, alone, strict=True):
         assert one.error == other.error
         assert_same_faces(one, other, share=1e-4, quality=1e-4)
@@ -210,7 +228,7 @@ def test_in_an_isolated_chunk_an_image_is_reported_before_any_work_on_it(
     items = [Item(uri=path.as_uri(), id=path.name) for path in mixed]
     quarantined = {2: ErrorCode.WORKER_CRASHED}
     results = []
-    for result in pipeline.run(items, quarantined=quarantined, on_item_start=started.append, isolated=True):
+    for result in pipeline.run(items, quarantined=quarantined, watch=Records(started), isolated=True):
         results.append(result)
         assert started == [index for index in range(len(results)) if index not in quarantined]
     for one, other in zip(results, run(fast, mixed, quarantined=quarantined), strict=True):

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from fiqa_worker.pipeline.expendable import left_behind
 from fiqa_worker.pipeline.prefetch import prefetch
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, wait_until
 
 
 def test_results_come_in_order_even_if_the_first_takes_longest() -> None:
@@ -21,22 +22,6 @@ def test_results_come_in_order_even_if_the_first_takes_longest() -> None:
 
     found = prefetch(work, range(20), threads=4, depth=8, size=lambda _: 0, max_bytes=100)
     assert list(found) == [number * number for number in range(20)]
-
-
-def test_on_wait_is_called_before_the_result_is_ready() -> None:
-    called = threading.Event()
-    order: list[int] = []
-
-    def work(number: int) -> int:
-        assert number or called.wait(WAIT_S)
-        return number
-
-    def on_wait(number: int) -> None:
-        order.append(number)
-        called.set()
-
-    results = prefetch(work, range(5), threads=2, depth=2, size=lambda _: 0, max_bytes=1, on_wait=on_wait)
-    assert list(results) == order == list(range(5))
 
 
 def _most_begun(size: Callable[[bytes], int], depth: int, max_bytes: int, results: int) -> int:
@@ -76,3 +61,57 @@ def test_an_error_of_the_work_is_raised_in_place_of_its_result() -> None:
     assert [next(found), next(found), next(found)] == [2, 3, 6]
     with pytest.raises(ZeroDivisionError):
         next(found)
+
+
+def test_an_item_that_is_stuck_has_a_result_of_its_own_and_no_other_item_is_charged() -> None:
+    freed = threading.Event()
+
+    def work(number: int) -> int:
+        if number % 3 == 0:
+            freed.wait()
+        return number
+
+    results = prefetch(
+        work,
+        range(30),
+        threads=2,
+        depth=4,
+        size=lambda _: 0,
+        max_bytes=1,
+        limit_s=0.5,
+        if_stuck=lambda number: -number,
+    )
+    assert list(results) == [number if number % 3 else -number for number in range(30)]
+    assert left_behind() >= 10  # five times as many as there are threads
+    freed.set()
+    wait_until(lambda: left_behind() == 0)
+
+
+def test_a_caller_that_waits_can_be_stopped() -> None:
+    freed = threading.Event()
+
+    def check() -> None:
+        raise LookupError("cancelled")
+
+    results = prefetch(lambda _: freed.wait(), range(9), threads=2, depth=4, size=lambda _: 0, max_bytes=1, check=check)
+    with pytest.raises(LookupError, match="cancelled"):
+        next(results)
+    freed.set()
+
+
+def test_work_that_has_not_started_when_the_caller_stops_never_starts() -> None:
+    started: list[int] = []
+    freed = threading.Event()
+    before = set(threading.enumerate())
+
+    def work(number: int) -> int:
+        started.append(number)
+        assert number == 0 or freed.wait(WAIT_S)
+        return number
+
+    results = prefetch(work, range(9), threads=2, depth=9, size=lambda _: 0, max_bytes=1)
+    assert next(results) == 0
+    del results
+    freed.set()
+    wait_until(lambda: set(threading.enumerate()) <= before)
+    assert len(started) <= 4

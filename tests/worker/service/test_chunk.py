@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 import pytest
@@ -27,12 +28,14 @@ from fiqa.storage.storage import open_storage
 from fiqa_worker.demo.photos import make_photos
 from fiqa_worker.pipeline.pipeline import Pipeline
 from fiqa_worker.pipeline.roots import Roots
+from fiqa_worker.pipeline.watch import Watch
 from fiqa_worker.service.chunk import RETRY_DELAY_S, ChunkProcessor, Scorer
 from fiqa_worker.service.drain import ChildDrain
 from fiqa_worker.service.fleet import Fleet
 from fiqa_worker.service.standing import Standing
 from fiqa_worker.settings import WorkerSettings
-from tests.waiting import wait_until
+from tests.dead_folder import dead, needs_fuse
+from tests.waiting import WAIT_S, wait_until
 from tests.worker.service.conftest import StoppableRedis
 
 NAMES: Final = ("original-0.jpg", "noface-1.jpg", "cut-0.jpg")
@@ -68,13 +71,11 @@ class Between:
         items: Sequence[Item],
         *,
         quarantined: Mapping[int, ErrorCode],
-        on_item_start: Callable[[int], None],
+        watch: Watch,
         isolated: bool = False,
         options: JobOptions,
     ) -> Iterator[ImageResult]:
-        results = self._pipeline.run(
-            items, quarantined=quarantined, on_item_start=on_item_start, isolated=isolated, options=options
-        )
+        results = self._pipeline.run(items, quarantined=quarantined, watch=watch, isolated=isolated, options=options)
         for result in results:
             self.computed += 1
             yield result
@@ -366,3 +367,35 @@ def test_an_isolated_chunk_computes_one_item_at_a_time_and_skips_what_killed_a_w
         ErrorCode.DECODE_FAILED,
     ]
     assert any(line.startswith("attempt 4: an earlier attempt was lost") for line in caplog.messages)
+
+
+@needs_fuse
+def test_a_storage_that_never_answers_holds_no_process_and_other_jobs_go_on(
+    processor: ChunkProcessor, ledger: Ledger, job: Job, photos: Path, tmp_path: Path
+) -> None:
+    impatient = replace(processor, storage_limit_s=1.0)
+    with dead(job.folder):
+        impatient.process_next()
+        assert str(ledger.status(job.id).last_error).endswith("the storage has not answered for 1 s")
+        other = submit(ledger, photos, tmp_path / "other")
+        processor.process_next()
+        assert other.stored()
+        # No time ends this wait but that of the cancel.
+        fresh = replace(processor, standing=Standing(Roots(("file:///",)).root_of))  # it does not back off
+        processing = Thread(target=fresh.process_next)
+        processing.start()
+        wait_until(lambda: leases(ledger) == 1)
+        ledger.control(job.id, Control.CANCEL)
+        processing.join(WAIT_S)
+        assert not processing.is_alive()
+
+
+@needs_fuse
+def test_results_that_cannot_be_stored_in_time_are_left_to_another_attempt(
+    processor: ChunkProcessor, ledger: Ledger, job: Job, pipeline: Pipeline
+) -> None:
+    with ExitStack() as mounted:
+        scorer: Scorer = Between(pipeline, lambda: mounted.enter_context(dead(job.folder)))
+        replace(processor, load_pipeline=lambda: scorer, storage_limit_s=1.0).process_next()
+        assert str(ledger.status(job.id).last_error).endswith("the storage has not answered for 1 s")
+    assert claimed(ledger).attempt == 1

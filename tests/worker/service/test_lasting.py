@@ -18,6 +18,7 @@ from fiqa.ledger.workers import WorkerStatus
 from fiqa.storage.shards import pack
 from fiqa.storage.storage import open_storage
 from fiqa_worker.pipeline.roots import Roots
+from fiqa_worker.pipeline.watch import Watch
 from fiqa_worker.service.chunk import ChunkProcessor
 from fiqa_worker.service.drain import ChildDrain
 from fiqa_worker.service.fleet import Fleet
@@ -38,13 +39,12 @@ class Faceless:
         items: Sequence[Item],
         *,
         quarantined: Mapping[int, ErrorCode],
-        on_item_start: Callable[[int], None],
+        watch: Watch,
         isolated: bool = False,
         options: JobOptions,
     ) -> Iterator[ImageResult]:
-        del isolated, options
+        del watch, isolated, options
         for index, item in enumerate(items):
-            on_item_start(index)
             code = quarantined.get(index)
             yield ImageResult(
                 uri=item.uri,
@@ -202,15 +202,13 @@ def test_a_chunk_that_fails_at_every_attempt_ends_as_internal_error(processor: C
             items: Sequence[Item],
             *,
             quarantined: Mapping[int, ErrorCode],
-            on_item_start: Callable[[int], None],
+            watch: Watch,
             isolated: bool = False,
             options: JobOptions,
         ) -> Iterator[ImageResult]:
             if items[0].uri == URIS[16] and not quarantined:
                 raise ZeroDivisionError("planted")
-            yield from super().run(
-                items, quarantined=quarantined, on_item_start=on_item_start, isolated=isolated, options=options
-            )
+            yield from super().run(items, quarantined=quarantined, watch=watch, isolated=isolated, options=options)
 
     job = client.submit(URIS)
     rounds(replace(processor, load_pipeline=Fails), WRONG_ANSWERS)

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from fiqa.contract import ErrorCode, JobSpec
-from fiqa.ledger.claims import ISOLATED_FROM_ATTEMPT, Claim
+from fiqa.ledger.claims import Claim
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.keys import LEASES, job_key
@@ -156,10 +156,10 @@ def test_an_item_that_hangs_for_its_time_limit_ends_the_process_and_is_quarantin
     ledger: Ledger, claim: Claim, clock: SteppedClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     statuses: list[int] = []
-    with make_lease(ledger, claim, clock, end=statuses.append) as lease:
-        lease.on_item_start(7)
+    with make_lease(ledger, claim, clock, end=statuses.append) as lease, lease.computing(7):
         clock.step()  # this round sees the item for the first time
-        clock.step()
+        with lease.computing(8):  # another thread
+            clock.step()
         assert statuses == []
         clock.step()
     assert statuses == [HUNG_EXIT_STATUS]
@@ -168,32 +168,36 @@ def test_an_item_that_hangs_for_its_time_limit_ends_the_process_and_is_quarantin
     assert (again.attempt, again.quarantined) == (1, {7: ErrorCode.TIME_LIMIT})
 
 
+def test_a_batch_that_hangs_in_the_models_ends_the_process_and_blames_no_item(
+    ledger: Ledger, claim: Claim, clock: SteppedClock
+) -> None:
+    statuses: list[int] = []
+    with make_lease(ledger, claim, clock, end=statuses.append) as lease, lease.computing(None):
+        for _ in range(3):
+            clock.step()
+    assert statuses == [HUNG_EXIT_STATUS]
+    lease_ends(ledger, -1.0)
+    again = claim_again(ledger)
+    assert (again.attempt, again.quarantined) == (2, {})
+
+
 def test_items_that_follow_each_other_do_not_hang(lease: Lease, clock: SteppedClock) -> None:
     for index in range(8):
-        lease.on_item_start(index)
-        clock.step()
-        clock.step()
+        with lease.computing(index):
+            clock.step()
+            clock.step()
         lease.check()
     for _ in range(8):  # between two items, as while one is fetched
         clock.step()
     lease.check()
 
 
-@pytest.mark.usefixtures("lease")
-def test_an_item_is_recorded_only_in_an_isolated_chunk(ledger: Ledger, claim: Claim, lease: Lease) -> None:
-    in_flight = job_key(claim.job_id, "in_flight")
+def test_an_item_in_flight_is_recorded(ledger: Ledger, claim: Claim, lease: Lease) -> None:
     lease.on_item_start(3)
-    assert ledger.connection.redis.hgetall(in_flight) == {}
-    for _ in range(ISOLATED_FROM_ATTEMPT - 1):
-        lease_ends(ledger, -1.0)
-        claim = claim_again(ledger)
-    assert claim.isolated
-    with make_lease(ledger, claim, SteppedClock()) as isolated:
-        isolated.on_item_start(3)
-        assert ledger.connection.redis.hgetall(in_flight) == {b"0": b"3"}
-        ledger.control(claim.job_id, Control.CANCEL)
-        with pytest.raises(LeaseLost):
-            isolated.on_item_start(4)
+    assert ledger.connection.redis.hgetall(job_key(claim.job_id, "in_flight")) == {b"0": b"3"}
+    ledger.control(claim.job_id, Control.CANCEL)
+    with pytest.raises(LeaseLost):
+        lease.on_item_start(4)
 
 
 def test_a_redis_that_is_away_is_logged_once_and_the_lease_goes_on(

@@ -17,8 +17,9 @@ from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import SUMMARY_TRIES
 from fiqa.storage.directory import DirectoryStorage
 from fiqa.storage.layout import Document
-from fiqa.storage.storage import open_storage
+from fiqa.storage.storage import Storage, open_storage
 from fiqa_worker.service.reconciler import Reconciler, Summaries, SummaryWriter
+from tests.dead_folder import dead, needs_fuse
 from tests.waiting import wait_until
 from tests.worker.service.conftest import StoppableRedis
 from tests.worker.service.stepped import Over, nothing, rounds
@@ -67,10 +68,14 @@ def test_the_lock_is_free_again_before_the_next_round_of_the_same_process(ledger
     assert 0 < ledger.connection.redis.pttl(RECONCILER_LOCK) < 5000
 
 
-def summarize(ledger: Ledger, *actions: Callable[[], object]) -> None:
+def summarize(ledger: Ledger, *actions: Callable[[], object], limit_s: float = 60.0) -> None:
     """Run one round of Summaries after each action."""
+
+    def open_it(url: str) -> Storage:
+        return open_storage(url, ledger.connection)
+
     with pytest.raises(Over):
-        Summaries(ledger, lambda url: open_storage(url, ledger.connection), sleep=rounds(*actions)).run()
+        Summaries(ledger, open_it, limit_s=limit_s, sleep=rounds(*actions)).run()
 
 
 def finished(ledger: Ledger, storage: Path) -> tuple[str, Path]:
@@ -167,3 +172,15 @@ def test_an_error_that_lasts_is_logged_once_and_one_that_comes_back_again(
     found = warnings(caplog)
     assert len(found) == 2
     assert all(line.startswith("reconciler failed, retrying: cannot reach Redis") for line in found)
+
+
+@needs_fuse
+def test_a_storage_that_never_answers_holds_up_no_other_summary(ledger: Ledger, tmp_path: Path) -> None:
+    with dead(tmp_path / "dead") as folder:
+        job_id = opened(ledger, chunks=1, storage=str(folder))
+        ledger.control(job_id, Control.CANCEL)
+        (tmp_path / "healthy").mkdir()
+        _, summary = finished(ledger, tmp_path / "healthy")
+        summarize(ledger, nothing, limit_s=1.0)
+        assert summary.exists()
+        assert str(ledger.status(job_id).last_error).endswith("the storage has not answered for 1 s")

@@ -64,7 +64,7 @@ def score(*, image: str, output: Path | None, options: JobOptions, force: bool, 
         report_line(f"fiqa: {warning}")
     with ExitStack() as stack:
         item = Item(uri=_uri(image, stack, max_bytes=settings.max_image_bytes))
-        (result,) = pipeline.run([item], quarantined={}, on_item_start=lambda _: None, isolated=True, options=options)
+        (result,) = pipeline.run([item], quarantined={}, isolated=True, options=options)
         if as_json:
             click.echo(result.encode())
         if result.error:

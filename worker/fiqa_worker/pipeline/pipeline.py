@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from fiqa.contract import NO_OPTIONS, ErrorCode, Face, ImageError, ImageResult, Item, JobOptions
-from fiqa_worker.errors import SourceUnavailable
+from fiqa_worker.errors import FetchTimeout, SourceUnavailable
 from fiqa_worker.models.locate import ModelFile, find
 from fiqa_worker.models.prepare import prepare, prepared_dirs
 from fiqa_worker.models.sessions import Session, open_session
@@ -28,6 +28,7 @@ from fiqa_worker.pipeline.identity import Identity, identify
 from fiqa_worker.pipeline.in_progress import InProgress
 from fiqa_worker.pipeline.prefetch import prefetch
 from fiqa_worker.pipeline.quality import QualityScorer
+from fiqa_worker.pipeline.watch import UNWATCHED, Watch
 from fiqa_worker.settings import Decode, WorkerSettings
 
 FETCH_THREADS: Final = 16
@@ -65,6 +66,7 @@ class Pipeline:
         max_pixels: an image with more pixels fails as too_many_pixels.
         long_side: the long side of the decoded copy has at least this many pixels, if the image has them.
         batch_size: the number of images that go through the models together.
+        fetch_limit_s: a fetch that takes longer is abandoned, and its image ends as fetch_timeout.
         identity: its models, device and fingerprint.
     """
 
@@ -76,6 +78,7 @@ class Pipeline:
     max_pixels: int
     long_side: float
     batch_size: int
+    fetch_limit_s: float
     identity: Identity
 
     @classmethod
@@ -108,6 +111,7 @@ class Pipeline:
             max_pixels=settings.max_image_pixels,
             long_side=settings.detect_size if settings.decode is Decode.FAST else math.inf,
             batch_size=session.batch_size,
+            fetch_limit_s=settings.image_time_limit_s,
             identity=identify(detector, quality, settings, threshold=threshold, device=session.device),
         )
 
@@ -116,7 +120,7 @@ class Pipeline:
         items: Sequence[Item],
         *,
         quarantined: Mapping[int, ErrorCode],
-        on_item_start: Callable[[int], None],
+        watch: Watch = UNWATCHED,
         isolated: bool = False,
         options: JobOptions = NO_OPTIONS,
     ) -> Iterator[ImageResult]:
@@ -125,8 +129,7 @@ class Pipeline:
         Args:
             items: the images.
             quarantined: the indexes of items that are not computed, each with the error code of its result.
-            on_item_start: called with an item's index just before its compute starts. If `isolated`, it is called
-                before the fetch.
+            watch: its methods are called during the run, and may end it.
             isolated: work on one image at a time: no prefetch, no batches.
             options: the options of the job.
 
@@ -134,41 +137,55 @@ class Pipeline:
             SourceUnavailable: this worker cannot read a source now. No image has failed.
         """
         todo = (InProgress(index, item, options) for index, item in enumerate(items) if index not in quarantined)
-        opened = self._opened_each(todo, on_item_start) if isolated else self._opened(todo, on_item_start)
+        fetched = self._fetched(todo, watch, isolated=isolated)
         images = (
-            InProgress(index, item, failure=_skipped(quarantined[index])) if index in quarantined else next(opened)
+            InProgress(index, item, failure=_skipped(quarantined[index])) if index in quarantined else next(fetched)
             for index, item in enumerate(items)
         )
-        for batch in _batches(images, 1 if isolated else self.batch_size):
-            self._score([image for image in batch if image.decoded], on_item_start)
+        if isolated or self.batch_size == 1:
+            for image in images:
+                if not image.failure:
+                    with watch.computing(image.index):
+                        self._score([self._open(image)])
+                yield image.result(self.detector_name, self.quality_model_name)
+            return
+        for batch in _batches(self._opened(images, watch), self.batch_size):
+            with watch.computing(None):
+                self._score(batch)
             yield from (image.result(self.detector_name, self.quality_model_name) for image in batch)
 
-    def _opened_each(self, todo: Iterable[InProgress], on_item_start: Callable[[int], None]) -> Iterator[InProgress]:
-        for image in todo:
-            on_item_start(image.index)
-            yield self._open(self._fetch(image))
+    def _fetched(self, todo: Iterable[InProgress], watch: Watch, *, isolated: bool) -> Iterator[InProgress]:
+        def reported() -> Iterator[InProgress]:
+            for image in todo:
+                watch.on_item_start(image.index)
+                yield image
 
-    def _opened(self, todo: Iterable[InProgress], on_item_start: Callable[[int], None]) -> Iterator[InProgress]:
-        fetched = prefetch(
+        return prefetch(
             self._fetch,
-            todo,
-            threads=FETCH_THREADS,
-            depth=2 * FETCH_THREADS,
+            reported() if isolated else todo,
+            threads=1 if isolated else FETCH_THREADS,
+            depth=1 if isolated else 2 * FETCH_THREADS,
             size=lambda image: len(image.data),
             max_bytes=_MAX_BYTES_FETCHED,
+            check=watch.check,
+            limit_s=self.fetch_limit_s,
+            if_stuck=self._stuck,
         )
-        if self.batch_size > 1:
-            yield from self._in_threads(self._open, fetched, on_item_start)
-            return
-        for image in fetched:
-            on_item_start(image.index)
-            yield self._open(image)
+
+    def _opened(self, images: Iterable[InProgress], watch: Watch) -> Iterator[InProgress]:
+        def opened(image: InProgress) -> InProgress:
+            if image.failure:
+                return image
+            with watch.computing(image.index):
+                return self._open(image)
+
+        return self._in_threads(opened, images, watch.check)
 
     def _in_threads(
         self,
         work: Callable[[InProgress], InProgress],
         todo: Iterable[InProgress],
-        on_item_start: Callable[[int], None],
+        check: Callable[[], object] = lambda: None,
     ) -> Iterator[InProgress]:
         return prefetch(
             work,
@@ -177,8 +194,14 @@ class Pipeline:
             depth=self.batch_size + _DECODE_THREADS,
             size=lambda image: image.bytes_held,
             max_bytes=_MAX_BYTES_DECODED,
-            on_wait=lambda image: on_item_start(image.index),
+            check=check,
         )
+
+    def _stuck(self, image: InProgress) -> InProgress:
+        # Another object: the thread that is stuck may still fill in the first one.
+        instead = InProgress(image.index, image.item, image.options)
+        instead.fail(FetchTimeout(f"it could not be read within {self.fetch_limit_s:g} s (FIQA_IMAGE_TIME_LIMIT_S)"))
+        return instead
 
     def _fetch(self, image: InProgress) -> InProgress:
         try:
@@ -190,8 +213,6 @@ class Pipeline:
         return image
 
     def _open(self, image: InProgress) -> InProgress:
-        if image.failure:
-            return image
         started = time.perf_counter()
         try:
             image.decoded = decode_reduced(
@@ -203,23 +224,24 @@ class Pipeline:
         image.ms += _ms_since(started)
         return image
 
-    def _score(self, images: Sequence[InProgress], on_item_start: Callable[[int], None]) -> None:
+    def _score(self, images: Sequence[InProgress]) -> None:
         """Fill in the faces of decoded images, or the reason for their failure."""
+        images = [image for image in images if image.decoded]
         if not images:
             return
         started = time.perf_counter()
         try:
-            self._find_and_score(images, on_item_start)
+            self._find_and_score(images)
         except Exception as error:  # noqa: BLE001  recorded as this image's result
             if len(images) > 1:  # only the image that causes the error may fail
                 for image in images:
-                    self._score([image], on_item_start)
+                    self._score([image])
                 return
             images[0].fail(error)
         for image in images:
             image.ms += _ms_since(started) / len(images)
 
-    def _find_and_score(self, images: Sequence[InProgress], on_item_start: Callable[[int], None]) -> None:
+    def _find_and_score(self, images: Sequence[InProgress]) -> None:
         decoded = [image.decoded for image in images if image.decoded]
         for image, copy, found in zip(
             images, decoded, self.detector.detect_all([copy.pixels for copy in decoded]), strict=True
@@ -227,7 +249,7 @@ class Pipeline:
             every = found.scaled(copy.reduction)
             image.found = every.largest(min_px=image.options.min_face_px, most=image.options.max_faces)
             image.left_out = len(every) - len(image.found)
-        aligned = self._in_threads(self._align, images, on_item_start) if len(images) > 1 else map(self._align, images)
+        aligned = self._in_threads(self._align, images) if len(images) > 1 else map(self._align, images)
         scores = iter(self.scorer.score(np.concatenate([image.crops for image in aligned])).tolist())
         for image in images:
             image.faces = tuple(

@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Protocol, TypeVar
 
 from fiqa.contract import ErrorCode, ImageResult, Item, JobOptions
 from fiqa.errors import FiqaError, RedisUnavailableError
@@ -25,6 +26,8 @@ from fiqa.storage.shards import read_items, store_results
 from fiqa.storage.storage import Storage
 from fiqa.text import count
 from fiqa_worker.errors import SourceUnavailable
+from fiqa_worker.pipeline.expendable import ExpendableThreads, StuckError
+from fiqa_worker.pipeline.watch import Watch
 from fiqa_worker.service.drain import ChildDrain
 from fiqa_worker.service.fleet import Fleet
 from fiqa_worker.service.lasting import GivenUp, given_up, lost_items
@@ -32,8 +35,13 @@ from fiqa_worker.service.lease import Lease, LeaseLost
 from fiqa_worker.service.logs import about
 from fiqa_worker.service.standing import ChunkStanding, Doubt, Standing
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
+# If a storage does not answer for so long, it may never answer: an NFS server is gone, or a server sends one byte per
+# second. A normal answer takes seconds at most: the largest shard has a few megabytes.
+STORAGE_LIMIT_S: Final = 60.0
 # The delay before the next attempt of a chunk that failed as a whole, for instance because of its storage.
 RETRY_DELAY_S: Final = 10.0
 _COMPLETE_TRIES: Final = 5
@@ -54,7 +62,7 @@ class Scorer(Protocol):
         items: Sequence[Item],
         *,
         quarantined: Mapping[int, ErrorCode],
-        on_item_start: Callable[[int], None],
+        watch: Watch,
         isolated: bool = False,
         options: JobOptions,
     ) -> Iterator[ImageResult]:
@@ -76,7 +84,8 @@ class ChunkProcessor:
         fingerprint: returns the fingerprint of this process, or an empty string if its models do not load.
         publish_tickets: publishes the tickets that the queue lacks. Raises RedisUnavailableError.
         on_finished: called with the id of a job when this process has counted the job's last chunk.
-        image_time_limit_s: an item that takes longer ends this process.
+        image_time_limit_s: an item whose compute takes longer ends this process.
+        storage_limit_s: a call of a storage that takes longer is abandoned.
         sleep: a function like time.sleep.
     """
 
@@ -90,7 +99,9 @@ class ChunkProcessor:
     publish_tickets: Callable[[], object]
     on_finished: Callable[[str], object]
     image_time_limit_s: float
+    storage_limit_s: float = STORAGE_LIMIT_S
     sleep: Callable[[float], object] = time.sleep
+    _storage_thread: ExpendableThreads = field(default_factory=lambda: ExpendableThreads(1, name="storage"))
 
     def process_next(self) -> None:
         """Claim one chunk of a due job and process it, if there is one. Once the drain has begun, claim nothing.
@@ -137,7 +148,7 @@ class ChunkProcessor:
         except _InDoubt:
             pass  # it was logged, and the chunk was released
         except SourceUnavailable as error:
-            backoff_s = self.standing.cannot_read(claim.job_id, error.root)
+            backoff_s = self.standing.cannot_read(claim.job_id, error.root, error.lost_s)
             _log.warning(
                 "chunk released for other workers, this worker tries the job again in %g s: %s", backoff_s, error
             )
@@ -160,11 +171,14 @@ class ChunkProcessor:
         except (LeaseLost, _InDoubt, SourceUnavailable):
             raise
         except Exception as error:
-            found = given_up(claim, error, ledger=self.ledger, storage=self.open_storage(claim.storage))
+            found = self._of_storage(claim, partial(self._given_up, claim, error))
             if found is None:
                 raise
             _log.error("chunk given up, its images end as %s: %s", found.code, found.why)
             self._score_and_count(claim, found)
+
+    def _given_up(self, claim: Claim, error: Exception) -> GivenUp | None:
+        return given_up(claim, error, ledger=self.ledger, storage=self.open_storage(claim.storage))
 
     def _score_and_count(self, claim: Claim, given_up: GivenUp | None = None) -> None:
         started = time.monotonic()
@@ -172,14 +186,12 @@ class ChunkProcessor:
             self.ledger, claim, image_time_limit_s=self.image_time_limit_s, publish_tickets=self.publish_tickets
         )
         with lease, self.drain.holding(lease):
-            storage = self.open_storage(claim.storage)
+            storage = self._of_storage(claim, partial(self.open_storage, claim.storage), lease)
             results = self._store(claim, storage, self._score(claim, storage, lease, given_up), lease)
             counts = Counts.of(results)
             completion = self._complete(claim, counts)
-        # If the job was deleted before this shard was stored, the shard is left over: delete it. If job.json still
-        # exists, the job was not deleted: Redis lost the job, and it can be recovered from the storage.
-        if completion is Completion.JOB_IS_GONE and storage.read_document(claim.job_id, "job") is None:
-            storage.delete(claim.job_id)
+        if completion is Completion.JOB_IS_GONE:
+            self._of_storage(claim, partial(_delete_unless_lost, storage, claim.job_id))
         _log.info(
             "%s, %d scored, %d no face, %d failed, %.1f s",
             count(len(results), "image"),
@@ -197,7 +209,8 @@ class ChunkProcessor:
         if given_up and given_up.code is ErrorCode.MANIFEST_LOST:
             items = lost_items(claim)
         else:
-            items = read_items(storage, claim.job_id, claim.chunk, claim.size)
+            read = partial(read_items, storage, claim.job_id, claim.chunk, claim.size)
+            items = self._of_storage(claim, read, lease)
         if given_up:
             quarantined = dict.fromkeys(range(len(items)), given_up.code)
         results = []
@@ -205,7 +218,7 @@ class ChunkProcessor:
         for result in self.load_pipeline().run(
             items,
             quarantined=quarantined,
-            on_item_start=lease.on_item_start,
+            watch=lease,
             isolated=claim.isolated,
             options=JobOptions.decode(claim.options),
         ):
@@ -264,7 +277,23 @@ class ChunkProcessor:
     def _store(self, claim: Claim, storage: Storage, results: list[ImageResult], lease: Lease) -> list[ImageResult]:
         """Store the results, unless the chunk has a shard already. Return the results that are in the storage."""
         lease.confirm()
-        return store_results(storage, claim.job_id, claim.chunk, results)
+        return self._of_storage(claim, partial(store_results, storage, claim.job_id, claim.chunk, results))
+
+    def _of_storage(self, claim: Claim, call: Callable[[], T], lease: Lease | None = None) -> T:
+        """Return what a call of the job's storage returns. With a lease, its loss ends the wait.
+
+        Raises:
+            SourceUnavailable: the storage does not answer.
+            LeaseLost: the chunk is no longer ours.
+        """
+        made = self._storage_thread.start(call)
+        try:
+            return self._storage_thread.wait(
+                made, limit_s=self.storage_limit_s, check=lease.check if lease else lambda: None
+            )
+        except StuckError:
+            reason = f"the storage has not answered for {self.storage_limit_s:g} s"
+            raise SourceUnavailable(claim.storage, reason, lost_s=self.storage_limit_s) from None
 
     def _complete(self, claim: Claim, counts: Counts) -> Completion:
         """Count the chunk.
@@ -280,3 +309,12 @@ class ChunkProcessor:
                 _log.warning("chunk not counted yet, retrying: %s", error)
                 self.sleep(attempt)
         raise AssertionError
+
+
+def _delete_unless_lost(storage: Storage, job_id: str) -> None:
+    """Delete what is left of a job that was deleted before a shard was stored.
+
+    If job.json still exists, the job was not deleted: Redis lost the job, and it can be recovered from the storage.
+    """
+    if storage.read_document(job_id, "job") is None:
+        storage.delete(job_id)

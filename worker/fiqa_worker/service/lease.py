@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Self
 
 from fiqa.errors import RedisUnavailableError
 from fiqa.ledger.claims import Claim
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import LEASES_RENEWED_EVERY_S
+from fiqa_worker.pipeline.watch import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ class LeaseLost(Exception):  # noqa: N818  an outcome, not an error
     """This process no longer holds the chunk: it was released, the job was stopped, or the lease expired."""
 
 
-class Lease:
+class Lease(Watch):
     """Keeps a claimed chunk while the block runs. The end of the block does not release it."""
 
     def __init__(
@@ -40,7 +42,7 @@ class Lease:
         Args:
             ledger: the ledger that handed out the claim.
             claim: the chunk.
-            image_time_limit_s: an item that takes longer ends this process.
+            image_time_limit_s: an item whose compute takes longer ends this process.
             publish_tickets: publishes the tickets that the queue lacks. Raises RedisUnavailableError.
             wait: a function like threading.Event.wait.
             end: ends this process at once, with an exit status.
@@ -54,9 +56,8 @@ class Lease:
         self._ended = threading.Event()
         self._lost = False
         self._storing = False
-        self._in_work: int | None = None
-        self._in_work_last_round: int | None = None
-        self._rounds = 0
+        # The items in work, and the rounds of the thread since their compute started. Decoding threads change it too.
+        self._rounds: dict[int | None, int] = {}
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
@@ -68,24 +69,26 @@ class Lease:
         self._thread.join()
 
     def on_item_start(self, index: int) -> None:
-        """Start measuring the time of one item. In an isolated chunk, first record in the ledger that it is in flight.
+        """Record in the ledger that this item is in flight.
 
         Raises:
             LeaseLost: this process no longer holds the chunk.
             RedisUnavailableError: the item cannot be recorded.
         """
-        if self._claim.isolated:
-            self._renew(in_flight=index)
-            self.check()
-        self._in_work = index
+        self._renew(in_flight=index)
+        self.check()
+
+    @contextmanager
+    def computing(self, index: int | None) -> Iterator[None]:
+        """Count the time of an item, or of several that are in the models together."""
+        self._rounds[index] = 0
+        try:
+            yield
+        finally:
+            del self._rounds[index]
 
     def check(self) -> None:
-        """Stop measuring the time of an item. Call this after each result.
-
-        Raises:
-            LeaseLost: this process no longer holds the chunk.
-        """
-        self._in_work = None
+        """Raise LeaseLost as soon as the loss is known."""
         if self._lost:
             raise LeaseLost
 
@@ -137,14 +140,20 @@ class Lease:
     def _end_if_hung(self) -> None:
         # The time is counted in rounds of this thread, not by a clock: the time in which the process is suspended does
         # not count.
-        index = self._in_work
-        if index is None or index != self._in_work_last_round:
-            self._in_work_last_round, self._rounds = index, 0
-            return
-        self._rounds += 1
-        if self._rounds * LEASES_RENEWED_EVERY_S < self._limit_s:
-            return
-        _log.error("item %d took over %g s: it will end as time_limit, and this process exits", index, self._limit_s)
-        self._ledger.release(self._claim, hung=index)
+        for index, rounds in list(self._rounds.items()):
+            if rounds * LEASES_RENEWED_EVERY_S >= self._limit_s:
+                self._end_hung(index)
+            elif index in self._rounds:
+                self._rounds[index] = rounds + 1
+
+    def _end_hung(self, index: int | None) -> None:
         # A thread that is stuck in a decoder cannot be stopped. The pool replaces the process.
+        if index is None:
+            # This attempt counts: with the third one the chunk is isolated, and shows which image it is.
+            _log.error("the models took over %g s for a batch: this process exits", self._limit_s)
+        else:
+            _log.error(
+                "item %d took over %g s: it will end as time_limit, and this process exits", index, self._limit_s
+            )
+            self._ledger.release(self._claim, hung=index)
         self._end(HUNG_EXIT_STATUS)

@@ -1,7 +1,4 @@
-"""Two threads in every worker's main process: one publishes missing tickets, the other writes missing summaries.
-
-If a storage hangs, only the second thread waits for it.
-"""
+"""Two threads in every worker's main process: one publishes missing tickets, the other writes missing summaries."""
 
 from __future__ import annotations
 
@@ -9,17 +6,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from fiqa.errors import FiqaError, RedisUnavailableError
+from fiqa.errors import FiqaError, RedisUnavailableError, StorageError
 from fiqa.jobs.summary import write_summaries, write_summary
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import Storage
 from fiqa.text import count
+from fiqa_worker.pipeline.expendable import ExpendableThreads, StuckError
 
 _log = logging.getLogger(__name__)
 
 _EVERY_S: Final = 5.0
+_SUMMARY_LIMIT_S: Final = 60.0
 
 
 class Reconciler(threading.Thread):
@@ -66,27 +66,43 @@ class Reconciler(threading.Thread):
 class Summaries(threading.Thread):
     """Writes the summaries of finished jobs that are still missing. One process at a time tries each summary.
 
-    Usually the worker that finishes a job writes its summary. If the storage fails, the summary is tried again, with
-    growing pauses, and given up after about a day. The status of the job shows the reason.
+    Usually the worker that finishes a job writes its summary. If the storage fails or hangs, the summary is tried again,
+    with growing pauses, and given up after about a day. The status of the job shows the reason.
     """
 
     def __init__(
-        self, ledger: Ledger, open_storage: Callable[[str], Storage], *, sleep: Callable[[float], object] = time.sleep
+        self,
+        ledger: Ledger,
+        open_storage: Callable[[str], Storage],
+        *,
+        limit_s: float = _SUMMARY_LIMIT_S,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         super().__init__(name="summaries", daemon=True)
         self._ledger = ledger
         self._open_storage = open_storage
+        self._limit_s = limit_s
         self._sleep = sleep
+        self._writers = ExpendableThreads(1, name="summary")
 
     def run(self) -> None:
         while True:
             self._sleep(_EVERY_S)
             try:
-                write_summaries(self._ledger, self._open_storage)
+                write_summaries(self._ledger, self._write)
             except RedisUnavailableError:
                 pass  # the reconciler logs it
             except FiqaError as error:
                 _log.warning("summary not written, next try later: %s", error)
+
+    def _write(self, job_id: str) -> None:
+        write = partial(write_summary, job_id, ledger=self._ledger, open_storage=self._open_storage)
+        try:
+            self._writers.wait(self._writers.start(write), limit_s=self._limit_s)
+        except StuckError:
+            problem = f"summary.json is not written: the storage has not answered for {self._limit_s:g} s"
+            self._ledger.summary_failed(job_id, problem)
+            raise StorageError(problem) from None
 
 
 class SummaryWriter:

@@ -112,14 +112,16 @@ class Standing:
         """Claim no chunk of this job for so many seconds."""
         self._avoided[job_id] = self._clock() + seconds
 
-    def cannot_read(self, job_id: str, root: str) -> float:
+    def cannot_read(self, job_id: str, root: str, lost_s: float = 0.0) -> float:
         """Back off from a job whose source cannot be read here: 2 s, then twice as long each time, up to 60 s.
+
+        But never for less than it took to find out, so that other jobs get at least half of the time.
 
         Returns:
             The length of the back-off in seconds.
         """
         self._unavailable[root] += 1
-        seconds: float = min(LONGEST_BACKOFF_S, 2.0 ** min(self._unavailable[root], 30))
+        seconds: float = max(lost_s, min(LONGEST_BACKOFF_S, 2.0 ** min(self._unavailable[root], 30)))
         self.back_off(job_id, seconds)
         return seconds
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import bootsteps, shared_task, signals
 from celery.worker.worker import WorkController
@@ -20,6 +21,7 @@ from fiqa.contract import TASK_NAME
 from fiqa.errors import FiqaError, RedisUnavailableError, SettingsError
 from fiqa.ledger.connection import Connection
 from fiqa.ledger.ledger import Ledger
+from fiqa_worker.pipeline.expendable import left_behind
 from fiqa_worker.pipeline.roots import Roots
 from fiqa_worker.service.app import make_app
 from fiqa_worker.service.chunk import ChunkProcessor
@@ -27,6 +29,7 @@ from fiqa_worker.service.drain import ChildDrain, MainDrain
 from fiqa_worker.service.fleet import Fleet
 from fiqa_worker.service.health import TICKS_EVERY_S, Health, mark_loaded
 from fiqa_worker.service.heartbeat import Heartbeat, describe, in_words, machine, worker_id
+from fiqa_worker.service.lease import HUNG_EXIT_STATUS
 from fiqa_worker.service.logs import configure
 from fiqa_worker.service.outage import Outage
 from fiqa_worker.service.reconciler import Reconciler, Summaries, SummaryWriter
@@ -38,6 +41,10 @@ if TYPE_CHECKING:
     from fiqa_worker.pipeline.pipeline import Pipeline
 
 _log = logging.getLogger(__name__)
+
+# A process with more threads that are stuck in a read is replaced after its chunk. Each holds memory, and containers
+# limit their number. If the process lives on, so much the better: while a read is stuck in the kernel, it cannot end.
+_STUCK_THREADS: Final = 64
 
 settings = WorkerSettings.load()
 app = make_app(settings.redis_url)
@@ -53,6 +60,9 @@ def score_chunk() -> None:
     try:
         _processor().process_next()
         _outage().end()
+        if left_behind() > _STUCK_THREADS:
+            _log.error("over %d reads have not returned: this process exits, and is replaced", _STUCK_THREADS)
+            os._exit(HUNG_EXIT_STATUS)
     except RedisUnavailableError as error:
         # Nothing is lost: a reconciler replaces a lost ticket, and a claimed chunk is requeued when its lease expires.
         # The pause is needed if Redis hands out tickets but refuses scripts: without it, all tickets would be lost

@@ -1,0 +1,36 @@
+"""A folder whose file system never answers, like that of an NFS server that is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+_DETACH: Final = 2
+needs_fuse = pytest.mark.skipif(
+    os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK),
+    reason="mounts a file system, which takes root and /dev/fuse",
+)
+
+
+@contextmanager
+def dead(folder: Path) -> Iterator[Path]:
+    """Mount a FUSE file system over a folder, and answer none of its requests. At the end, all of them fail."""
+    folder.mkdir(exist_ok=True)
+    libc = ctypes.CDLL(None, use_errno=True)
+    server = os.open("/dev/fuse", os.O_RDWR)
+    try:
+        options = f"fd={server},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
+        if libc.mount(b"dead", bytes(folder), b"fuse", 0, options):
+            raise OSError(ctypes.get_errno(), "mount", str(folder))
+        try:
+            yield folder
+        finally:
+            libc.umount2(bytes(folder), _DETACH)
+    finally:
+        os.close(server)
