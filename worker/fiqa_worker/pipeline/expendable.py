@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
@@ -34,11 +33,15 @@ def left_behind() -> int:
 
 
 class Call(Generic[R]):
-    """A call that a thread makes, or will make."""
+    """A call that a thread makes, or will make. One other thread waits for it."""
 
     def __init__(self, work: Callable[[], R]) -> None:
         self._work = work
-        self._outcome: Future[R] = Future()
+        # A Future would do, and costs 6 us more: as much as all the rest of the prefetch of an image.
+        self._running = threading.Lock()
+        self._running.acquire()
+        self._result: R
+        self._error: BaseException | None = None
         self.thread: threading.Thread | None = None
         self.begun_at = 0
 
@@ -46,21 +49,20 @@ class Call(Generic[R]):
         """Make the call in this thread."""
         self.begun_at, self.thread = polls, threading.current_thread()
         try:
-            self._outcome.set_result(self._work())
+            self._result = self._work()
         except BaseException as error:  # noqa: BLE001  raised where the result is waited for
-            self._outcome.set_exception(error)
+            self._error = error
+        self._running.release()
 
     def ended(self, timeout_s: float) -> bool:
-        """Wait for the end of the call, for so long at most. Return whether it has ended."""
-        try:
-            self._outcome.exception(timeout_s)
-        except TimeoutError:
-            return False
-        return True
+        """Wait for the end of the call, for so long at most. Return whether it has ended; at most once True."""
+        return self._running.acquire(timeout=timeout_s)
 
     def result(self) -> R:
         """Return the result of a call that has ended, or raise its error."""
-        return self._outcome.result()
+        if self._error:
+            raise self._error
+        return self._result
 
 
 class ExpendableThreads:
