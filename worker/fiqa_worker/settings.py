@@ -72,7 +72,8 @@ class WorkerSettings(Settings):
         detect_threshold: least confidence of a face. None: the detector's own.
         max_image_bytes: size limit of an image file.
         max_image_pixels: size limit of a decoded image.
-        image_time_limit_s: an image that takes longer to decode and score ends as time_limit.
+        image_time_limit_s: an image that takes longer to fetch ends as fetch_timeout; one that takes longer to decode
+            and score ends as time_limit.
         allowed_sources: the URI prefixes that this worker may read, comma-separated. Files may be read only if a
             file:// prefix is listed.
         allowed_storages: the storages that this worker may open, comma-separated: URLs, or beginnings of URLs. None:

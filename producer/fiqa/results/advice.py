@@ -15,7 +15,7 @@ ADVICE: Final[Mapping[ErrorCode, str]] = {
         " then run fiqa retry JOB --all."
     ),
     ErrorCode.FETCH_FAILED: "The store or the network failed in three tries: run fiqa retry JOB, it may well succeed.",
-    ErrorCode.FETCH_TIMEOUT: "The store took too long in three tries: run fiqa retry JOB, it may well succeed.",
+    ErrorCode.FETCH_TIMEOUT: "The store or the file system took too long: run fiqa retry JOB, it may well succeed.",
     ErrorCode.TOO_LARGE: "The file is over FIQA_MAX_IMAGE_BYTES: raise that on all workers, or make the file smaller.",
     ErrorCode.UNSUPPORTED_FORMAT: (
         "The file is not a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF, nor a HEIC that the worker can read: convert it, or"

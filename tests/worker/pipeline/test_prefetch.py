@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fiqa_worker.pipeline.expendable import left_behind
+from fiqa_worker.pipeline.expendable import abandoned
 from fiqa_worker.pipeline.prefetch import prefetch
 from tests.waiting import WAIT_S, wait_until
 
@@ -82,9 +82,9 @@ def test_an_item_that_is_stuck_has_a_result_of_its_own_and_no_other_item_is_char
         if_stuck=lambda number: -number,
     )
     assert list(results) == [number if number % 3 else -number for number in range(30)]
-    assert left_behind() >= 10  # five times as many as there are threads
+    assert abandoned() >= 10  # five times as many as there are threads
     freed.set()
-    wait_until(lambda: left_behind() == 0)
+    wait_until(lambda: abandoned() == 0)
 
 
 def test_a_caller_that_waits_can_be_stopped() -> None:

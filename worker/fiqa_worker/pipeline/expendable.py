@@ -1,10 +1,10 @@
 """Threads for calls that may never return, such as a read from an NFS server that is gone.
 
-No thread can be stopped from outside, and one that waits in the kernel cannot even be killed. So a call that takes too
-long is left behind with its thread, and another thread takes its place.
+A thread cannot be stopped from outside, and a thread that waits in the kernel may not even be killed. So a call that
+takes too long is abandoned with its thread, and another thread takes its place.
 
-Time is counted in polls of the thread that waits. A process that is suspended polls nothing, so no call is blamed for
-that time. Nor is a call for the time in which the thread that waits does something else.
+The time of a call is counted in polls of the thread that waits for results. So two times do not count: while the
+process is suspended, and while the waiting thread does something else.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any, Final, Generic, TypeVar
 
 R = TypeVar("R")
 
-# A process that waits for a call notices so soon that its chunk was cancelled.
+# If a chunk is cancelled while its process waits for a call, the process notices it after this time.
 POLL_S: Final = 0.25
-_left_behind: set[threading.Thread] = set()
+_abandoned: set[threading.Thread] = set()
 
 
 class StuckError(Exception):
-    """A call took too long. Its thread was left behind."""
+    """A call took too long. It was abandoned with its thread."""
 
 
-def left_behind() -> int:
-    """Return how many threads of this process were left behind and are still stuck."""
-    _left_behind.difference_update([thread for thread in _left_behind if not thread.is_alive()])
-    return len(_left_behind)
+def abandoned() -> int:
+    """Return how many threads of this process were abandoned and have not ended."""
+    _abandoned.difference_update([thread for thread in _abandoned if not thread.is_alive()])
+    return len(_abandoned)
 
 
 class Call(Generic[R]):
@@ -72,20 +72,19 @@ class ExpendableThreads:
         """Start no thread yet.
 
         Args:
-            number: the most threads that make calls at the same time, apart from those that were left behind.
+            number: the most threads that make calls at the same time, apart from abandoned ones.
             name: of the threads.
         """
         self._number = number
         self._name = name
         self._todo: SimpleQueue[Call[Any] | None] = SimpleQueue()
         self._polls = 0
-        self._threads = 0
-        self._started = 0
+        self._threads: set[threading.Thread] = set()
 
     def start(self, work: Callable[[], R]) -> Call[R]:
         """Let a thread make a call, as soon as one is free."""
         call = Call(work)
-        if self._threads < self._number:
+        if len(self._threads) < self._number:
             self._add_thread()
         self._todo.put(call)
         return call
@@ -106,8 +105,8 @@ class ExpendableThreads:
             if call.ended(0 if too_long else POLL_S):
                 return call.result()
             if call.thread and too_long:
-                _left_behind.add(call.thread)
-                self._threads -= 1
+                _abandoned.add(call.thread)
+                self._threads.discard(call.thread)
                 if not self._todo.empty():
                     self._add_thread()
                 raise StuckError
@@ -115,19 +114,24 @@ class ExpendableThreads:
             check()
 
     def close(self) -> None:
-        """Let the threads end after the calls that they make now. Nobody waits for that."""
+        """Let the threads end after the calls that they make now. Do not wait for them."""
         with suppress(Empty):  # a thread may take the last one first
             while True:
                 self._todo.get_nowait()
-        for _ in range(self._started):
-            self._todo.put(None)
+        abandoned()  # forgets those that have ended
+        _abandoned.update(self._threads)
+        self._todo.put(None)
 
     def _add_thread(self) -> None:
-        self._threads += 1
-        self._started += 1
-        # A daemon: the interpreter waits for all others before it exits.
-        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        # A daemon, since the interpreter waits for all other threads before it exits.
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._threads.add(thread)
+        thread.start()
 
     def _run(self) -> None:
-        while threading.current_thread() not in _left_behind and (call := self._todo.get()):
+        while threading.current_thread() not in _abandoned:
+            call = self._todo.get()
+            if call is None:
+                self._todo.put(None)  # for the next thread
+                return
             call.make(self._polls)

@@ -66,8 +66,8 @@ class Reconciler(threading.Thread):
 class Summaries(threading.Thread):
     """Writes the summaries of finished jobs that are still missing. One process at a time tries each summary.
 
-    Usually the worker that finishes a job writes its summary. If the storage fails or hangs, the summary is tried again,
-    with growing pauses, and given up after about a day. The status of the job shows the reason.
+    Usually the worker that finishes a job writes its summary. If the storage fails or hangs, the summary is tried
+    again, with growing pauses, and given up after about a day. The status of the job shows the reason.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from fiqa.contract import TASK_NAME
 from fiqa.errors import FiqaError, RedisUnavailableError, SettingsError
 from fiqa.ledger.connection import Connection
 from fiqa.ledger.ledger import Ledger
-from fiqa_worker.pipeline.expendable import left_behind
+from fiqa_worker.pipeline.expendable import abandoned
 from fiqa_worker.pipeline.roots import Roots
 from fiqa_worker.service.app import make_app
 from fiqa_worker.service.chunk import ChunkProcessor
@@ -60,7 +60,7 @@ def score_chunk() -> None:
     try:
         _processor().process_next()
         _outage().end()
-        if left_behind() > _STUCK_THREADS:
+        if abandoned() > _STUCK_THREADS:
             _log.error("over %d reads have not returned: this process exits, and is replaced", _STUCK_THREADS)
             os._exit(HUNG_EXIT_STATUS)
     except RedisUnavailableError as error:
