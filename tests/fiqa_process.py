@@ -32,14 +32,6 @@ _ALSO: Final = (
     *("boto3", "fiqa.client", "jinja2", "pygal"),
     *("encodings.idna", "importlib.resources.readers", "unicodedata"),  # imported at the first connection
 )
-    "boto3",
-    "encodings.idna",
-    "fiqa.client",
-    "importlib.resources.readers",
-    "jinja2",
-    "pygal",
-    "unicodedata",
-)
 
 
 def run_fiqa(*arguments: str | Path, environment: Mapping[str, str], cwd: Path | None = None, stdin: str = "") -> Run:
