@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 _NO_HARD_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
-# Of a folder: some network file systems cannot.
+# Errors of fsync: some network file systems cannot do it for a folder.
 _NO_FSYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 
 
@@ -32,7 +32,7 @@ def write_atomically(
         Whether the file was written: False if it existed and `once` is set.
 
     Raises:
-        OSError: the file cannot be written. Nothing of it is left.
+        OSError: the file cannot be written. No part of it is left.
     """
     new_folders = _make_folder(path.parent)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -93,7 +93,7 @@ def _rename_once(temporary: Path, path: Path) -> bool:
     """Do the same on a file system without hard links, such as exFAT. A lock keeps others out."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        with suppress(OSError):  # without locks too, two machines may both write. The second file stays.
+        with suppress(OSError):  # if it has no locks either, two machines may both write. The second file stays.
             fcntl.flock(folder, fcntl.LOCK_EX)
         if path.exists():
             return False
@@ -104,7 +104,7 @@ def _rename_once(temporary: Path, path: Path) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Return when a file or a folder would survive a loss of power, as far as its file system can do that."""
+    """Write a file or a folder to the disk, so that it survives a loss of power, if its file system can do that."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -20,7 +20,7 @@ from fiqa.ledger.ledger import Ledger
 _EMPTY_BODY: Final = b64encode(
     json.dumps([[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]).encode()
 ).decode()
-# In one command. A ticket is 700 bytes.
+# The number of tickets in one command. A ticket has 700 bytes.
 _BATCH: Final = 500
 
 
@@ -63,7 +63,7 @@ def publish_tickets(ledger: Ledger) -> int:
         RedisUnavailableError: Redis does not answer, or refuses.
     """
     missing = ledger.missing_tickets()
-    # All have the same text: when a worker takes a ticket, it gives it an id of its own.
+    # All of them have the same text. When a worker takes a ticket, it puts a new id into it.
     ticket = json.dumps(new_ticket()) if missing else ""
     for first in range(0, missing, _BATCH):
         ledger.add_tickets([ticket] * min(_BATCH, missing - first))

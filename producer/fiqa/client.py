@@ -135,7 +135,7 @@ class Client:
                 fingerprint of the first one score it.
             measures: measure each face, and give the reasons why it may be poor.
             min_face_px: only score faces of at least this size: the longer side of their box, in pixels.
-            max_faces: only score the largest faces of an image, at most so many.
+            max_faces: only score this many faces of an image, the largest ones.
             resume_id: a job that an interrupted submit left `preparing`; its manifest is replaced.
             progress: called with the number of images after each chunk.
 
@@ -211,7 +211,8 @@ class Client:
     def watch(self, job_id: str) -> Iterator[JobStatus]:
         """Yield the status a few times a second until the job is finished. The last one is final.
 
-        While Redis is unavailable, for up to five minutes, it yields the status before with the error as `last_error`.
+        While Redis is unavailable, for up to five minutes, it yields the last known status, with the error as
+        `last_error`.
 
         Raises:
             UnknownJobError: no such job.
@@ -289,7 +290,7 @@ class Client:
             job_id: the job.
             follow: wait for the other results too, until the job is finished.
             on_status: called with the job's status before its new shards are read.
-            on_lost: as in `results`.
+            on_lost: see `results`.
 
         Raises:
             UnknownJobError: no such job.
@@ -438,17 +439,17 @@ class Client:
             TimeoutError: there is no result after `timeout_s` seconds. The image is not scored later.
             SourceError: it is not a URI that workers can read.
         """
-        # Stored in Redis, also if other jobs are stored elsewhere: it is one result, and it is deleted soon.
+        # This job is stored in Redis, even if other jobs are stored elsewhere: it has one result, and is deleted soon.
         storage = open_storage(REDIS_STORAGE, self._ledger.connection)
         created = self._ledger.connection.now()
         spec = JobSpec(id=new_job_id(), name="score", priority=Priority.HIGH, created=created, keep_s=60)
         job = self._opened(submit(checked_items([uri]), spec, ledger=self._ledger, storage=storage))
         try:
-            # If this process is killed, the job must not run in front of all others when nobody waits any more.
+            # If this process is killed, the job must not run before all others, since nobody waits for it any more.
             self._ledger.expire_in(job.id, timeout_s + _SCORE_GRACE_S)
             status = self._watched(job.id, timeout_s)
             if not status.is_finished:
-                hint = _NO_WORKER if _lacks_workers(status) else status.last_error or "the workers have not come to it"
+                hint = _NO_WORKER if _lacks_workers(status) else status.last_error or "no worker has started it"
                 raise TimeoutError(f"no result after {timeout_s:g} s, and the image is not scored later: {hint}")
             for result in job.results():
                 return result

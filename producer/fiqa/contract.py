@@ -29,7 +29,7 @@ Point: TypeAlias = tuple[float, float]
 
 
 class _Open(StrEnum):
-    """Names to which a newer version may add. An unknown name is kept as it is, and equals no known one."""
+    """Names to which a newer version may add. An unknown name is kept as it is, and is not equal to a known name."""
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
@@ -84,7 +84,7 @@ class Priority(_Open):
     LOW = "low"
 
 
-MAX_CHUNK_SIZE: Final = 10_000  # a chunk is the work that is lost if a worker dies, and one object in memory
+MAX_CHUNK_SIZE: Final = 10_000  # a whole chunk runs again if a worker dies, and a whole chunk is held in memory
 DEFAULT_MAX_FAILED: Final = 0.5
 DEFAULT_KEEP_S: Final = 7 * 24 * 3600.0
 
@@ -133,15 +133,15 @@ class Item(_Wire):
 
 
 class JobOptions(_Wire):
-    """What a job asks of workers beside scores. The defaults ask for nothing.
+    """What a job asks of workers besides scores. The defaults ask for nothing.
 
-    An option's meaning never changes: another meaning gets another name. So a worker knows which options it does not
-    know, and reports them in each result as `not_applied`.
+    The meaning of an option never changes: a new meaning gets a new name. So a worker can detect options that it does
+    not know. It reports them in each result as `not_applied`.
 
     Attributes:
         measures: measure each face, and give the reasons why it may be poor.
         min_face_px: only score faces of at least this size: the longer side of their box, in pixels.
-        max_faces: only score the largest faces of an image, at most so many.
+        max_faces: only score this many faces of an image, the largest ones.
     """
 
     model_config = ConfigDict(extra="allow")  # options of a newer version
@@ -176,7 +176,7 @@ class JobSpec(_Wire):
         chunks: number of chunks in the manifest, once the manifest is complete.
         chunk_sizes: images in each chunk, as "8x16 8x32 1x7"; empty if it is not known.
         any_worker: whether workers with different fingerprints may score it together.
-        options: what it asks of workers beside scores.
+        options: what it asks of workers besides scores.
     """
 
     v: Literal[1] = WIRE_VERSION
@@ -270,7 +270,7 @@ class ImageResult(_Wire):
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What the models of a worker gave for two test images at its start.
+    """The values of a worker's models for two test images, at its start.
 
     Attributes:
         verdict: `passed`: both values are known and right. `noted`: a model has no known value. `differs`: see

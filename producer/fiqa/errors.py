@@ -27,8 +27,8 @@ class FiqaError(Exception):
 
     Attributes:
         log: the last lines of another process's log, if they say what went wrong.
-        exit_status: of a command that ends with it. 2: the same command fails again until somebody changes what it was
-            called with, or what it finds on this machine. 1: all other errors.
+        exit_status: the exit status of a command that ends with this error. 2: the command will fail again, unless its
+            arguments, its settings or this machine are changed. 1: all other errors.
     """
 
     log: tuple[str, ...] = ()

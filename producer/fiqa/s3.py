@@ -1,7 +1,7 @@
 """S3: one place that decides region, endpoint, credentials, certificates and addressing, for clients and workers.
 
-The order is that of the AWS SDKs' documentation. What botocore does by itself is left to it: the endpoint
-(AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile), credentials, dual-stack and FIPS, the style of addresses.
+The order is that of the AWS SDKs' documentation. botocore itself decides the endpoint (AWS_ENDPOINT_URL_S3,
+AWS_ENDPOINT_URL, the profile), the credentials, dual-stack and FIPS, and the style of addresses.
 
 botocore is loaded when the first client is made. It takes 0.1 s, and a producer whose storage is Redis or a folder does
 not need it.
@@ -39,9 +39,9 @@ class BucketAddress(NamedTuple):
     """Where a client sends the requests for one bucket.
 
     Attributes:
-        url: of the bucket, without a slash at its end.
+        url: the URL of the bucket, without a slash at its end.
         in_host: the name of the bucket is in the host name, not in the path.
-        region: for the signature.
+        region: the region for the signature.
     """
 
     url: str
@@ -62,9 +62,9 @@ def s3_client(
     If a bucket is in another region and the server says in which one, the client sends its requests there.
 
     Args:
-        for_images: it only reads images or lists them, so FIQA_S3_ANONYMOUS applies to it.
-        session: of `s3_session`; a new one if it is None.
-        connect_timeout_s: for one try.
+        for_images: the client only reads or lists images, so FIQA_S3_ANONYMOUS applies to it.
+        session: a session of `s3_session`. None: a new one.
+        connect_timeout_s: the limit for one try.
         read_timeout_s: the same.
         tries: how often a failing request is sent.
 
@@ -86,7 +86,7 @@ def s3_client(
         session = session or s3_session()
         client: BaseClient = session.create_client("s3", config=config)
         ca_bundle(session, client)
-    except Exception as error:  # credentials come from files, commands and services, which fail in any way
+    except Exception as error:  # files, commands and services of credentials may fail in any way
         raise SettingsError(_wrong(error)) from error
     if settings.s3_requester_pays:
         client.meta.events.register("before-call.s3", _requester_pays)
@@ -113,7 +113,7 @@ def s3_session() -> Session:
     from botocore.configprovider import ConfigChainFactory  # noqa: PLC0415  loaded when used
     from botocore.session import get_session  # noqa: PLC0415  loaded when used
 
-    # botocore reads the environment in a dozen places, and half of them take an empty value for a value.
+    # botocore reads the environment in a dozen places. In half of them, an empty variable does not count as unset.
     for name in [name for name, value in os.environ.copy().items() if not value.strip() and _is_of_s3(name)]:
         os.environ.pop(name, None)
     session = get_session()
@@ -178,7 +178,7 @@ def bucket_address(client: BaseClient, bucket: str) -> BucketAddress:
     """Return where a client of `s3_client` sends the requests for a bucket.
 
     Nothing is sent: the request is caught after botocore's rules have made its URL. If the client has followed the
-    bucket to another region, the address is that.
+    bucket to another region, the address is in that region.
 
     Raises:
         BotoCoreError: the rules refuse the bucket.
@@ -198,7 +198,7 @@ def _catch_address(params: dict[str, Any], context: dict[str, Any], **_: Any) ->
     if not hasattr(_caught, "request"):
         return None
     _caught.request = params["url"], context.get("signing") or {}
-    return SimpleNamespace(status_code=200), {}  # botocore takes it for the answer, and sends nothing
+    return SimpleNamespace(status_code=200), {}  # botocore uses this as the answer, and sends nothing
 
 
 def follow_bucket(client: BaseClient, bucket: str) -> None:

@@ -154,5 +154,5 @@ def s3_errors() -> tuple[type[Exception], ...]:
     """Return the types of error that the calls of a client raise."""
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # noqa: PLC0415  loaded when used
 
-    # The last two: credentials that are fetched again, from a file that is gone, or that come expired.
+    # OSError and RuntimeError come from credentials: their file is gone, or new credentials have already expired.
     return BotoCoreError, ClientError, HTTPClientError, OSError, RuntimeError

@@ -1,4 +1,4 @@
-"""URIs that mean S3 and are spelled for other tools: what to write for them here."""
+"""URIs of S3 in the form of other tools, and how to write them for fiqa."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _URL: Final = re.compile(
 
 
 def advice_for(uri: str) -> str:
-    """Return what to write for a URI that means S3 and is not of the form s3://bucket/key. Empty if it does not."""
+    """Return what to write for a URI of S3 that is not of the form s3://bucket/key. Empty for any other URI."""
     if found := _BUCKET_ARN.match(uri):
         return f"write s3://{found[1]}{found[2] or '/'}"
     if _OTHER_ARN.match(uri):

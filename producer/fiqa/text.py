@@ -21,9 +21,9 @@ def duration(seconds: float) -> str:
 
 
 def local_time(seconds: float) -> str:
-    """Return Unix seconds as a local date and time, with its distance from UTC: 2026-01-31 17:05:00 +0100.
+    """Return Unix seconds as a local date and time, with the UTC offset: 2026-01-31 17:05:00 +0100.
 
-    Ids of jobs have the time in UTC, so a time without the distance would look wrong next to one.
+    The id of a job has the time in UTC. Next to it, a local time without the offset would look wrong.
     """
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
 

@@ -1,4 +1,4 @@
-"""An ordered window of threads: work that is done in parallel and comes out in order."""
+"""An ordered window of threads: they work in parallel, and the results come in order."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def in_order(
 
     Args:
         work: runs in the threads.
-        todo: is read in the caller's thread, only as far as there are threads.
-        threads: how many run `work`.
+        todo: the items. They are read in the caller's thread, and only as far as there are free threads.
+        threads: the number of threads that run `work`.
         name: prefix of the threads' names.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name)

@@ -236,7 +236,7 @@ def test_an_image_that_is_not_scored_in_time_is_a_timeout(client: Client, ledger
         client.score("s3://images/now.jpg", timeout_s=0.2)
     assert client.jobs() == []
     beat(ledger)  # a worker that is busy, or that died less than 15 s ago
-    with pytest.raises(TimeoutError, match=unscored + "the workers have not come to it$"):
+    with pytest.raises(TimeoutError, match=unscored + "no worker has started it$"):
         client.score("s3://images/now.jpg", timeout_s=0.2)
     assert client.jobs() == []
     with pytest.raises(SourceError, match="is not a URI"):

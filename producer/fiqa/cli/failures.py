@@ -20,7 +20,7 @@ def report_failures(status: JobStatus, where: str) -> None:
     """Print how many images failed with which code, if any did.
 
     Args:
-        status: the job's.
+        status: the status of the job.
         where: a clause that says where to read the reasons.
     """
     if status.failed:
@@ -31,13 +31,13 @@ def report_failures(status: JobStatus, where: str) -> None:
 def report_too_many(
     client: Client, status: JobStatus, *, limit: str = "--max-failed ", images: int = 0, failed: int = 0
 ) -> None:
-    """If too many images of a finished job failed, print their share and why the first of them failed.
+    """If too many images of a finished job failed, print their share, and why the first image failed.
 
     Such a job can have the state `succeeded`. Without this line nothing would explain the exit status 1.
 
     Args:
         client: reads the results of the job.
-        status: the job's, at its end.
+        status: the status of the job at its end.
         limit: text before the limit in the message, such as the option that sets it.
         images: number of images of earlier runs; they count too.
         failed: how many of those failed.
@@ -56,7 +56,7 @@ def _first_failure(client: Client, job_id: str) -> str:
     try:
         with closing(client.result_shards(job_id, on_lost=lambda _: None)) as shards:
             found = next((result for shard in shards for result in _FAILED.results(shard)), None)
-    except FiqaError:  # without the results, the share is still worth a line
+    except FiqaError:  # if the results cannot be read, print the share alone
         return ""
     if found is None or found.error is None:
         return ""

@@ -1,4 +1,4 @@
-"""The files that commands write: whole or not at all, in the format that the suffix names, never over another file."""
+"""The files that commands write: whole or not at all, in the format of the suffix, over no file without --force."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def check_free(path: Path, *, force: bool, inputs: Iterable[Path] = (), or_else:
 
     Args:
         path: the file to write.
-        force: whether it may exist. An empty file holds nothing to lose, so it may exist in any case.
-        inputs: files that the command reads: it must not write over one of them, even with `force`.
-        or_else: another way out for the message, such as "continue it with --resume, ".
+        force: whether it may exist. An empty file may exist in any case, since nothing would be lost.
+        inputs: files that the command reads. It must not overwrite one of them, even with `force`.
+        or_else: another remedy for the message, such as "continue it with --resume, ".
 
     Raises:
         OutputError: it exists, it is an input, or it cannot be written.
@@ -68,7 +68,7 @@ def check_free(path: Path, *, force: bool, inputs: Iterable[Path] = (), or_else:
 def new_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
     """Open a file to write. If the block succeeds, the file appears under its name; otherwise nothing is left of it.
 
-    A pipe or a device is written as it is.
+    A pipe or a device is written directly.
 
     Args:
         path: the file. If it is a link, the file that it leads to is written, and the link stays.
@@ -101,10 +101,10 @@ def new_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
 
 
 def write_whole(path: Path, data: bytes, *, force: bool) -> None:
-    """Write a file: `new_file` for content that is there already.
+    """Write a file whose content is already complete, with `new_file`.
 
     Raises:
-        OutputError: as in `new_file`.
+        OutputError: see `new_file`.
     """
     with new_file(path, force=force) as file:
         try:
@@ -133,7 +133,7 @@ def is_stream(path: Path) -> bool:
 
 
 def _open_beside(path: Path) -> tuple[Path, IO[bytes]]:
-    # mkstemp would create it with 0600, also if the umask allows others to read.
+    # mkstemp would create it with 0600, even if the umask allows others to read.
     temporary = _target(path).with_name(f".fiqa-{secrets.token_hex(8)}.part")
     return temporary, temporary.open("xb")
 

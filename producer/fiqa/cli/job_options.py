@@ -12,7 +12,7 @@ from fiqa.contract import JobOptions
 
 
 def job_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command these options; it is called with one argument for all of them, `options`."""
+    """Add these options to a command. The command gets all of them in one argument, `options`."""
 
     @click.option("--measures", is_flag=True, help="Measure each face, and give the reasons why it may be poor.")
     @click.option("--min-face-px", type=click.IntRange(1), help="Only score faces of at least this many pixels.")

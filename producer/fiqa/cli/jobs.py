@@ -56,7 +56,8 @@ def jobs(limit: int, *, as_json: bool, all_jobs: bool) -> None:
             local_time(job.created),
             *(f"{count:,}" for count in counts),
         )
-    # As wide as the table: rich would cut numbers to fit a narrow terminal or, in a pipe, 80 columns.
+    # The console is as wide as the table. Otherwise rich would cut numbers at the terminal's width or, in a pipe, at 80
+    # columns.
     Console(width=Console(width=10_000).measure(table).maximum).print(table)
 
 
@@ -126,8 +127,8 @@ def delete(job: str) -> None:
 def retry(job: str, *, all_failed: bool, rest: bool, as_json: bool) -> int:
     """Submit the failed images of a finished job as a new job.
 
-    It prints the new job's id. Without --all, it takes the images that failed with fetch_failed, fetch_timeout or
-    internal_error.
+    The command prints the new job's id. Without --all, it submits only the images that failed with fetch_failed,
+    fetch_timeout or internal_error.
     """
     lost = LostShards()
     with Client() as client:

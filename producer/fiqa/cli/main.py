@@ -75,7 +75,8 @@ class _LazyGroup(click.Group):
 
 @click.group(
     cls=_LazyGroup,
-    commands={name: click.Command(name) for name in COMMANDS},  # for "did you mean"; get_command returns the real ones
+    # Only for "did you mean": get_command returns the real commands.
+    commands={name: click.Command(name) for name in COMMANDS},
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="fiqa")
@@ -146,7 +147,7 @@ def _write_no_more() -> None:
 
 
 def _problem_of_environment(error: OSError) -> str | None:
-    """Say what is wrong around this process, if that is the reason of an error that no command expects."""
+    """Return what is wrong with the environment of this process, if that explains an unexpected error."""
     try:
         Path.cwd()
     except OSError:

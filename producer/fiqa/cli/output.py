@@ -37,7 +37,7 @@ results_option = click.option(
 
 
 def print_job(job: Job, *, as_json: bool, left_out: LeftOut | None = None) -> None:
-    """Print the id of a job that was submitted; with `as_json`, its name, its size and what its source left out too."""
+    """Print the id of a new job. With `as_json`, also print its name, its size and what its source left out."""
     if as_json:
         fields: dict[str, Any] = {"id": job.id, "name": job.name, "images": job.images, "chunks": job.chunks}
         if left_out is not None:

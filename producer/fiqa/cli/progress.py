@@ -28,7 +28,7 @@ def follow(client: Client, job_id: str, *, as_json: bool = False) -> int:
     """Show a job's progress until it is finished, and report its failures.
 
     Args:
-        client: of the job's Redis.
+        client: a client of the job's Redis.
         job_id: the job.
         as_json: print a JSON line on standard output whenever the status changes, instead of a bar.
 
@@ -73,11 +73,11 @@ class JobProgress:
     """
 
     def __init__(self, *, live: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
-        """Draw nothing yet.
+        """Create it. Nothing is drawn yet.
 
         Args:
             live: False prints lines on a terminal too. Use it if other output goes to the same terminal.
-            clock: as time.monotonic.
+            clock: a function like time.monotonic.
         """
         console = Console(stderr=True)
         self._clock = clock
@@ -85,7 +85,7 @@ class JobProgress:
         self._printed: JobStatus | None = None
         self._next_line = clock() + _LINE_EVERY_S
         self._spinner = Spinner("dots")
-        # Asked now: while it draws, rich puts a stream without an encoding in place of standard error.
+        # The encoding is read now: while rich draws, it replaces standard error by a stream without an encoding.
         self._is_utf8 = _is_utf8(sys.stderr)
         self._live = (
             Live(console=console, get_renderable=lambda: self._drawn(console.width), redirect_stdout=False)

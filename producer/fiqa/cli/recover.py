@@ -20,7 +20,7 @@ from fiqa.text import count
 def recover(job: tuple[str, ...], *, all_jobs: bool) -> int:
     """Rebuild jobs from FIQA_STORAGE after Redis was lost.
 
-    Workers then continue these jobs. Without JOB and --all, it prints the jobs that can be recovered.
+    Workers then continue these jobs. Without JOB and --all, the command prints the jobs that can be recovered.
     """
     with Client() as client:
         if not job and not all_jobs:

@@ -17,8 +17,8 @@ from fiqa.text import count
 def repair(job: str) -> None:
     """Recreate the lost result shards of a finished job.
 
-    It reads all results of the job, and prints the shards that are gone or damaged. Workers then score the images of
-    these shards again. If the manifest is back, they also score the images that ended as manifest_lost.
+    The command reads all results of the job, and prints the shards that are gone or damaged. Workers then score the
+    images of these shards again. If the manifest is back, they also score the images that ended as manifest_lost.
     """
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn())
     with Client() as client, transient_progress(*columns) as progress:

@@ -1,4 +1,4 @@
-"""A FIQA_* variable that is not a setting is reported: a misspelt one would be ignored in silence."""
+"""Reports FIQA_* variables that are not settings. Otherwise a misspelled setting would be ignored silently."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-# Every setting of clients and workers. Here and not read from their classes, so that help imports neither.
+# Every setting of clients and workers. They are listed here, so that help imports no class of settings.
 SETTINGS: Final = tuple(
     f"FIQA_{name}"
     for name in (
@@ -17,17 +17,18 @@ SETTINGS: Final = tuple(
         *("LOG_FORMAT",),
     )
 )
-# What Kubernetes sets in every container for a service such as `fiqa-redis`, and what the project's own tests read.
+# Variables that Kubernetes sets in every container for a service such as `fiqa-redis`, and variables of this project's
+# tests.
 _OF_OTHERS: Final = re.compile(
     r"FIQA_(.*SERVICE_(HOST|PORT.*)|(.*_)?PORT(_\d+_(TCP|UDP).*)?|(TEST|BENCH)_.*|S3_DIR|COMPLETE)"
 )
 
 
 def unknown_settings(names: Iterable[str]) -> Iterator[str]:
-    """Yield one line for each environment variable that looks like a setting and is none.
+    """Yield one line for each environment variable that looks like a setting, but is not one.
 
     Args:
-        names: of the variables of the environment.
+        names: the names of all environment variables.
     """
     for name in sorted(names):
         # Settings may also be written in lower case.

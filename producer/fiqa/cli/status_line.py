@@ -28,8 +28,8 @@ def drawn(status: JobStatus, width: int, *, has_bar: bool = True) -> list[str]:
     problem of the job has a line of its own: it may be long, and it is the most important part.
 
     Args:
-        status: the job's.
-        width: of the first line, in characters.
+        status: the status of the job.
+        width: the width of the first line, in characters.
         has_bar: False if the terminal has no characters for a bar.
     """
     head, counts = _head(status), _counts(status)
@@ -37,7 +37,7 @@ def drawn(status: JobStatus, width: int, *, has_bar: bool = True) -> list[str]:
     while len(lines[0]) > width and counts:
         lines = [f"{head}  {', '.join(counts.values())}"]
         if len(lines[0]) > width:
-            # The last name that is there is the least important.
+            # The names are ordered from the least to the most important count.
             del counts[next(name for name in ("no face", "scored", "pace", "left", "failed") if name in counts)]
     if len(lines[0]) > width:
         lines = [head]
@@ -45,7 +45,7 @@ def drawn(status: JobStatus, width: int, *, has_bar: bool = True) -> list[str]:
 
 
 def _head(status: JobStatus) -> str:
-    # Rounded down: 100 % is all.
+    # Rounded down, so that 100 % means all images.
     share = f" {100 * status.images_done // status.images} % " if status.images else " "
     return f"{status.state}{share}{status.images_done:,}/{status.images:,}"
 

@@ -104,7 +104,7 @@ def submit(
                     **dict(options),
                 )
         except SourceError:
-            bad_lines.report_rest()  # it may be why there are no images
+            bad_lines.report_rest()  # this may be the reason why there are no images
             raise
         bad_lines.report_rest()
         print_job(job, as_json=as_json, left_out=bad_lines.left_out)

@@ -41,7 +41,8 @@ def workers(*, as_json: bool) -> None:
     now = time.time()
     for worker in found:
         table.add_row(*(Text(shown(cell)) for cell in _cells(worker, now)), Text("\n".join(_problems(worker))))
-    # As wide as the table: rich would cut words to fit a narrow terminal or, in a pipe, 80 columns.
+    # The console is as wide as the table. Otherwise rich would cut words at the terminal's width or, in a pipe, at 80
+    # columns.
     Console(width=Console(width=10_000).measure(table).maximum).print(table)
 
 

@@ -100,7 +100,7 @@ def _decode(document: bytes) -> JobStatus | None:
 def _encode(status: JobStatus) -> bytes:
     times = {name: _iso(getattr(status, name)) for name in ("created", "started", "finished")}
     fields = {"v": WIRE_VERSION, **dataclasses.asdict(status), **times}
-    for name in ("eta_s", "last_error", "workers_run", "workers_unfit"):  # they say something only while the job runs
+    for name in ("eta_s", "last_error", "workers_run", "workers_unfit"):  # they have a meaning only while the job runs
         del fields[name]
     return json.dumps(fields, indent=2, ensure_ascii=False).encode() + b"\n"
 

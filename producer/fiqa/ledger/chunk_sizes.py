@@ -2,7 +2,8 @@
 
 "8x16 8x32 1x7" is eight chunks of 16, then eight of 32, then one of 7.
 
-Without it a worker could not see that a shard of the manifest lacks lines, nor how many images a lost one had.
+Without the sizes, a worker could not detect that a shard of the manifest lacks lines. And it would not know how many
+images a lost shard had.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _PATTERN: Final = re.compile(r"[0-9]{1,9}x[0-9]{1,5}( [0-9]{1,9}x[0-9]{1,5}){0,3
 
 
 class ChunkSizes:
-    """Takes the sizes of a job's chunks in order; `str` of it is what the ledger and job.json hold."""
+    """Collects the sizes of a job's chunks, in order. Its `str` is stored in the ledger and in job.json."""
 
     def __init__(self) -> None:
         self._runs: list[tuple[int, int]] = []  # number of chunks, images in each

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from redis.commands.core import Script
 
 
-# How long a thread waits for the connection of another: for longer than a command takes before it fails.
+# How long a thread waits for a connection that another thread uses. It is longer than a command takes until it fails.
 _TURN_S: Final = 30.0
 
 
@@ -86,7 +86,7 @@ class Connection:
 
         Args:
             on_wait: called once with the error, if it has to wait.
-            sleep: as time.sleep.
+            sleep: a function like time.sleep.
 
         Raises:
             RedisUnavailableError: it does not answer, or refuses this user. The settings may be wrong.

@@ -1,4 +1,4 @@
-"""What can be done to a job, in which states; and the errors if its state does not allow it."""
+"""The controls of a job, the states that allow them, and the errors if a state does not allow one."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def check_allowed(job_id: str, control: Control, state: JobState, *, reopens: bo
     Args:
         job_id: the job.
         control: what to do.
-        state: the job's.
+        state: the state of the job.
         reopens: whether `resume` has a new share of failed images, so that it continues a failed job.
 
     Raises:
-        JobStateError: it does not.
+        JobStateError: the state does not allow it.
     """
     if state in _ALLOWED_IN[control] or (reopens and state is JobState.FAILED):
         return
@@ -77,7 +77,7 @@ def check_preparing(job_id: str, state: JobState) -> None:
     """Check that a job in this state can be opened.
 
     Raises:
-        JobStateError: it cannot.
+        JobStateError: it cannot be opened.
     """
     if state is not JobState.PREPARING:
         raise JobStateError(f"job {job_id} is {state}: only one that is `preparing` can be opened")

@@ -14,7 +14,7 @@ from typing import Final
 from fiqa.ledger.claims import Claim
 from fiqa.ledger.connection import Connection
 
-MACHINES_NEEDED: Final = 3  # so many must have seen a failure; all of them, if fewer run
+MACHINES_NEEDED: Final = 3  # this many machines must have seen a failure, or all machines if fewer run
 NEVER_ENOUGH: Final = 1_000_000
 _ALONE_S: Final = 60.0
 _PATIENCE_S: Final = 900.0
@@ -31,7 +31,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What comes of a chunk with failures in doubt.
+    """What happens to a chunk with failures in doubt.
 
     Attributes:
         action: what to do with the chunk.

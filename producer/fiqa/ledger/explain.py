@@ -71,7 +71,7 @@ def _about_tls(error: redis.RedisError, where: str, text: str) -> str:
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Whether Redis is up and refuses for now, whatever the settings are."""
+    """Return whether Redis is up, and refuses only for a while. Then the settings are not wrong."""
     if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
         return False
     is_full = isinstance(error, redis.ConnectionError) and "max number of clients" in str(error)

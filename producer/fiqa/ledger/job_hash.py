@@ -103,7 +103,8 @@ def _status(
     if started is not None and finished is not None:
         rate = done / max(finished - started - (time("still_s") or 0), 1e-3)
     elif started is not None and state is JobState.RUNNING:
-        # The window begins with a whole bucket, with the job, or with the end of its last pause.
+        # The window starts at the latest of three times: the start of its first bucket, of the job, or of its last
+        # resume.
         oldest = int(now - PACE_WINDOW_S) // PACE_BUCKET_S
         recent = sum(int(count) for bucket, count in pace.items() if int(bucket) >= oldest)
         rate = recent / max(now - max(oldest * PACE_BUCKET_S, started, time("resumed") or 0), 1e-3)

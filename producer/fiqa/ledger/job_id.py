@@ -18,7 +18,7 @@ def new_job_id() -> str:
 
 
 def is_job_id(raw: bytes) -> bool:
-    """Whether this is a job id, as Redis returns it. Anybody may have written it there."""
+    """Return whether bytes from Redis are a job id. Anybody may have written them there."""
     return _JOB_ID.fullmatch(raw.decode(errors="replace")) is not None
 
 

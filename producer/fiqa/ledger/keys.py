@@ -18,7 +18,7 @@ EXPIRING: Final = "fiqa:expiring"  # zset: finished jobs by the time at which Re
 UNCLAIMED: Final = "fiqa:unclaimed"  # string: number of unclaimed chunks of all jobs in `due`
 DUE: Final = "fiqa:due"  # zset: jobs with unclaimed chunks, by priority and then by virtual time (shared.lua)
 LEASES: Final = "fiqa:leases"  # zset: job:chunk by expiry
-RECONCILER_LOCK: Final = "fiqa:reconciler"  # string: there while a worker reconciles for all
+RECONCILER_LOCK: Final = "fiqa:reconciler"  # string: exists while a worker reconciles for all workers
 WORKERS: Final = "fiqa:workers"  # zset: id of each worker by the time at which its heartbeat expires
 FINGERPRINTS: Final = "fiqa:fingerprints"  # zset: fingerprint of each worker by the same time
 
@@ -26,7 +26,7 @@ FINGERPRINTS: Final = "fiqa:fingerprints"  # zset: fingerprint of each worker by
 TICKETS: Final = QUEUE  # list: tickets that no worker has taken
 UNACKED: Final = "fiqa:tickets:unacked"  # hash: tickets that a worker holds
 UNACKED_INDEX: Final = "fiqa:tickets:unacked_index"  # zset: the same by time
-UNACKED_MUTEX: Final = "fiqa:tickets:unacked_mutex"  # string: there while a worker restores lost tickets
+UNACKED_MUTEX: Final = "fiqa:tickets:unacked_mutex"  # string: exists while a worker restores lost tickets
 
 JOB: Final = "fiqa:job"  # prefix of all keys of one job
 

@@ -255,7 +255,7 @@ class Ledger:
         return Offer(Claim.read(found) if found else None, int(passed_over), tuple(job.decode() for job in unfit))
 
     def _drop_stranger(self, job: bytes, chunk: int) -> None:
-        """Take a job whose id is not one of fiqa's out of the queue: a path would be made of it."""
+        """Remove a job from the queue if its id is not one of fiqa's: such an id would become a part of a path."""
         with self.connection.errors():
             self.connection.redis.zrem(DUE, job)
             self.connection.redis.zrem(LEASES, job + b":%d" % chunk)

@@ -11,7 +11,8 @@ MAX_TICKETS: Final = 2000  # in the queue; more would let the broker's memory gr
 MIN_IMAGES_TO_FAIL: Final = 1000  # a job is stopped for its failed images only after so many images
 PACE_WINDOW_S: Final = 60
 PACE_BUCKET_S: Final = 5
-SUMMARY_GRACE_S: Final = 10.0  # for the worker that finished a job to write its summary; after that a reconciler does
-SUMMARY_TRIES: Final = 30  # with up to an hour in between, about a day
+SUMMARY_GRACE_S: Final = 10.0  # the worker that finished a job writes its summary; after this time a reconciler does
+SUMMARY_TRIES: Final = 30  # with pauses of up to an hour: about a day
 SUMMARY_LONGEST_WAIT_S: Final = 3600.0
-RANK_SPAN: Final = 1_000_000_000_000  # of virtual times, in images: a job of a lower rank is always served first
+# Larger than any virtual time, in images, so that a job of a lower rank is always served first.
+RANK_SPAN: Final = 1_000_000_000_000

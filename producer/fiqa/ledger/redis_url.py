@@ -1,4 +1,4 @@
-"""The Redis URL: what its options mean, for the ledger's connections and for those that Celery consumes with."""
+"""The Redis URL and its options. The ledger and Celery's consumer connect with the same options."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _ANYTHING: Final = re.compile(r".+", re.DOTALL)
 _SECONDS: Final = re.compile(r"\d*\.?\d*[1-9]\d*")
 _BOOLEAN: Final = re.compile(r"true|t|yes|y|1|false|f|no|n|0", re.IGNORECASE)
 
-# What redis-py takes, and how a value looks. redis-py has more options. With some of them fiqa would get other answers
-# than it expects (decode_responses), or fewer connections than it has threads (max_connections).
+# The options of redis-py that are allowed, and the form of their values. redis-py has more options. With some of them
+# fiqa would get other answers than it expects (decode_responses), or fewer connections than it has threads
+# (max_connections).
 _OPTIONS: Final = {
     "db": re.compile(r"\d+"),
     "username": _ANYTHING,
@@ -59,7 +60,7 @@ _NOT_FOR_SOCKETS: Final = frozenset({"socket_keepalive"})
 
 
 def connection_arguments(redis_url: str) -> dict[str, Any]:
-    """Return what redis-py's ConnectionPool takes to connect to this Redis.
+    """Return the arguments with which redis-py's ConnectionPool connects to this Redis.
 
     Raises:
         SettingsError: `redis_url` is not a Redis URL, or has an option that fiqa does not take.
@@ -119,7 +120,7 @@ def _check_certificates(options: Mapping[str, Any]) -> None:
             names, what = " and ".join(chain), "a certificate and its key in PEM, or the password of the key is wrong"
             if "ssl_certfile" not in chain:
                 raise FileNotFoundError(ENOENT, "ssl_certfile is missing")
-            # A password is always given: OpenSSL would ask for one at the terminal.
+            # A password is always passed. Otherwise OpenSSL would ask for one at the terminal.
             context.load_cert_chain(chain["ssl_certfile"], chain.get("ssl_keyfile"), options.get("ssl_password", ""))
         if ciphers := options.get("ssl_ciphers"):
             names, what = "ssl_ciphers", "a list of ciphers"

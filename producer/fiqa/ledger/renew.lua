@@ -1,4 +1,4 @@
--- Renew the lease of a chunk that the caller holds, and note the item in flight.
+-- Renew the lease of a chunk that the caller holds, and record the item in flight.
 --
 -- Keys: leases; the job's hash and its parts holders and in_flight.
 -- ARGV: 1 job id; 2 chunk; 3 fencing token; 4 length of the lease in seconds; 5 index of the item in flight, or ''.

@@ -3,7 +3,7 @@
 -- A job that had succeeded runs again. A job that was stopped stays stopped, and these chunks are no longer counted.
 --
 -- Keys: the job's hash and its parts; due; ended.
--- ARGV: 1 job id; 2 the number of done chunks that the caller has seen; 3 number of chunks to make again; then these
+-- ARGV: 1 job id; 2 the number of done chunks that the caller has seen; 3 number of chunks to recreate; then these
 --   chunks; then names of counters of the job's hash, and their numbers.
 -- Reply: the state before; nil there is no such job; 'changed' another number of chunks is done. If the job is not
 --   finished, nothing changes.

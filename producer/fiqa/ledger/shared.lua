@@ -49,8 +49,8 @@ function fiqa.make_due(job)
   local ceiling = '(' .. (floor + fiqa.RANK_SPAN)
   local first = redis.call('ZRANGEBYSCORE', fiqa.DUE, floor, ceiling, 'WITHSCORES', 'LIMIT', 0, 1)
   local vt = first[2] and tonumber(first[2]) - floor or fiqa.number(job, 'vt')
-  -- A job that joins or rejoins the queue gets the smallest virtual time, as it was before the newest chunk of that job
-  -- was handed out. Otherwise a small job would wait for one more chunk of a large one.
+  -- A job that joins or rejoins the queue starts at the smallest virtual time. The newest chunk of that due job does
+  -- not count yet. Otherwise a small job would wait for one more chunk of a large one.
   if first[1] and fiqa.number(first[1], 'vt') == vt then vt = math.max(0, vt - fiqa.chunk_images(first[1])) end
   redis.call('ZADD', fiqa.DUE, floor + vt, job)
   redis.call('INCRBY', fiqa.UNCLAIMED, fiqa.unclaimed(job))
@@ -79,12 +79,12 @@ function fiqa.expire_with_job(job)
   end
 end
 
--- Note that a job stands still from now on. This time does not count for its pace.
+-- Record that a job stands still from now on. This time does not count for its pace.
 function fiqa.stop_clock(job, now)
   redis.call('HSET', fiqa.key(job), 'still_since', string.format('%.3f', now))
 end
 
--- Note that a job that stood still since then runs again, or ends.
+-- Record that a job that stood still runs again, or ends.
 function fiqa.start_clock(job, since, now)
   local hash = fiqa.key(job)
   redis.call('HDEL', hash, 'still_since')

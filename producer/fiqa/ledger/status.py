@@ -23,7 +23,7 @@ class JobStatus:
         max_failed: the job is stopped if more than this share of its images failed, once at least 1,000 are done.
         keep_s: seconds until Redis forgets a finished job. If its storage is not Redis, its files stay there.
         fingerprint: of the worker that claimed its first chunk; None before that; "*" if any worker may score it.
-        options: what it asks of workers beside scores: the JobOptions that differ from their defaults, by name.
+        options: what it asks of workers besides scores: the JobOptions that differ from their defaults, by name.
         workers_run: whether any worker on this Redis sent a heartbeat within the last 15 s.
         workers_unfit: how many workers run, if none of them has the job's fingerprint; else 0.
     """

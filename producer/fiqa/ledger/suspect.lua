@@ -7,8 +7,8 @@
 --
 -- Keys: leases; due; the job's hash and its parts attempts, holders, requeued, in_flight and doubts.
 -- ARGV: 1 job id; 2 chunk; 3 fencing token; 4 name of the caller's machine; 5 number of machines that must have seen
---   it; 6 the error, for the status; 7 seconds in which a machine that is alone
---   needs no three tries again, after three tries have counted; 8 seconds after which three tries are enough in any
+--   it; 6 the error, for the status; 7 seconds after three tries have counted, in
+--   which a machine that is alone does not need three tries again; 8 seconds after which three tries are enough in any
 --   case; 9 maximum seconds to back off.
 -- Reply: 'results', and 0; 'released', and the seconds for which the caller is to back off from the job;
 --   'lost' if the lease is lost, and 0.

@@ -34,7 +34,7 @@ class WorkerStatus:
         device: where the models run.
         allowed_sources: the URI prefixes that it may read.
         fingerprint: of all that decides scores. Workers with the same fingerprint give the same scores.
-        self_test: what its models gave for two test images.
+        self_test: the values of its models for two test images.
         processes: number of processes that score images.
         started: when it started.
         heartbeat: time of its last heartbeat.
@@ -105,7 +105,10 @@ class Workers:
                 redis.expire(key, int(_PROBLEM_LASTS_S), nx=True)  # if it expired in between
 
     def report_read(self, worker_id: str, source: str) -> None:
-        """Report that a worker has read an image of a source. One that is not in the registry reports nothing."""
+        """Report that a worker has read an image of a source.
+
+        Nothing is reported for a worker that is not in the registry.
+        """
         key = worker_key(worker_id)
         with self._connection.errors():
             if self._connection.redis.exists(key):

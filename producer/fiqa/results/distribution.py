@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 
 class Distribution:
-    """Counts values, rounded to four digits. The memory depends on how many differ, not on how many there are."""
+    """Counts values, rounded to four digits.
+
+    The memory depends on the number of different values, not on the number of values.
+    """
 
     def __init__(self) -> None:
         self._counts: Counter[float] = Counter()
@@ -30,7 +33,9 @@ class Distribution:
         return max(self._counts)
 
     def quantiles(self, *shares: float) -> list[float]:
-        """Return quantiles by nearest rank: the smallest value that at least this share of all values do not exceed.
+        """Return quantiles by nearest rank.
+
+        The quantile of a share is the smallest value v for which at least this share of all values is v or less.
 
         Args:
             shares: 0 to 1, ascending.

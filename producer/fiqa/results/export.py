@@ -17,7 +17,7 @@ from fiqa.results.selection import Selection
 _PARQUET_ROWS: Final = 50_000
 _LANDMARKS: Final = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 
-# What spreadsheets take for the beginning of a formula.
+# Spreadsheets read text that begins with one of these as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 # The columns of CSV and Parquet. Each face has a row, and so has each image without a face.
@@ -51,7 +51,7 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
-# What the suffix of a file name says. Parquet is compressed inside.
+# The format of each suffix. Parquet is compressed inside.
 SUFFIXES: Final = {
     ".jsonl": (Format.JSONL, False),
     ".jsonl.gz": (Format.JSONL, True),
@@ -72,7 +72,7 @@ def write(shards: Iterable[list[bytes]], file: IO[bytes], file_format: Format, s
 
     Args:
         shards: results as JSON lines, one list per shard.
-        file: binary.
+        file: a binary file.
         file_format: JSONL has a line per image. CSV and Parquet have a row per face, and one if there is no face.
         selection: the results and faces to write.
 

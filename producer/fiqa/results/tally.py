@@ -73,12 +73,12 @@ class Scores:
 
     @property
     def best(self) -> list[RankedImage]:
-        """At most LISTED images by the quality of their largest face, the best first."""
+        """Return at most LISTED images by the quality of their largest face, the best first."""
         return [image for _, _, image in sorted(self._best, key=lambda ranked: ranked[:2], reverse=True)]
 
     @property
     def worst(self) -> list[RankedImage]:
-        """The same, the worst first."""
+        """Return the same, but the worst first."""
         return [image for _, _, image in sorted(self._worst, key=lambda ranked: ranked[:2], reverse=True)]
 
 

@@ -1,4 +1,4 @@
-"""Rows of CSV to items: Bucket,Key of S3 Batch Operations, or columns with titles."""
+"""Turns rows of CSV into items: Bucket,Key of S3 Batch Operations, or columns with titles."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class CsvRows:
             return None
         if len(values) > len(self._titles):
             raise ValueError(f"{count(len(values), 'column')}, but {count(len(self._titles), 'title')}")
-        # Of two columns with one title the first counts. A row may end early.
+        # If two columns have the same title, the first one counts. A row may end early.
         pairs = list(zip_longest(self._titles, (value.strip() for value in values), fillvalue=""))
         return _titled_item(dict(reversed(pairs)))
 
@@ -70,7 +70,7 @@ def _titles_of(text: str) -> tuple[list[str] | None, str]:
         if len(cells) > 1 and all(_LIKE_A_TITLE.fullmatch(cell) for cell in cells):
             raise SourceError(
                 f"{text[:100]!r} looks like titles, and none says where the images are. Known titles are {_SHOWN}."
-                " If it is no row of titles, put Bucket,Key above it"
+                " If it is not a row of titles, put Bucket,Key above it"
             )
     return None, ","
 

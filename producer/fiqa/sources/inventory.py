@@ -154,7 +154,7 @@ def _is_taken(key: str, left_out: LeftOut) -> bool:
         return False
     if is_image(key):
         return True
-    if key and not key.endswith("/"):  # else it stands for a folder
+    if key and not key.endswith("/"):  # a key with a slash at its end stands for a folder
         left_out.add_file(key)
     return False
 

@@ -1,4 +1,7 @@
-"""Lines to items: what a line of a list or a row of CSV can hold. Lines that are not items are reported and skipped."""
+"""Turns lines into items: what a line of a list or a row of CSV can hold.
+
+Lines that are not items are reported and skipped.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ _QUOTES: Final = {"'": "'", '"': '"', "`": "`", "<": ">", "\u2018": "\u2019", "\
 _BEGINS_AN_ARRAY: Final = re.compile(r'\[\s*([\[{"\]]|$)')
 _ONE_A_LINE: Final = "a JSON array: write one JSON object on each line, for example with jq -c '.[]'"
 
-# Titles of a CSV, normalized. The first of these that is there says where the image is.
+# Titles of a CSV, normalized. The first of these titles that a CSV has is used as the URI or path.
 WHERE_TITLES: Final = ("uri", "url", "sourceref", "path", "filepath", "file", "filename")
 OBJECT_TITLES: Final = frozenset({"bucket", "key"})
 _TITLES: Final = frozenset({*WHERE_TITLES, *OBJECT_TITLES, "versionid", "version", "id"})
@@ -96,7 +99,7 @@ def read_lines(file: IO[bytes], name: str, parse: Parse, on_bad_line: OnBadLine)
             try:
                 if line is None:
                     raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")  # noqa: TRY301  reported like the others
-                # Also in the middle of a file, where one file was appended to another.
+                # A byte order mark may also be in the middle of a file, if one file was appended to another.
                 text = line.decode().lstrip("\ufeff").strip()
                 if text and is_first and _BEGINS_AN_ARRAY.match(text):
                     raise SourceError(_ONE_A_LINE)  # noqa: TRY301  it gets the name and the number below

@@ -120,7 +120,7 @@ def _read_s3(  # noqa: C901  each kind of source is one branch
                 left_out.add(SYSTEM_FILE)
             elif is_image(found):
                 yield _listed(f"s3://{bucket}/{found}")
-            elif not found.endswith("/"):  # else it stands for a folder
+            elif not found.endswith("/"):  # a key with a slash at its end stands for a folder
                 left_out.add_file(found)
     elif kind in _FILES:
         file = io.BufferedReader(ObjectReader(bucket, key), 1024 * 1024)

@@ -1,4 +1,4 @@
-"""Bytes to lines: UTF-8, or UTF-16 and UTF-32 with a byte order mark; line ends of Unix, Windows and old Macs."""
+"""Splits bytes into lines: UTF-8, or UTF-16 and UTF-32 with a byte order mark; ends of Unix, Windows and old Macs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO, Final
 MAX_LINE_BYTES: Final = 64 * 1024
 _READ_BYTES: Final = 64 * 1024
 _BOMS: Final = {
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16: its mark begins with that of UTF-16
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -22,11 +22,11 @@ _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 def split_lines(file: IO[bytes]) -> Iterator[bytes | None]:
     r"""Yield the lines of a file in UTF-8, without their ends; None for a line that is too long.
 
-    A line is yielded as soon as its end has arrived, so a pipe can be followed. The first end decides whether \r ends
-    lines: in a list with Unix ends it is a part of a name.
+    A line is yielded as soon as its end has arrived, so a pipe can be followed. The first line end decides whether \r
+    ends lines. In a list with Unix ends, \r is a part of a name.
 
     Raises:
-        UnicodeError: the file has the mark of another encoding and does not keep to it.
+        UnicodeError: the file has the mark of another encoding, but is not in that encoding.
     """
     rest, is_long, has_cr = b"", False, None
     for chunk in _utf8(file):
@@ -58,7 +58,8 @@ def _ends_with_cr(data: bytes) -> bool | None:
 
 
 def _utf8(file: IO[bytes]) -> Iterator[bytes]:
-    read = getattr(file, "read1", file.read)  # what is there: a full buffer would make a pipe wait
+    # read1 returns what is there. read would wait until a pipe has filled the buffer.
+    read = getattr(file, "read1", file.read)
     first = b""
     while len(first) < _LONGEST_BOM and (more := read(_READ_BYTES)):
         first += more

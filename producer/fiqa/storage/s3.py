@@ -13,7 +13,7 @@ from fiqa.s3_errors import describe, in_words, s3_errors, stale_credentials
 from fiqa.s3_uri import advice_for
 from fiqa.storage.layout import JOBS, Document, Part, chunks_of, document_path, job_path, part_path, shard_path
 
-# Amazon answers so to two writes of one object at once, and other stores to a write while the bucket changes.
+# The answers of Amazon to two writes of one object at once, and of other stores to a write while the bucket changes.
 _CONFLICTS: Final = {"ConditionalRequestConflict", "OperationAborted"}
 _CONFLICT_TRIES: Final = 3
 _CONFLICT_PAUSE_S: Final = 0.5
@@ -58,7 +58,7 @@ class S3Storage:
             problem = describe(error)
             if problem.code in {"PreconditionFailed", "412"}:
                 return False
-            # Amazon answers so to two conditional writes at once, and asks for a retry. boto3 does not retry it.
+            # Amazon asks for a retry after two conditional writes at once. boto3 does not retry.
             if problem.code in _CONFLICTS and tries > 1:
                 time.sleep(_CONFLICT_PAUSE_S)
                 return self._put(name, data, content_type=content_type, tries=tries - 1, **conditions)

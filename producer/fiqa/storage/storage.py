@@ -42,7 +42,7 @@ class Storage(Protocol):
     url: str
 
     def write_once(self, job_id: str, part: Part, chunk: int, data: bytes) -> bool:
-        """Store a shard unless it is there. Return False if it was."""
+        """Store a shard, unless it exists. Return False if it existed."""
 
     def replace(self, job_id: str, part: Part, chunk: int, data: bytes) -> None:
         """Store a shard in place of one that is damaged."""
