@@ -141,8 +141,8 @@ function fiqa.sweep(now)
   end
 end
 
--- Whether the caller with this fencing token holds the chunk's lease. A lease that has expired is held until the chunk is
--- requeued.
+-- Whether the caller with this fencing token holds the chunk's lease. A lease that has expired is held until the chunk
+-- is requeued.
 function fiqa.holds(job, chunk, token)
   if not fiqa.is_open(job) then return false end
   if redis.call('HGET', fiqa.key(job, 'holders'), chunk) ~= token then return false end
