@@ -22,7 +22,8 @@ from fiqa.text import duration, local_time, shown
 def workers(*, as_json: bool) -> None:
     """List the workers that run, and their problems.
 
-    Workers with the same fingerprint give the same scores. A worker that dies stays in the list for up to 15 s.
+    Workers with the same fingerprint give the same scores. A worker that dies stays in the list for up to 15 s. Of the
+    chunks that a worker holds, the list shows the number and the oldest; --json shows all.
     """
     with Client() as client:
         found = client.workers()
@@ -36,7 +37,7 @@ def workers(*, as_json: bool) -> None:
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("worker", "version", "detector", "quality model", "device", "processes", "sources"):
         table.add_column(column, no_wrap=True, justify="right" if column == "processes" else "left")
-    for column in ("fingerprint", "self-test", "started", "heartbeat", "problems"):
+    for column in ("fingerprint", "self-test", "started", "heartbeat", "chunks", "problems"):
         table.add_column(column, no_wrap=True)
     now = time.time()
     for worker in found:
@@ -59,7 +60,17 @@ def _cells(worker: WorkerStatus, now: float) -> list[str]:
         f"{worker.self_test.verdict} {worker.self_test.quality:.4f}" if worker.self_test.verdict else "",
         local_time(worker.started),
         f"{duration(max(0.0, now - worker.heartbeat))} ago",
+        _chunks(worker, now),
     ]
+
+
+def _chunks(worker: WorkerStatus, now: float) -> str:
+    """Return the number of chunks that a worker holds, and the one that it has held for longest."""
+    if not worker.chunks:
+        return "0"
+    oldest = worker.chunks[0]
+    held_for = duration(max(0.0, now - oldest.since))
+    return f"{len(worker.chunks):,}: {oldest.job} chunk {oldest.chunk}, {held_for}"
 
 
 def _problems(worker: WorkerStatus) -> list[str]:

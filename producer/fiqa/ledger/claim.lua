@@ -6,13 +6,13 @@
 -- Keys: due; leases; the hash of the job, and its parts done, attempts, holders, requeued, in_flight, quarantined and
 --   doubts.
 -- ARGV: 1 length of the lease in seconds; 2 name of the caller's machine, or ''; 3 its fingerprint, or '' to fit any
---   job; then the ids of the jobs that it backs off from.
+--   job; 4 the id of its worker, or ''; then the ids of the jobs that it backs off from.
 -- Reply: number of jobs that were skipped, and ids of those with another fingerprint. Then, if a chunk is claimed: job
 --   id, chunk, attempt, fencing token, storage URL, the quarantined items as 'index:code index:code', the sizes of the
 --   job's chunks, the job's fingerprint, and its options as JSON.
-local lease_s, machine, fingerprint = ARGV[1], ARGV[2], ARGV[3]
+local lease_s, machine, fingerprint, worker = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local avoided = {}
-for i = 4, #ARGV do avoided[ARGV[i]] = true end
+for i = 5, #ARGV do avoided[ARGV[i]] = true end
 local now = fiqa.clock()
 fiqa.sweep(now)
 
@@ -107,6 +107,7 @@ while true do
         -- Redis runs one script at a time, and each takes more than a microsecond. A counter would hand out the same
         -- token again after a failover that lost a claim.
         local token = string.format('%.0f', now * 1e6)
+        if worker ~= '' then token = token .. '@' .. worker end  -- for `fiqa workers`
         redis.call('HSET', fiqa.key(job, 'holders'), chunk, token)
         if pinned == '' then pinned = fingerprint end
         local items = quarantine(job, chunk)

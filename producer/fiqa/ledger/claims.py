@@ -20,8 +20,8 @@ class Claim:
 
     Attributes:
         attempt: the number of this claim of the chunk, from 1. Claims that were released do not count.
-        token: the fencing token, of this claim alone: the time of the claim by Redis's clock, in microseconds. With
-            another token a worker can change nothing.
+        token: the fencing token, of this claim alone: the time of the claim by Redis's clock, in microseconds, and
+            the id of the worker after an @. With another token a worker can change nothing.
         storage: the URL of the job's storage.
         quarantined: items that must not be computed, by index: they killed a worker, or hung in it.
         size: the number of its images; 0 if the ledger does not know it.
@@ -32,7 +32,7 @@ class Claim:
     job_id: str
     chunk: int
     attempt: int
-    token: int
+    token: str
     storage: str
     quarantined: Mapping[int, ErrorCode]
     size: int = 0
@@ -48,7 +48,7 @@ class Claim:
             job_id=job.decode(),
             chunk=int(chunk),
             attempt=int(attempt),
-            token=int(token),
+            token=token.decode(),
             storage=storage.decode(),
             quarantined={int(index): ErrorCode(code) for index, code in pairs},
             size=size_of(int(chunk), sizes.decode()),
@@ -69,11 +69,13 @@ class Claimant:
     Attributes:
         machine: its name. A chunk that this machine failed before is claimed only if its job has no other. Empty: any.
         fingerprint: its fingerprint. Jobs with another one are skipped. Empty: it fits every job.
+        worker: the id of its worker, as in the registry of workers. Empty: nobody can see who holds the chunk.
         avoided: the jobs that it backs off from.
     """
 
     machine: str = ""
     fingerprint: str = ""
+    worker: str = ""
     avoided: Sequence[str] = ()
 
 

@@ -53,7 +53,7 @@ def job_key(job_id: str, part: str = "") -> str:
     Parts:
         done: bitmap by chunk; set if the results of the chunk are stored and counted.
         attempts: hash, chunk -> number of claims, without those that were released.
-        holders: hash, chunk -> fencing token of its last claim.
+        holders: hash, chunk -> fencing token of its last claim, with the id of the worker.
         requeued: zset of chunks that were claimed, and can be claimed again.
         in_flight: hash, chunk -> index of the item that its worker computes.
         quarantined: hash, chunk -> items that are not computed again, as "index:code index:code".

@@ -247,7 +247,7 @@ class Ledger:
         while True:
             with self.connection.errors():
                 passed_over, unfit, *found = self._claim(
-                    args=[LEASE_S, claimant.machine, claimant.fingerprint, *claimant.avoided]
+                    args=[LEASE_S, claimant.machine, claimant.fingerprint, claimant.worker, *claimant.avoided]
                 )
             if not found or is_job_id(found[0]):
                 break

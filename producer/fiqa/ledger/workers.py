@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
 from fiqa.contract import SelfTest
 from fiqa.ledger.connection import Connection
+from fiqa.ledger.held import HeldChunk, held_chunks
 from fiqa.ledger.keys import FINGERPRINTS, WORKERS, worker_key
 
 # A worker reports a problem again for as long as it lasts, at most this often.
@@ -40,6 +41,7 @@ class WorkerStatus:
         heartbeat: time of its last heartbeat.
         problems: its current problems by source or job, each in one line.
         sources_read: sources of which it has read an image.
+        chunks: the chunks that it holds, oldest claim first.
     """
 
     id: str
@@ -57,6 +59,7 @@ class WorkerStatus:
     heartbeat: float = 0.0
     problems: Mapping[str, str] = field(default_factory=dict)
     sources_read: tuple[str, ...] = ()
+    chunks: tuple[HeldChunk, ...] = ()
 
 
 class Workers:
@@ -122,10 +125,12 @@ class Workers:
 
     def all(self) -> list[WorkerStatus]:
         """Return the workers that run, by host and process id."""
-        return sorted(self.each(), key=lambda worker: (worker.host, worker.pid, worker.id))
+        held = held_chunks(self._connection)
+        found = (replace(worker, chunks=held.get(worker.id, ())) for worker in self.each())
+        return sorted(found, key=lambda worker: (worker.host, worker.pid, worker.id))
 
     def each(self) -> Iterator[WorkerStatus]:
-        """Yield the workers that run, in no particular order. They are read a hundred at a time."""
+        """Yield the workers that run, in no particular order, without their chunks. A hundred are read at a time."""
         now = self._connection.now()
         start = 0
         while True:
@@ -143,7 +148,7 @@ class Workers:
             start += _PAGE
 
 
-_CHANGING: Final = frozenset({"id", "heartbeat", "problems", "sources_read"})
+_CHANGING: Final = frozenset({"id", "heartbeat", "problems", "sources_read", "chunks"})
 _FACTS: Final = tuple(each.name for each in fields(WorkerStatus) if each.name not in _CHANGING)
 _SELF_TEST: Final = frozenset(each.name for each in fields(SelfTest))
 

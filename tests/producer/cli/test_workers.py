@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 
 from fiqa.contract import SelfTest
+from fiqa.ledger.claims import Claimant
 from fiqa.ledger.ledger import Ledger
 from tests.producer.cli.running import fiqa
-from tests.producer.ledger.ledger_jobs import beat
+from tests.producer.ledger.ledger_jobs import beat, opened
 
 
 def test_without_a_worker_there_is_one_line(ledger: Ledger) -> None:
@@ -36,6 +37,20 @@ def test_json_is_a_line_for_each_worker(ledger: Ledger) -> None:
         ["s3://a"],
         {"s3://a": "no credentials"},
     )
+
+
+def test_the_chunks_that_a_worker_holds_are_shown(ledger: Ledger) -> None:
+    beat(ledger, "one:7:0")
+    beat(ledger, "two:8:0")
+    job = opened(ledger, chunks=3)
+    for _ in range(2):
+        assert ledger.claim_for(Claimant(worker="one:7:0")).claim
+    ledger.claim()  # of nobody in the list
+    _, first, second = fiqa("workers").stdout.splitlines()
+    assert f" ago  2: {job} chunk 0, 0 s" in first
+    assert second.rstrip().endswith(" ago  0")
+    worker = json.loads(fiqa("workers", "--json").stdout.splitlines()[0])
+    assert [(held["job"], held["chunk"]) for held in worker["chunks"]] == [(job, 0), (job, 1)]
 
 
 def test_the_self_test_is_shown_and_its_warning_is_a_problem(ledger: Ledger) -> None:

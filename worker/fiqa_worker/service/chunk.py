@@ -115,7 +115,9 @@ class ChunkProcessor:
             avoided, first_s = self.standing.avoided()
             fingerprint = self.fingerprint()
             offer = self.ledger.claim_for(
-                Claimant(machine=self.fleet.claims_as, fingerprint=fingerprint, avoided=avoided)
+                Claimant(
+                    machine=self.fleet.claims_as, fingerprint=fingerprint, worker=self.fleet.worker_id, avoided=avoided
+                )
             )
             for job_id in offer.unfit:
                 self.fleet.does_not_fit(job_id, fingerprint)

@@ -42,6 +42,7 @@ class Fleet:
 
         `claims_as` is the name under which the process claims chunks. With it, the process does not get a chunk again
         that waits for other machines. It is empty if the registry had no other machine when it was last read.
+        `machine` and `worker_id` are as given.
 
         Args:
             workers: the registry.
@@ -52,7 +53,7 @@ class Fleet:
         """
         self._workers = workers
         self.machine = self.claims_as = machine
-        self._worker_id = worker_id
+        self.worker_id = worker_id
         self._allowed = allowed
         self._clock = clock
         self._read_at: float | None = None
@@ -115,7 +116,7 @@ class Fleet:
             return
         self._reported[subject] = (root, now)
         with suppress(RedisUnavailableError):  # it will be reported again
-            self._workers.report(self._worker_id, subject, problem)
+            self._workers.report(self.worker_id, subject, problem)
 
     def does_not_fit(self, job_id: str, fingerprint: str) -> None:
         """Report a job that this worker leaves to others."""
@@ -139,10 +140,10 @@ class Fleet:
                 continue
             self._read[root] = now
             with suppress(RedisUnavailableError):  # it will be reported again
-                self._workers.report_read(self._worker_id, root)
+                self._workers.report_read(self.worker_id, root)
         for subject in [subject for subject, (root, _) in self._reported.items() if root in roots]:
             with suppress(RedisUnavailableError):
-                self._workers.withdraw(self._worker_id, subject)
+                self._workers.withdraw(self.worker_id, subject)
                 del self._reported[subject]
                 _log.info("%s: this worker can read it again", subject)
 
