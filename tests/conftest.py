@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ import redis
 from xdist.workermanage import WorkerController
 
 from fiqa.ledger.ledger import Ledger
+from fiqa_worker.demo.photos import make_photos
+from tests.fiqa_process import BUILTIN, Fiqa, Run, run_fiqa
 from tests.servers import RedisServer, S3Server, start_redis, start_s3
 
 SERVERS = pytest.StashKey[dict[str, str]]()
@@ -32,7 +34,7 @@ SHORT_FILES_A_PROCESS: Final = 8
 LONGEST_FIRST: Final = (
     "test_bench.py",
     "faults/",
-    "integration/test_run.py",
+    "worker/cli/test_run.py",
     "integration/test_operation.py",
     "integration/test_jobs.py",
     "integration/test_security.py",
@@ -169,3 +171,24 @@ def s3_env(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     for name, value in s3.env.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    make_photos(folder)
+    return folder
+
+
+@pytest.fixture
+def fiqa(tmp_path: Path) -> Fiqa:
+    """Runs `fiqa` in an empty folder with the built-in models."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+
+    def run(*arguments: str | Path, environment: Mapping[str, str] = BUILTIN, stdin: str = "") -> Run:
+        models = {"FIQA_MODELS_DIR": str(tmp_path / "models")}
+        return run_fiqa(*arguments, environment={**os.environ, **models, **environment}, cwd=folder, stdin=stdin)
+
+    return run

@@ -13,19 +13,24 @@ import atexit
 import gc
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Final, NoReturn
 
 Run = subprocess.CompletedProcess[str]
+Fiqa = Callable[..., Run]
+BUILTIN: Final = {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
+# Such as "1 images". A point or a comma before it belongs to another number.
+_ONE_IS_PLURAL: Final = re.compile(r"(?<![\d.,:/-])\b1 (?!has\b|is\b|was\b)[a-z]+s\b")
 TIMEOUT_S: Final = 200  # a run takes 11 s of processor time at most; other programs may take most of the machine
 _REQUEST_BYTES: Final = 200_000
 _ALSO: Final = (
@@ -35,7 +40,7 @@ _ALSO: Final = (
 
 
 def run_fiqa(*arguments: str | Path, environment: Mapping[str, str], cwd: Path | None = None, stdin: str = "") -> Run:
-    """Run a command to its end.
+    """Run a command to its end. Whatever happens, there must be no traceback, and nothing like "1 images".
 
     Args:
         arguments: as on a command line, without `fiqa`.
@@ -48,7 +53,15 @@ def run_fiqa(*arguments: str | Path, environment: Mapping[str, str], cwd: Path |
         given.write(stdin.encode())
         given.seek(0)
         status = _run(command, dict(environment), cwd or Path.cwd(), (given, out, err))
-        return Run(["fiqa", *command], status, _text(out), _text(err))
+        done = Run(["fiqa", *command], status, _text(out), _text(err))
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not _ONE_IS_PLURAL.search(done.stderr), done.stderr
+    return done
+
+
+def one_line(done: Run) -> str:
+    (line,) = done.stderr.splitlines()
+    return line
 
 
 def _run(command: list[str], environment: dict[str, str], cwd: Path, streams: tuple[IO[bytes], ...]) -> int:

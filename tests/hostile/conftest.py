@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.conftest import client, photos, start_worker
+from tests.integration.conftest import client, start_worker
 
-__all__ = ["client", "photos", "start_worker"]
+__all__ = ["client", "start_worker"]

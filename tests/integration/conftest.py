@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,10 @@ import pytest
 
 from fiqa import Client, ImageResult, JobState, Status
 from fiqa.ledger.keys import LEASES, job_key
-from fiqa_worker.demo.photos import make_photos
-from tests.fiqa_process import Run, run_fiqa
+from tests.fiqa_process import BUILTIN
 from tests.ledger_of import ledger_of
-from tests.producer.cli.running import ONE_IS_PLURAL
 from tests.waiting import WAIT_S, wait_until
 
-BUILTIN: Final = {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
 ROOT: Final = Path(__file__).parents[2]
 STOP_S: Final = 60
 
@@ -38,7 +35,6 @@ class Worker:
 
 
 StartWorker = Callable[..., Worker]
-Fiqa = Callable[..., Run]
 
 
 @pytest.fixture
@@ -79,35 +75,6 @@ def client(redis_url: str, tmp_path: Path) -> Iterator[Client]:
     """A client of jobs whose storage is a folder."""
     with closing(Client(redis_url, str(tmp_path / "storage"))) as client:
         yield client
-
-
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's photos."""
-    folder = tmp_path_factory.mktemp("photos")
-    make_photos(folder)
-    return folder
-
-
-@pytest.fixture
-def fiqa(tmp_path: Path) -> Fiqa:
-    """Runs `fiqa` in an empty folder with the built-in models; its output must hold no traceback."""
-    folder = tmp_path / "cwd"
-    folder.mkdir()
-
-    def run(*arguments: str | Path, environment: Mapping[str, str] = BUILTIN, stdin: str = "") -> Run:
-        models = {"FIQA_MODELS_DIR": str(tmp_path / "models")}
-        done = run_fiqa(*arguments, environment={**os.environ, **models, **environment}, cwd=folder, stdin=stdin)
-        assert "Traceback" not in done.stdout + done.stderr
-        assert not ONE_IS_PLURAL.search(done.stderr), done.stderr
-        return done
-
-    return run
-
-
-def one_line(done: Run) -> str:
-    (line,) = done.stderr.splitlines()
-    return line
 
 
 def assert_exactly_once(client: Client, job_id: str, uris: list[str]) -> list[ImageResult]:

@@ -14,7 +14,8 @@ import pytest
 
 from fiqa import Client, JobState, Status
 from tests.conftest import Bucket
-from tests.integration.conftest import BUILTIN, ROOT, STOP_S, Worker
+from tests.fiqa_process import BUILTIN
+from tests.integration.conftest import ROOT, STOP_S, Worker
 from tests.refusing_s3 import refusing_s3
 from tests.waiting import WAIT_S, wait_until
 

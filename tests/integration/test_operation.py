@@ -21,8 +21,9 @@ import redis
 
 from fiqa import Client, JobState
 from fiqa.ledger.keys import LEASES
+from tests.fiqa_process import BUILTIN
 from tests.integration import planted
-from tests.integration.conftest import BUILTIN, ROOT, StartWorker, Worker
+from tests.integration.conftest import ROOT, StartWorker, Worker
 from tests.ledger_of import ledger_of
 from tests.servers import free_ports, start_redis
 from tests.waiting import WAIT_S, wait_until

@@ -17,7 +17,8 @@ import pytest
 
 from fiqa import Client
 from tests.conftest import Bucket
-from tests.integration.conftest import BUILTIN, ROOT
+from tests.fiqa_process import BUILTIN
+from tests.integration.conftest import ROOT
 from tests.servers import S3Server
 from tests.waiting import WAIT_S, wait_until
 

@@ -18,7 +18,8 @@ import pytest
 
 from fiqa import Client, JobState, RedisUnavailableError
 from fiqa.ledger.ledger import Ledger
-from tests.integration.conftest import BUILTIN, ROOT, Worker
+from tests.fiqa_process import BUILTIN
+from tests.integration.conftest import ROOT, Worker
 from tests.ledger_of import ledger_of
 from tests.redis_refusals import REFUSALS, replica
 from tests.redis_relay import RedisRelay, relayed

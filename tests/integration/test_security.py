@@ -22,9 +22,9 @@ from fiqa import Client, JobState
 from fiqa.contract import QUEUE
 from fiqa.ledger.keys import job_key
 from tests.conftest import Bucket
-from tests.fiqa_process import Run, run_fiqa
+from tests.fiqa_process import BUILTIN, Run, run_fiqa
 from tests.integration import planted
-from tests.integration.conftest import BUILTIN, StartWorker
+from tests.integration.conftest import StartWorker
 from tests.servers import RedisServer, S3Server, free_ports, start_redis
 from tests.waiting import WAIT_S, wait_until
 

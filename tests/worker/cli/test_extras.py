@@ -6,7 +6,6 @@ import pytest
 
 from fiqa.errors import MissingDependencyError
 from fiqa_worker.cli.extras import needs, own_settings
-from fiqa_worker.local.environment import environment_of
 from fiqa_worker.models.locate import find
 from fiqa_worker.settings import WorkerSettings
 
@@ -33,15 +32,6 @@ def test_a_model_of_the_registry_keeps_its_name_and_one_given_by_path_its_path(
 
 def test_commands_may_read_every_file_of_their_user(chosen: WorkerSettings) -> None:
     assert chosen.allowed_sources == ("file:///", "s3://")
-
-
-def test_the_worker_process_reads_the_same_settings_from_its_environment(
-    chosen: WorkerSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert chosen != WorkerSettings.load()
-    for name, value in environment_of(chosen).items():
-        monkeypatch.setenv(name, value)
-    assert WorkerSettings.load() == chosen
 
 
 def test_a_missing_package_is_one_line_that_names_the_extra() -> None:

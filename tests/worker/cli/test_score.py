@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
+import cv2
 import pytest
 from click.testing import CliRunner
 
@@ -10,7 +12,7 @@ from fiqa.contract import ImageResult, Status
 from fiqa.errors import OutputError
 from fiqa_worker.cli.score import score
 from fiqa_worker.pipeline.self_test import _KNOWN, _Known
-from tests.integration.conftest import BUILTIN
+from tests.fiqa_process import BUILTIN, Fiqa, one_line
 
 PORTRAIT = Path(__file__).parents[3] / "worker" / "fiqa_worker" / "demo" / "portrait" / "astronaut.jpg"
 
@@ -109,3 +111,22 @@ def test_a_self_test_that_gives_another_value_than_published_is_a_warning(monkey
     assert done.exception is None
     assert done.stdout.startswith("quality 0.")
     assert done.stderr.startswith("fiqa: self-test: builtin_quality@")
+
+
+def test_score_prints_a_line_for_each_face_and_draws_the_faces(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
+    done = fiqa("score", photos / "group-0.jpg", "-o", "results.jpg")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) >= 5
+    assert all(re.fullmatch(r"quality \d\.\d{4}  confidence \d\.\d{3}  box( -?\d+\.\d){4}", line) for line in lines)
+    drawn, original = cv2.imread(str(tmp_path / "cwd" / "results.jpg")), cv2.imread(str(photos / "group-0.jpg"))
+    assert drawn is not None
+    assert original is not None
+    assert drawn.shape == original.shape
+    assert (drawn != original).any()
+
+
+def test_score_of_a_damaged_image_says_why(fiqa: Fiqa, photos: Path) -> None:
+    done = fiqa("score", photos / "cut-0.jpg")
+    assert done.returncode == 1
+    assert one_line(done).endswith("cut-0.jpg: decode_failed: the JPEG file is cut off or damaged")

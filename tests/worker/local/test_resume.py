@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_is_and_is_one_line(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("os.fsync", fsync)
-    with pytest.raises(OutputError, match=r"still holds 1 failures that have a newer result, .*: No space left"):
+    with pytest.raises(OutputError, match=r"still holds 1 failure that has a newer result, .*: No space left"):
         earlier.remove_retried(path)
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == content

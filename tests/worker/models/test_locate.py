@@ -29,13 +29,6 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Model:
     return model
 
 
-@pytest.mark.parametrize(("name", "kind"), [("builtin_detector", "detector"), ("builtin_quality", "quality")])
-def test_the_built_in_models_are_part_of_the_package_and_verified(name: str, kind: Kind, tmp_path: Path) -> None:
-    model = find(name, kind, str(tmp_path))
-    assert (model.name, model.kind, model.path.stat().st_size) == (name, kind, REGISTRY[name].bytes)
-    assert model.threshold == (0.8 if kind == "detector" else 0)
-
-
 def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="run `fiqa models pull`, or set FIQA_MODELS_DIR to the folder that holds"):
         find("yunet_2023mar", "detector", str(tmp_path))

@@ -6,19 +6,34 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from fiqa_worker.errors import UnsupportedFormat
 from fiqa_worker.pipeline.decode import decode
 from tests.worker.pipeline.images import gradient
 
 COLOR: Final = gradient(48, 66)[..., ::-1].copy()
+
+
 COLOR[:12, :20] = (250, 30, 20)
+
+
 GRAY: Final = np.asarray(cv2.cvtColor(COLOR, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
 ALPHA: Final = np.full(GRAY.shape, 255, np.uint8)
+
+
 ALPHA[30:, 40:] = 128
+
+
 ALPHA[:6, 50:] = 0
 
+
 COLOR_ALPHA: Final = np.dstack([COLOR, ALPHA])
+
+
 GRAY_ALPHA: Final = np.dstack([GRAY, ALPHA])
 
 
@@ -48,3 +63,8 @@ def gray(image: NDArray[np.uint8] = GRAY) -> NDArray[np.uint8]:
 
 def sixteen(image: NDArray[np.uint8]) -> NDArray[np.uint16]:
     return image.astype(np.uint16) * 257
+
+
+def refused(data: bytes, words: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=words):
+        decode(data, max_pixels=1_000_000)

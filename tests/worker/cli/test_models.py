@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from fiqa import ImageResult
-from tests.integration.conftest import BUILTIN, Fiqa, one_line
+from tests.fiqa_process import BUILTIN, Fiqa, one_line
 
 
 def test_models_list_and_verify_show_which_files_exist(fiqa: Fiqa) -> None:

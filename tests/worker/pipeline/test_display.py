@@ -1,4 +1,4 @@
-"""An image is turned as its format says, whether or not it has alpha; and no other mark in the file turns it."""
+"""An image is turned as its format says, and transparency is blended with white, in every kind of file."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from fiqa_worker.pipeline.decode import decode
-from fiqa_worker.pipeline.tiff import exif_orientation
 from tests.hostile.bombs import png
 from tests.worker.pipeline import files
 from tests.worker.pipeline.files import exif, pillow_file, png_file, tiff_file
 from tests.worker.pipeline.looks import (
+    ALPHA,
     COLOR,
     COLOR_ALPHA,
     GRAY,
@@ -28,6 +29,8 @@ from tests.worker.pipeline.looks import (
 )
 
 Turn = Callable[[NDArray[Any]], NDArray[Any]]
+
+
 TURNS: Final[dict[int, Turn]] = {
     1: lambda image: image,
     2: lambda image: image[:, ::-1],
@@ -128,26 +131,60 @@ def test_xmp_turns_nothing(form: str) -> None:
         assert decode(pillow_file(stored, form, xmp=xmp), max_pixels=GRAY.size).shape == COLOR.shape
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"MM\0*",
-        b"MM\0*\xff\xff\xff\xff",
-        exif(6)[:-8],
-        exif(0),
-        exif(9),
-        exif(6).replace(b"\x01\x12\0\x03", b"\x01\x12\0\x04"),
-        b"\0" * 100,
-    ],
-)
-def test_damaged_exif_turns_nothing(data: bytes) -> None:
-    assert exif_orientation(data) == 1
-    assert decode(png_file(COLOR_ALPHA, before=[(b"eXIf", data)]), max_pixels=GRAY.size).shape == COLOR.shape
-
-
 def test_the_first_image_of_an_animation_is_turned() -> None:
     control = struct.pack(">IIIIIHHBB", 0, 66, 48, 0, 0, 1, 10, 0, 0)
     still = png_file(COLOR_ALPHA, before=[(b"acTL", struct.pack(">II", 1, 0)), *chunk(6), (b"fcTL", control)])
     assert decode(still, max_pixels=GRAY.size).shape == (66, 48, 3)
     assert still.startswith(png())
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_gray_level_of_a_png_may_be_transparent(depth: int) -> None:
+    level = int(GRAY[20, 20])
+    stored = GRAY if depth == 8 else sixteen(GRAY)
+    key = level if depth == 8 else level * 257
+    data = png_file(stored[..., np.newaxis], before=[(b"tRNS", key.to_bytes(2, "big"))])
+    assert_shows(data, over_white(gray(), np.where(level == GRAY, 0, 255).astype(np.uint8)))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_a_gray_level_of_few_bits_may_be_transparent(depth: int) -> None:
+    levels = np.arange(1 << depth, dtype=np.uint8)
+    bits = np.unpackbits(levels[:, np.newaxis], axis=1)[:, -depth:]
+    row = np.packbits(bits.reshape(1, -1), axis=1)
+    data = png_file(row[..., np.newaxis], before=[(b"tRNS", b"\0\1")], color_type=0, depth=depth, width=len(levels))
+    shown = (levels * (255 // (len(levels) - 1))).astype(np.uint8)
+    shown[1] = 255
+    assert_shows(data, np.dstack([shown[np.newaxis]] * 3), 0)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_color_of_a_png_may_be_transparent(depth: int) -> None:
+    key = COLOR[0, 0] if depth == 8 else sixteen(COLOR)[0, 0]
+    data = png_file(
+        COLOR if depth == 8 else sixteen(COLOR), before=[(b"tRNS", b"".join(int(k).to_bytes(2, "big") for k in key))]
+    )
+    assert_shows(data, over_white(COLOR, np.where((COLOR[0, 0] == COLOR).all(axis=2), 0, 255).astype(np.uint8)))
+
+
+@pytest.mark.parametrize("is_animated", [False, True])
+def test_a_transparent_gif_is_blended_with_white(*, is_animated: bool) -> None:
+    level = int(GRAY[20, 20])
+    frames = {"save_all": True, "append_images": [], "duration": 50} if is_animated else {}
+    data = pillow_file(GRAY, "GIF", transparency=level, optimize=False, **frames)
+    assert_shows(data, over_white(gray(), np.where(level == GRAY, 0, 255).astype(np.uint8)), 0)
+
+
+def test_the_alpha_of_a_bmp_is_blended_with_white() -> None:
+    done, data = cv2.imencode(".bmp", np.dstack([COLOR[..., ::-1], ALPHA]))
+    assert done
+    assert_shows(data.tobytes(), over_white(COLOR))
+
+
+def test_the_fourth_byte_of_a_bmp_without_a_mask_for_alpha_is_ignored() -> None:
+    done, data = cv2.imencode(".bmp", np.dstack([COLOR[..., ::-1], np.zeros_like(ALPHA)]))
+    assert done
+    plain = bytearray(data.tobytes())
+    assert plain[66:70] == b"\0\0\0\xff"
+    plain[66:70] = bytes(4)
+    assert_shows(bytes(plain), COLOR, 0)
