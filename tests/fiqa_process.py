@@ -1,4 +1,4 @@
-"""Runs `fiqa` in a process of its own, with its own streams, environment and exit status, and without 0.3 s of imports.
+"""Runs `fiqa` in a new process, with its own streams, environment and exit status, and without 0.3 s of imports.
 
     python -m tests.fiqa_process SOCKET
 

@@ -112,13 +112,13 @@ def test_a_gigabyte_in_a_few_megabytes_takes_no_more_than_a_shard_may(tmp_path: 
     done = subprocess.run(
         [sys.executable, "-c", BOMBS, str(path)], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    told = [text.split(" ", 1) for text in done.stdout.splitlines()]
-    assert told[0] == ["items", f"0 {path}, line 1: longer than 65536 bytes"]
-    assert [why for what, why in told if what == "refused"] == [
+    printed = [text.split(" ", 1) for text in done.stdout.splitlines()]
+    assert printed[0] == ["items", f"0 {path}, line 1: longer than 65536 bytes"]
+    assert [why for what, why in printed if what == "refused"] == [
         "a shard is damaged: it is cut off, or larger than fiqa writes",
         "a shard is damaged: it has more lines than fiqa writes",
         "a shard is damaged: it has more lines than fiqa writes",
     ]
-    taken = {what: int(mb) for what, mb in told if what in {"list", "shards"}}
+    taken = {what: int(mb) for what, mb in printed if what in {"list", "shards"}}
     assert taken["list"] < 50
     assert taken["shards"] < 2 * 256 + 100

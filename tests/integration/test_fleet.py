@@ -1,4 +1,4 @@
-"""A fleet in which one machine is wrong: real worker processes, each with a host name of its own."""
+"""A fleet in which one machine is wrong: real worker processes, each with another host name."""
 
 from __future__ import annotations
 

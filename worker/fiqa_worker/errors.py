@@ -44,7 +44,7 @@ class SourceUnavailable(FiqaError):  # noqa: N818  a state that may pass
     Attributes:
         root: the source, such as s3://bucket.
         reason: one line that says why, and what to do.
-        lost_s: how long it took to find out.
+        lost_s: how many seconds it took to find this out.
     """
 
     def __init__(self, root: str, reason: str, *, lost_s: float = 0.0) -> None:

@@ -19,7 +19,7 @@ def report_line(text: str) -> None:
 
 
 def report_error(error: Exception) -> None:
-    """Print an error, the log that it carries, and its notes. Each is on a line of its own."""
+    """Print an error, the log that it carries, and its notes, each on a separate line."""
     report_line(f"fiqa: {error}")
     for line in getattr(error, "log", ()):
         report_line(line)

@@ -25,7 +25,7 @@ def drawn(status: JobStatus, width: int, *, has_bar: bool = True) -> list[str]:
     """Return the lines to draw on a terminal.
 
     If the width is too small, the bar is left out first, then the counts, from the least to the most important. Each
-    problem of the job has a line of its own: it may be long, and it is the most important part.
+    problem of the job has a separate line: it may be long, and it is the most important part.
 
     Args:
         status: the status of the job.

@@ -9,7 +9,7 @@ import redis
 _TRUST: Final = "shows a certificate that is not trusted: set ssl_ca_certs in FIQA_REDIS_URL"
 _NO_TLS: Final = "does not speak TLS: use redis:// in FIQA_REDIS_URL"
 
-# Errors without a type of their own: a part of the error's text, and what to do.
+# Errors that have no type in redis-py: a part of the error's text, and what to do.
 _TEXTS: Final = {
     "hostname mismatch": "shows a certificate for another name: set that name in FIQA_REDIS_URL",
     "ip address mismatch": "shows a certificate for another name: set that name in FIQA_REDIS_URL",

@@ -3,8 +3,8 @@
 A thread cannot be stopped from outside, and a thread that waits in the kernel may not even be killed. So a call that
 takes too long is abandoned with its thread, and another thread takes its place.
 
-The time of a call is counted in polls of the thread that waits for results. So two times do not count: while the
-process is suspended, and while the waiting thread does something else.
+The time of a call is counted in polls of the thread that waits for results. So the time does not count while the
+process is suspended, or while the waiting thread does something else.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def abandoned() -> int:
 
 
 class Call(Generic[R]):
-    """A call that a thread makes, or will make. One other thread waits for it."""
+    """A call that one thread makes, and for which another thread waits."""
 
     def __init__(self, work: Callable[[], R]) -> None:
         self._work = work
-        # A Future would do, and costs 6 us more: as much as all the rest of the prefetch of an image.
+        # A Future would also work. But it takes 6 us more, as much as all other steps to prefetch an image.
         self._running = threading.Lock()
         self._running.acquire()
         self._result: R
@@ -50,12 +50,15 @@ class Call(Generic[R]):
         self.begun_at, self.thread = polls, threading.current_thread()
         try:
             self._result = self._work()
-        except BaseException as error:  # noqa: BLE001  raised where the result is waited for
+        except BaseException as error:  # noqa: BLE001  raised in the thread that waits for the result
             self._error = error
         self._running.release()
 
     def ended(self, timeout_s: float) -> bool:
-        """Wait for the end of the call, for so long at most. Return whether it has ended; at most once True."""
+        """Wait for the end of the call, for at most this time.
+
+        Return whether it has ended. It returns True only once.
+        """
         return self._running.acquire(timeout=timeout_s)
 
     def result(self) -> R:
@@ -69,11 +72,11 @@ class ExpendableThreads:
     """A few threads that make calls. One thread starts the calls and waits for them."""
 
     def __init__(self, number: int, *, name: str) -> None:
-        """Start no thread yet.
+        """Create it. No thread is started yet.
 
         Args:
-            number: the most threads that make calls at the same time, apart from abandoned ones.
-            name: of the threads.
+            number: the largest number of threads that make calls at the same time, without the abandoned ones.
+            name: the name of the threads.
         """
         self._number = number
         self._name = name
@@ -93,8 +96,8 @@ class ExpendableThreads:
         """Return the result of a call, or raise its error.
 
         Args:
-            call: of this object.
-            limit_s: how long the call may take once a thread has begun it; None for any time.
+            call: a call that `start` has returned.
+            limit_s: how long the call may take once a thread has begun it. None: without a limit.
             check: called at each poll. It may raise, to end the wait.
 
         Raises:
@@ -115,10 +118,10 @@ class ExpendableThreads:
 
     def close(self) -> None:
         """Let the threads end after the calls that they make now. Do not wait for them."""
-        with suppress(Empty):  # a thread may take the last one first
+        with suppress(Empty):  # a thread may take the last call at the same time
             while True:
                 self._todo.get_nowait()
-        abandoned()  # forgets those that have ended
+        abandoned()  # this forgets the threads that have ended
         _abandoned.update(self._threads)
         self._todo.put(None)
 

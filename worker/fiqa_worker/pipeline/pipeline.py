@@ -198,7 +198,7 @@ class Pipeline:
         )
 
     def _stuck(self, image: InProgress) -> InProgress:
-        # Another object: the thread that is stuck may still fill in the first one.
+        # A new object, since the stuck thread may still change the old one.
         instead = InProgress(image.index, image.item, image.options)
         instead.fail(FetchTimeout(f"it could not be read within {self.fetch_limit_s:g} s (FIQA_IMAGE_TIME_LIMIT_S)"))
         return instead

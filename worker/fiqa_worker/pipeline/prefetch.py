@@ -53,8 +53,8 @@ def prefetch(
         max_bytes: the limit for all ready results together. A larger result is held alone. A result in progress counts
             as much as the largest of the last results. The first results count a quarter of max_bytes each.
         check: called a few times a second while the caller waits. It may raise, to end the iteration.
-        limit_s: how long the work for one item may take, from its start in a thread; None for any time.
-        if_stuck: returns the result of an item whose work took longer.
+        limit_s: how long the work for one item may take, from its start in a thread. None: without a limit.
+        if_stuck: returns the result of an item whose work took too long.
     """
     largest = 0
     window: deque[_Ahead[T, R]] = deque()

@@ -1,4 +1,4 @@
-"""What a caller of the pipeline learns of its work, and how it can stop it."""
+"""How a caller of the pipeline can watch a run, and end it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Final
 
 
 class Watch:
-    """Watches a run of the pipeline. This one lets everything happen; a subclass need not."""
+    """Watches a run of the pipeline. This class does nothing. A subclass can measure the time, or end the run."""
 
     def on_item_start(self, index: int) -> None:
         """Called with an item's index before any work on it, if the run is isolated. It may raise, to end the run."""
 
     @contextmanager
     def computing(self, index: int | None) -> Iterator[None]:  # noqa: ARG002  for subclasses
-        """Wrap the decoding and scoring of an item: of no other, in the thread that does it.
+        """Wrap the decoding or scoring of one item, in the thread that does it.
 
         An index of None means that several items go through the models together.
         """
         yield
 
     def check(self) -> None:
-        """Called a few times a second while a fetch is waited for. It may raise, to end the run."""
+        """Called a few times a second while the pipeline waits for a fetch. It may raise, to end the run."""
 
 
 UNWATCHED: Final = Watch()

@@ -282,11 +282,11 @@ class ChunkProcessor:
         return self._of_storage(claim, partial(store_results, storage, claim.job_id, claim.chunk, results))
 
     def _of_storage(self, claim: Claim, call: Callable[[], T], lease: Lease | None = None) -> T:
-        """Return what a call of the job's storage returns. With a lease, its loss ends the wait.
+        """Call the job's storage in a thread, and return the result. If a lease is given and is lost, stop waiting.
 
         Raises:
             SourceUnavailable: the storage does not answer.
-            LeaseLost: the chunk is no longer ours.
+            LeaseLost: this process no longer holds the chunk.
         """
         made = self._storage_thread.start(call)
         try:

@@ -149,7 +149,7 @@ class Lease(Watch):
     def _end_hung(self, index: int | None) -> None:
         # A thread that is stuck in a decoder cannot be stopped. The pool replaces the process.
         if index is None:
-            # This attempt counts: with the third one the chunk is isolated, and shows which image it is.
+            # This attempt counts. From the third attempt on, the chunk is isolated, and shows which image hangs.
             _log.error("the models took over %g s for a batch: this process exits", self._limit_s)
         else:
             _log.error(

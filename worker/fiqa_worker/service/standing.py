@@ -115,7 +115,8 @@ class Standing:
     def cannot_read(self, job_id: str, root: str, lost_s: float = 0.0) -> float:
         """Back off from a job whose source cannot be read here: 2 s, then twice as long each time, up to 60 s.
 
-        But never for less than it took to find out, so that other jobs get at least half of the time.
+        The back-off is at least `lost_s`, the time that it took to find this out. So other jobs get at least half of
+        the time.
 
         Returns:
             The length of the back-off in seconds.

@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# A process with more threads that are stuck in a read is replaced after its chunk. Each holds memory, and containers
-# limit their number. If the process lives on, so much the better: while a read is stuck in the kernel, it cannot end.
+# A process that has more threads than this stuck in a read is replaced after its chunk. Each thread holds memory, and
+# containers limit the number of threads. The number is large, since a process cannot end while a read is stuck in the
+# kernel.
 _STUCK_THREADS: Final = 64
 
 settings = WorkerSettings.load()
