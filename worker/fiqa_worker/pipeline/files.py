@@ -6,9 +6,11 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO
 
 from fiqa_worker.errors import AccessDenied, FetchFailed, ImageFailure, NotFound, SourceNotAllowed
+from fiqa_worker.pipeline.beneath import OutsideError, open_beneath
 from fiqa_worker.pipeline.file_bytes import LARGE_BYTES, FileBytes, check_size, large_buffer
 
 
@@ -22,11 +24,8 @@ def read_file(path: str, roots: Sequence[str], *, max_bytes: int) -> FileBytes:
         raise SourceNotAllowed("a file:// URI must not contain '..'")
     if "\0" in path:
         raise NotFound("no such file: its name contains a null character")
-    real = os.path.realpath(path)
-    if not any(is_below(path, root) and is_below(real, os.path.realpath(root)) for root in roots):
-        raise not_allowed()
     try:
-        with open(real, "rb", opener=_open_safely) as file:
+        with open(path, "rb", opener=lambda path, _: _open(path, roots)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise NotFound("no such file: a pipe or a device has this name")
@@ -53,10 +52,12 @@ def not_allowed() -> SourceNotAllowed:
     return SourceNotAllowed("not below any prefix in the worker's FIQA_ALLOWED_SOURCES")
 
 
-def _open_safely(path: str, flags: int) -> int:
-    # O_NOFOLLOW: a symbolic link that was created after the check is not followed. O_NONBLOCK: a pipe without a
-    # writer does not block.
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _open(path: str, roots: Sequence[str]) -> int:
+    for root in roots:
+        if is_below(path, root):
+            with suppress(OutsideError):  # another root may allow it
+                return open_beneath(root, path)
+    raise not_allowed()
 
 
 def _check_unchanged(read: int, size: int, file: IO[bytes]) -> None:
