@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -32,13 +31,12 @@ sys.exit("renameat2 failed")
 
 
 @pytest.fixture(params=["openat2", "by hand"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to open a file."""
     if request.param == "by hand":
         monkeypatch.setattr(beneath, "_has_openat2", lambda: False)
     elif not beneath._has_openat2():  # noqa: SLF001  what this test is about
         pytest.skip("this system has no openat2")
-    yield request.param
 
 
 @pytest.fixture
@@ -122,21 +120,22 @@ def test_what_cannot_be_opened_ends_with_a_code(root: Path) -> None:
     (root / "circle").symlink_to("circle")
     (root / "dangling").symlink_to("nowhere")
     os.mkfifo(root / "pipe")
-    for name in (
-        "circle",
-        "dangling",
-        "pipe",
-        "folder",
-        "folder/below/a.jpg/x",
-        "n" * 300,
-        "x/" * 3000 + "y",
-        "circle/x",
-    ):
+    names = ["circle", "circle/x", "dangling", "pipe", "folder", "folder/below/a.jpg/x", "n" * 300, "x/" * 3000 + "y"]
+    for name in names:
         with pytest.raises(ImageFailure) as caught:
             read(root / name, root)
         assert caught.value.code == "not_found", name
     with pytest.raises(ImageFailure, match="no such file"):
         read(root, root)
+
+
+@pytest.mark.usefixtures("way")
+def test_a_link_to_the_root_is_followed(root: Path) -> None:
+    (root / "folder" / "to").symlink_to(root)
+    assert read(root / "folder" / "to" / "folder" / "below" / "a.jpg", root) == b"image"
+    with pytest.raises(ImageFailure) as caught:
+        read(root / "folder" / "to", root)
+    assert caught.value.code == "not_found"
 
 
 @pytest.mark.usefixtures("way")
