@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test test-fast faults hostile bench lint format docs clean
+.PHONY: help setup test test-fast faults hostile containers bench lint format docs clean
 
 help: ## List the tasks.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -23,14 +23,20 @@ faults: ## Cause each fault once, as root. An hour of them: .venv/bin/python -m 
 hostile: ## Test with hostile images, lines and messages. All of them: .venv/bin/python -m tests.hostile
 	$(BIN)/python -m pytest tests/hostile
 
+containers: ## Test the images and docker-compose.yml in a Docker daemon; needs root, and installs Docker.
+	tests/containers/start-docker.sh --install
+	FIQA_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/containers; code=$$?; tests/containers/stop-docker.sh; exit $$code
+
 bench: ## Measure speed for a minute or two. With your images: .venv/bin/python -m tests.bench --data IMAGES
 	$(BIN)/python -m tests.bench --quick
 
-lint: ## Check style, types, imports and Lua.
+lint: ## Check style, types, imports, Dockerfiles and Lua.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint deploy/*.Dockerfile
+	$(BIN)/hadolint --ignore DL3006 --ignore DL3008 tests/containers/images/*.Dockerfile
 	@if command -v luacheck >/dev/null; then luacheck -q producer; else echo "luacheck is skipped: install Debian's lua-check"; fi
 
 format: ## Format the code, and fix what ruff can fix.

@@ -2,11 +2,12 @@
 # Starts a real S3 server on 127.0.0.1 for the tests: Ceph with one mon, one osd (objects in memory) and one RADOS Gateway.
 # Prints one line: ENDPOINT=... ACCESS_KEY=... SECRET_KEY=... If the server runs already, prints the same line again.
 # stop-s3.sh ends the server.
-# FIQA_S3_PORT: the first of the ten ports that it may use. FIQA_S3_DIR: its folder.
+# FIQA_S3_PORT: the first of the ten ports that it may use. FIQA_S3_DIR: its folder. FIQA_S3_ADDRESS: where it listens.
 # Needs Debian's or Ubuntu's packages ceph-common, ceph-mon, ceph-osd and radosgw (Debian 12, Ubuntu 22.04, or later).
 set -euo pipefail
 
 PORT=${FIQA_S3_PORT:-7580}
+ADDRESS=${FIQA_S3_ADDRESS:-127.0.0.1}
 DIR=${FIQA_S3_DIR:-${TMPDIR:-/tmp}/fiqa-s3-$PORT}
 ACCESS_KEY=fiqa-test
 SECRET_KEY=fiqa-test-secret
@@ -72,7 +73,7 @@ memstore device bytes = 4G
 [client.rgw]
 rgw data = $DIR/rgw
 # Without tcp_nodelay, Nagle's algorithm and delayed acknowledgements make an answer take 40 ms.
-rgw frontends = beast endpoint=127.0.0.1:$PORT tcp_nodelay=1
+rgw frontends = beast endpoint=$ADDRESS:$PORT tcp_nodelay=1
 rgw enable apis = s3
 rgw override bucket index max shards = 1
 # The gateway asks for encryption towards the mon, which a cluster without keys cannot give; it would wait for minutes.

@@ -74,9 +74,8 @@ def worker(concurrency: int | None) -> int:
             f"cannot make semaphores for the processes in /dev/shm: {error.strerror}: let this user write"
             " to /dev/shm (in a container with a read-only root: --tmpfs /dev/shm)"
         ) from error
-    # If the user is root, Celery warns about pickle and names an option that `fiqa` does not have. These workers refuse
-    # pickle.
-    warnings.filterwarnings("ignore", "You're running the worker with superuser privileges", SecurityWarning)
+    # Celery warns of pickle if the user is root, or a container's user without a name. These workers refuse pickle.
+    warnings.simplefilter("ignore", SecurityWarning)
     running = app.Worker(
         concurrency=concurrency or "auto",
         pool_cls="prefork",

@@ -1,0 +1,94 @@
+"""Measures the containers: sizes, the time to the first results, memory, and the speed of 1 and 2 workers.
+
+    python -m tests.containers [--images FOLDER] [--rounds 3]
+
+Needs root, and Docker: tests/containers/start-docker.sh --install. FOLDER holds large images for the memory's peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Final
+
+from fiqa import Client
+from fiqa_worker.demo.photos import make_photos
+from tests.containers.engine import BUCKET, STORAGE, Stack, build_images, start_docker, start_stack
+from tests.waiting import wait_until
+
+SPEED_IMAGES: Final = 2_000
+LARGE_IMAGES: Final = 64
+# With cgroups of version 1, and of version 2.
+PEAK_FILES: Final = "/sys/fs/cgroup/memory/memory.max_usage_in_bytes /sys/fs/cgroup/memory.peak"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    docker = start_docker()
+    build_images(docker)
+    base = docker.inspect("fiqa-test-python")["Size"]
+    for name in ("fiqa-worker", "fiqa-client"):
+        size = docker.inspect(name)["Size"]
+        print(f"{name}: {size / 1e6:.0f} MB, of which the base image is {base / 1e6:.0f} MB")
+    begun = time.monotonic()
+    with start_stack(docker) as stack:
+        started = time.monotonic()
+        stack.compose("run", "--rm", "demo")
+        print(f"up: {started - begun:.1f} s; then the demo to its results: {time.monotonic() - started:.1f} s")
+        os.environ |= stack.s3.env
+        with Client(stack.redis_url, STORAGE) as client:
+            if options.images:
+                measure_memory(stack, client, options.images)
+            measure_speed(stack, client, options.rounds)
+
+
+def measure_memory(stack: Stack, client: Client, folder: Path) -> None:
+    uris = upload(stack, sorted(folder.iterdir()))
+    for processes in (1, 2):
+        stack.scale(0)
+        (worker,) = stack.scale(1, processes=processes)
+        client.submit(islice(cycle(uris), LARGE_IMAGES)).wait()
+        peak = max(
+            stack.docker.run("exec", worker, "sh", "-c", f"cat {PEAK_FILES}", check=False).stdout.split(), key=int
+        )
+        print(f"peak of a worker with {processes} processes over {LARGE_IMAGES} images: {int(peak) / 1e6:.0f} MB")
+
+
+def measure_speed(stack: Stack, client: Client, rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        photos = [path for path in make_photos(Path(folder)) if path.name.startswith(("blur", "noise", "jpeg", "dark"))]
+        uris = list(islice(cycle(upload(stack, photos)), SPEED_IMAGES))
+    speeds: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for workers, found in speeds.items():
+            stack.scale(workers, processes=1)
+            wait_until(lambda workers=workers: len(client.workers()) == workers)  # type: ignore[misc]
+            status = client.submit(uris).wait()
+            assert status.started
+            assert status.finished
+            found.append(status.scored / (status.finished - status.started))
+    medians = {workers: statistics.median(found) for workers, found in speeds.items()}
+    print(f"images a second of 1 container with 1 process: {medians[1]:.0f}; of 2: {medians[2]:.0f}")
+    print(
+        f"ratio: {medians[2] / medians[1]:.2f}; by round: "
+        + ", ".join(f"{two / one:.2f}" for one, two in zip(speeds[1], speeds[2], strict=True))
+    )
+
+
+def upload(stack: Stack, files: list[Path]) -> list[str]:
+    s3 = stack.s3.client()
+    for path in files:
+        s3.upload_file(str(path), BUCKET, f"measured/{path.name}")
+    return [f"s3://{BUCKET}/measured/{path.name}" for path in files]
+
+
+if __name__ == "__main__":
+    main()
