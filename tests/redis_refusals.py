@@ -1,4 +1,7 @@
-"""Ways in which a real Redis is up and refuses. Each is a context manager; the server is well again at its end."""
+"""Ways in which a real Redis is up and refuses.
+
+Each is a context manager. At its end, the server accepts commands again.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def _client(**options: Any) -> Any:
 
 @contextmanager
 def _admin(url: str) -> Iterator[Any]:
-    """A user whom no refusal concerns."""
+    """A client of a user that no refusal affects."""
     port = urlsplit(url).port
     with suppress(redis.RedisError), closing(_client(port=port)) as default:
         default.execute_command("ACL", "SETUSER", "admin", "on", f">{_PASSWORD}", "~*", "&*", "+@all")
@@ -50,7 +53,7 @@ def _setting(name: str, value: str) -> Refusal:
 
 @contextmanager
 def replica(url: str) -> Iterator[None]:
-    """READONLY, and UNBLOCKED for whoever waits in BRPOP, as after a failover."""
+    """READONLY, and UNBLOCKED for clients that wait in BRPOP, as after a failover."""
     with _admin(url) as admin:
         admin.replicaof("127.0.0.1", 1)
         try:

@@ -38,7 +38,7 @@ FAULTS = PAGES["docs/faults.md"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # The folders that a file name in a page may begin in.
 ROOMS = [ROOT, ROOT / "producer" / "fiqa", ROOT / "worker" / "fiqa_worker", ROOT / "producer", ROOT / "worker"]
-# The words that fiqa uses in a meaning of its own.
+# The words that have a special meaning in fiqa.
 OWN_WORDS = [
     *("job", "item", "chunk", "shard", "manifest", "storage", "ledger", "ticket", "claim", "lease", "heartbeat", "due"),
     *("reconciler", "drain", "release", "requeued", "in flight", "isolated", "quarantined", "prefetch", "crop"),
@@ -52,7 +52,7 @@ def blocks(language: str, text: str = ALL_PAGES) -> list[str]:
 
 
 def inline(text: str = ALL_PAGES) -> list[str]:
-    """What stands between two backticks in the running text."""
+    """The text between two backticks in the running text."""
     return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
 
 

@@ -89,7 +89,7 @@ def test_a_port_belongs_to_one_process() -> None:
     assert done.stdout == "[False, False, False]\n"
 
 
-def test_a_misspelt_choice_is_an_error_and_no_quiet_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelled_choice_is_an_error_and_not_a_silent_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIQA_TEST_S3", "cehp")
 
     with pytest.raises(ValueError, match="FIQA_TEST_S3 is 'cehp': it may be ceph or moto, or unset"), start_s3():

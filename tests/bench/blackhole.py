@@ -1,7 +1,7 @@
 """`python -m tests.bench blackhole`: three good workers and one that is wrong but fast, wrong in each of four ways.
 
-The images are really fetched, from a folder or from S3. They are not scored: each takes a fixed time in place of that.
-Needs root, for a machine on which a folder is not mounted.
+The images are really fetched, from a folder or from S3. They are not scored: instead, each takes a fixed time. Needs
+root, for a machine on which a folder is not mounted.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Way:
 
     Attributes:
         source: where the images are: folder or s3.
-        refusal: what S3 answers to it, if it is that.
+        refusal: the answer of S3 to this machine, if S3 refuses it.
         hidden: the folder is not mounted there.
-        environment: its own settings.
+        environment: the settings of this machine only.
     """
 
     name: str

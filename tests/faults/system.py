@@ -31,7 +31,7 @@ from tests.servers import S3Server, free_ports
 ROOT: Final = Path(__file__).parents[2]
 WORKERS: Final = 2
 START_S: Final = 90.0
-# Shorter than the time that workers are stopped for: no image must be blamed for that.
+# Shorter than the time that workers are stopped for: no image must fail because of that.
 IMAGE_TIME_LIMIT_S: Final = 10
 CHUNK_IMAGES: Final = 10
 # The sample images that cannot be scored, and the error codes that they end with.

@@ -18,7 +18,8 @@ from tests.faults.system import System
 
 # The time that an injury can cost: a lease, a delay of 10 s, and the start of a worker, on a busy machine.
 _FINISH_S: Final = 150.0
-# If three attempts of a chunk are killed from outside, the chunk is isolated, and a fourth kill blames an image.
+# If three attempts of a chunk are killed from outside, the chunk is isolated, and a fourth kill makes an image end as
+# worker_crashed.
 _KILLS_THAT_BLAME: Final = 3
 
 

@@ -21,7 +21,7 @@ def wait_for_log(worker: Worker, text: str) -> None:
     wait_until(lambda: text in worker.log, lambda: worker.log)
 
 
-def test_a_paused_job_finishes_what_is_under_way_and_goes_on_when_asked(
+def test_a_paused_job_finishes_its_chunks_in_flight_and_continues_after_resume(
     client: Client, photos: Path, start_worker: StartWorker
 ) -> None:
     uris = [(photos / "large-0.jpg").as_uri() for _ in range(160)]
@@ -40,7 +40,9 @@ def test_a_paused_job_finishes_what_is_under_way_and_goes_on_when_asked(
     assert_exactly_once(client, job.id, uris)
 
 
-def test_a_cancelled_jobs_chunk_stops_in_its_midst(client: Client, photos: Path, start_worker: StartWorker) -> None:
+def test_a_chunk_of_a_cancelled_job_stops_before_its_end(
+    client: Client, photos: Path, start_worker: StartWorker
+) -> None:
     uris = [(photos / "large-0.jpg").as_uri() for _ in range(5000)]
     worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     job = client.submit(uris, chunk_size=5000)
@@ -82,7 +84,7 @@ def test_a_job_whose_images_are_mostly_missing_is_stopped_and_can_be_retried(
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_one_image_is_scored_now_beside_a_large_job(
+def test_one_image_is_scored_now_next_to_a_large_job(
     redis_url: str, bucket: Bucket, photos: Path, start_worker: StartWorker
 ) -> None:
     uri = bucket.put("now.jpg", (photos / "original-0.jpg").read_bytes())
@@ -97,7 +99,7 @@ def test_one_image_is_scored_now_beside_a_large_job(
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_versions_of_one_object_are_scored_each(
+def test_each_version_of_an_object_is_scored(
     redis_url: str, bucket: Bucket, photos: Path, start_worker: StartWorker
 ) -> None:
     bucket.client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})

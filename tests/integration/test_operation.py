@@ -71,7 +71,7 @@ def test_a_fetch_that_hangs_holds_up_neither_the_chunk_nor_the_end_of_the_worker
     ("send", "number"),
     [(os.killpg, signal.SIGTERM), (os.killpg, signal.SIGINT), (os.kill, signal.SIGQUIT), (os.kill, signal.SIGHUP)],
 )
-def test_a_signal_that_arrives_twice_and_at_the_children_too_ends_a_worker_well(
+def test_a_signal_that_arrives_twice_and_also_at_the_children_ends_a_worker_normally(
     client: Client, photos: Path, start_worker: StartWorker, send: Callable[[int, int], None], number: signal.Signals
 ) -> None:
     worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
@@ -253,7 +253,7 @@ def is_stopped(pid: int) -> bool:
     return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
-def test_a_worker_outlives_a_full_redis(client: Client, photos: Path, start_worker: StartWorker) -> None:
+def test_a_worker_survives_a_full_redis(client: Client, photos: Path, start_worker: StartWorker) -> None:
     uris = [(photos / "original-0.jpg").as_uri()] * 600
     worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), concurrency=2)
     job = client.submit(uris, chunk_size=4)

@@ -1,4 +1,4 @@
-"""What a worker takes of a Redis, and what it says of one that is set up in a wrong way."""
+"""How many connections a worker takes, and how it reports a Redis with a wrong setup."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_redis_that_refuses_a_new_job_when_full_is_fine(redis_url: str) -> Non
     assert Connection(redis_url).check_server() == []
 
 
-def test_a_user_without_the_right_to_look_is_told_so(redis_url: str) -> None:
+def test_a_user_that_may_not_read_the_policy_of_redis_is_reported(redis_url: str) -> None:
     admin = Connection(redis_url).redis
     admin.execute_command("ACL", "SETUSER", "blind", "on", "nopass", "~*", "+@all", "-info")
     port = urlsplit(redis_url).port

@@ -1,4 +1,4 @@
-"""A Redis that is up and refuses: a real worker waits, says so, and goes on, whether it is busy or idle."""
+"""A Redis that is up and refuses: a real worker waits, reports it, and continues, whether it is busy or idle."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ Refuse = Callable[[], AbstractContextManager[None]]
 
 @pytest.fixture(scope="module")
 def refusals(server: RedisServer, relay: RedisRelay) -> dict[str, Refuse]:
-    """Those of a real Redis, and what a relay answers in its name."""
+    """The refusals of a real Redis, and those that the relay answers instead of Redis."""
 
     @contextmanager
     def answering(answer: str) -> Iterator[None]:
@@ -115,7 +115,7 @@ def test_a_busy_worker_waits_whatever_redis_answers(
         assert worker.process.poll() is None, f"{name}: {worker.log[seen:]}"
         # One line of each process, and one if the answer changes.
         assert worker.log[seen:].count("Redis is unavailable, retrying") <= 4, f"{name}: {worker.log[seen:]}"
-    status = client.wait(job.id, 4 * WAIT_S)  # a released chunk rests for 10 s
+    status = client.wait(job.id, 4 * WAIT_S)  # a released chunk waits for 10 s
     assert (status.state, status.scored) == (JobState.SUCCEEDED, images)
     assert "Traceback" not in worker.log
 
@@ -135,8 +135,8 @@ def test_an_idle_worker_waits_whatever_redis_answers(
     assert "Traceback" not in worker.log
 
 
-def test_a_worker_that_waits_ends_in_order(relay: RedisRelay, worker: Worker, client: Client, photos: Path) -> None:
-    """The last of this file: it ends the worker that the others share."""
+def test_a_worker_that_waits_ends_normally(relay: RedisRelay, worker: Worker, client: Client, photos: Path) -> None:
+    """This test is the last one of the file, since it ends the worker that the others share."""
     client.wait(client.submit([(photos / "original-0.jpg").as_uri()]).id, WAIT_S)
     relay.answer = ANSWERS[0]
     before = relay.refused
@@ -149,7 +149,7 @@ def test_a_worker_that_waits_ends_in_order(relay: RedisRelay, worker: Worker, cl
     assert "Traceback" not in worker.log
 
 
-def test_a_client_that_lives_long_goes_on_with_the_new_master(tmp_path: Path) -> None:
+def test_a_long_lived_client_continues_with_the_new_master(tmp_path: Path) -> None:
     """After a failover the name leads to the new master; connections that are open lead to the old one."""
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()

@@ -1,4 +1,4 @@
-"""Redis over TLS with an ACL user, and what never stands in any output: passwords, keys and signatures."""
+"""Redis over TLS with an ACL user. Passwords, keys and signatures, which no output may show."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.waiting import WAIT_S, wait_until
 PASSWORD = "p@ss/w%rd-5f1c"  # noqa: S105  a test's own
 SIGNATURE = "5f1c0ffee5f1c0ffee"
 
-# What README tells.
+# The user of docs/operate.md.
 ACL = (
     *("on", "resetchannels", "resetkeys"),
     *("~fiqa", "~fiqa:*", "~_kombu.binding.fiqa", "~_kombu.binding_permanent.fiqa"),
@@ -193,7 +193,7 @@ def test_what_is_wrong_with_a_login_is_one_clear_line_without_the_password(secur
     wrong = {
         secure.url(password="wrong-5f1c"): "refuses the login: check user and password in FIQA_REDIS_URL",  # noqa: S106
         secure.url(ca="other-ca"): "shows a certificate that is not trusted: set ssl_ca_certs",
-        secure.url(client=None): "certificate",  # in the words of whoever notices first
+        secure.url(client=None): "certificate",  # in the words of the client or of Redis: either may notice it first
         secure.url(client="other-ca"): "certificate",
         secure.url().replace("127.0.0.1", "localhost"): "shows a certificate for another name",
         secure.url(ca="no-such-ca"): "FIQA_REDIS_URL: ssl_ca_certs: No such file or directory",
@@ -210,18 +210,18 @@ def test_what_is_wrong_with_a_login_is_one_clear_line_without_the_password(secur
         assert done.returncode == (2 if "FIQA_REDIS_URL: " in why else 1)
         assert line.startswith("fiqa: ")
         assert why in line
-        assert_tells_nothing(done.stdout + done.stderr)
+        assert_no_secret(done.stdout + done.stderr)
 
 
-# What is never told
+# Secrets that no output may show
 
 
-def assert_tells_nothing(text: str) -> None:
+def assert_no_secret(text: str) -> None:
     for secret in (PASSWORD, quote(PASSWORD, safe=""), "5f1c"):
         assert secret not in text
 
 
-def test_a_worker_and_its_log_tell_no_password_key_or_signature(
+def test_a_worker_and_its_log_show_no_password_key_or_signature(
     secure: Secure, photos: Path, tmp_path: Path, start_worker: StartWorker
 ) -> None:
     secure.admin.flushall()
@@ -250,7 +250,7 @@ def test_a_worker_and_its_log_tell_no_password_key_or_signature(
         assert client.wait(client.submit(uris[-1:]).id, WAIT_S).state is JobState.SUCCEEDED
     assert status.state is JobState.SUCCEEDED
     assert "a.jpg: internal error" in worker.log
-    # Redis turns the worker away while it runs.
+    # Redis refuses the worker while it runs.
     secure.admin.execute_command("ACL", "SETUSER", "fiqa", "resetpass", ">another")
     secure.admin.execute_command("CLIENT", "KILL", "USER", "fiqa")
     try:
@@ -259,11 +259,11 @@ def test_a_worker_and_its_log_tell_no_password_key_or_signature(
         secure.admin.execute_command("ACL", "SETUSER", "fiqa", "resetpass", f">{PASSWORD}")
     worker.process.kill()
     worker.process.wait()
-    assert_tells_nothing(worker.log)
+    assert_no_secret(worker.log)
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_a_worker_whose_s3_refuses_it_tells_no_key(
+def test_a_worker_that_s3_refuses_shows_no_key(
     s3: S3Server, redis_url: str, bucket: Bucket, tmp_path: Path, start_worker: StartWorker
 ) -> None:
     if s3.name != "Ceph":
@@ -276,23 +276,23 @@ def test_a_worker_whose_s3_refuses_it_tells_no_key(
         wait_until(lambda: client.status(job.id).last_error)
         error = client.status(job.id).last_error or ""
         assert "SignatureDoesNotMatch" in error or "secret key" in error
-        assert_tells_nothing(error)
+        assert_no_secret(error)
         client.cancel(job.id)
     with Client(redis_url, f"s3://{bucket.name}/storage") as client:
         client.submit([uri])
         wait_until(lambda: "chunk failed, next attempt in" in worker.log)
-    assert_tells_nothing(worker.log)
+    assert_no_secret(worker.log)
     assert s3.access_key not in worker.log
 
 
 @pytest.mark.parametrize("options", ["", "?password={0}", "?username=fiqa&password={0}"])
-def test_a_redis_that_is_down_is_told_without_its_password(options: str) -> None:
+def test_a_redis_that_is_down_is_reported_without_its_password(options: str) -> None:
     login = "" if options else f":{quote(PASSWORD, safe='')}@"
     url = f"redis://{login}127.0.0.1:1/0" + options.format(quote(PASSWORD, safe=""))
     for command in (["jobs"], ["worker"], ["submit", f"s3://bucket/a.jpg?X-Amz-Signature={SIGNATURE}"]):
         done = fiqa(*command, FIQA_REDIS_URL=url)
         assert done.returncode
-        assert_tells_nothing(done.stdout + done.stderr)
+        assert_no_secret(done.stdout + done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -304,16 +304,16 @@ def test_a_redis_that_is_down_is_told_without_its_password(options: str) -> None
     ],
     ids=["https", "s3", "long"],
 )
-def test_a_source_that_is_refused_is_told_without_its_signature(redis_url: str, arguments: list[str]) -> None:
+def test_a_source_that_is_refused_is_reported_without_its_signature(redis_url: str, arguments: list[str]) -> None:
     done = fiqa(*arguments, FIQA_REDIS_URL=redis_url)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-    assert_tells_nothing(done.stdout + done.stderr)
+    assert_no_secret(done.stdout + done.stderr)
 
 
-def test_a_home_that_is_none_is_told_without_its_password(redis_url: str) -> None:
+def test_a_wrong_storage_is_reported_without_its_password(redis_url: str) -> None:
     for storage in (f"https://me:{SIGNATURE}@store/x", f"https://store/x?sig={SIGNATURE}"):
         done = fiqa("submit", "s3://bucket/a.jpg", FIQA_REDIS_URL=redis_url, FIQA_STORAGE=storage)
         assert done.returncode == 2
         assert "FIQA_STORAGE: 'https://store/x' is neither" in done.stderr
-        assert_tells_nothing(done.stdout + done.stderr)
+        assert_no_secret(done.stdout + done.stderr)

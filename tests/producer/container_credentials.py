@@ -1,4 +1,4 @@
-"""A server of container credentials, as ECS and EKS have one, that is late."""
+"""A server of container credentials, like those of ECS and EKS. Its credentials come late."""
 
 from __future__ import annotations
 

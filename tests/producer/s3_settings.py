@@ -15,7 +15,7 @@ from tests.servers import S3Server
 
 
 def clear(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove all that says something of S3. There are no credentials, also not from a metadata service."""
+    """Remove all settings of S3. There are no credentials, also not from a metadata service."""
     proxies = {"http_proxy", "https_proxy", "no_proxy", "all_proxy"}
     for name in list(os.environ):
         if name.startswith(("AWS_", "FIQA_")) or name == "REQUESTS_CA_BUNDLE" or name.lower() in proxies:

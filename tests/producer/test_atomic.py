@@ -41,7 +41,7 @@ def test_of_many_that_write_a_file_once_one_succeeds(tmp_path: Path) -> None:
     assert path.read_bytes() == b"%d" % wrote.index(True)
 
 
-def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_a_reader_sees_the_old_file_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
 

@@ -40,7 +40,7 @@ WRONG = [uri for uri, advice in SPELLINGS.items() if advice and "://" in uri]
 
 
 @pytest.mark.parametrize("uri", SPELLINGS)
-def test_another_spelling_of_s3_has_an_advice(uri: str) -> None:
+def test_another_spelling_of_s3_gets_advice(uri: str) -> None:
     assert advice_for(uri) == SPELLINGS[uri]
 
 

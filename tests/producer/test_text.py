@@ -52,7 +52,7 @@ def test_text_is_shown_without_credentials_and_without_what_changes_a_terminal(t
     assert shown(text) == harmless
 
 
-def test_a_local_time_has_its_distance_from_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_time_has_its_utc_offset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     assert local_time(1_769_875_500) == "2026-01-31 17:05:00 +0100"

@@ -1,4 +1,4 @@
-"""Commands of `fiqa`, each in a process of its own."""
+"""Commands of `fiqa`, each in a new process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `submit --wait` and `watch` say of failed images."""
+"""What `submit --wait` and `watch` report about failed images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.producer.cli.running import FIQA, fiqa
 from tests.producer.faceless import failed, work
 
 
-def test_a_job_of_which_all_images_failed_says_so_and_why(ledger: Ledger, images: Path) -> None:
+def test_a_job_whose_images_all_failed_is_reported_with_the_reason(ledger: Ledger, images: Path) -> None:
     with subprocess.Popen([*FIQA, "submit", images, "--wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         while run.poll() is None:
             work(ledger, end=lambda item: failed(item, ErrorCode.DECODE_FAILED))

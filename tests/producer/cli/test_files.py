@@ -12,7 +12,7 @@ from tests.producer.faceless import work
 from tests.waiting import WAIT_S, wait_until
 
 
-def test_results_are_written_over_no_file_without_force_and_then_whole_or_not_at_all(
+def test_results_overwrite_no_file_without_force_and_are_written_whole_or_not_at_all(
     ledger: Ledger, images: Path, tmp_path: Path
 ) -> None:
     job = submitted(images)

@@ -15,7 +15,7 @@ from tests.fiqa_process import run_fiqa
 
 
 def complete(*words: str) -> list[str]:
-    """What the shell is offered for the last word."""
+    """Return what the shell completes for the last word."""
     environment = {
         "_FIQA_COMPLETE": "bash_complete",
         "COMP_WORDS": " ".join(["fiqa", *words]),
@@ -33,7 +33,7 @@ def command(name: str) -> click.Command:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_table_of_commands_has_each_ones_place_name_and_first_sentence(name: str) -> None:
+def test_the_table_of_commands_has_the_place_name_and_first_sentence_of_each(name: str) -> None:
     found = command(name)
     assert found.name == name
     assert f"{found.get_short_help_str(limit=1000).removesuffix('.')}." == COMMANDS[name][1].split(". ")[0]

@@ -114,7 +114,7 @@ def test_any_text_can_be_printed_whatever_the_encoding(ledger: Ledger, encoding:
         assert name in shown or "\\u65e5\\u672c" in shown
 
 
-def test_a_removed_working_folder_is_one_line_or_no_hindrance(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_removed_working_folder_is_one_line_or_does_not_matter(ledger: Ledger, tmp_path: Path) -> None:
     del ledger
     for command in ("jobs", "submit x.jpg", "run x.jpg", "results JOB -o x.csv", "demo"):
         (tmp_path / "gone").mkdir()

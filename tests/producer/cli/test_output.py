@@ -35,7 +35,7 @@ def test_results_that_cannot_be_written_are_read_no_further() -> None:
         ("a.PARQUET", Format.PARQUET, False),
     ],
 )
-def test_the_ending_of_a_file_decides_its_form(name: str, form: Format, *, gzipped: bool) -> None:
+def test_the_suffix_of_a_file_decides_its_format(name: str, form: Format, *, gzipped: bool) -> None:
     assert Destination.of(Path(name)) == Destination(Path(name), form, gzipped)
     assert Destination.of(Path(name), form) == Destination(Path(name), form, gzipped)
 
@@ -56,7 +56,7 @@ def test_the_ending_of_a_file_decides_its_form(name: str, form: Format, *, gzipp
         "a.tsv",
     ],
 )
-def test_an_unknown_ending_is_refused_with_the_list_of_those_there_are(name: str) -> None:
+def test_an_unknown_suffix_is_refused_with_the_list_of_known_ones(name: str) -> None:
     for form in (None, Format.CSV):
         with pytest.raises(OutputError) as caught:
             Destination.of(Path(name), form)
@@ -65,12 +65,12 @@ def test_an_unknown_ending_is_refused_with_the_list_of_those_there_are(name: str
         )
 
 
-def test_a_format_that_the_ending_contradicts_is_refused() -> None:
+def test_a_format_that_differs_from_the_suffix_is_refused() -> None:
     with pytest.raises(FiqaError, match=r"^a.csv with --format jsonl: omit --format: "):
         Destination.of(Path("a.csv"), Format.JSONL)
 
 
-def test_standard_output_and_devices_have_no_ending() -> None:
+def test_standard_output_and_devices_have_no_suffix() -> None:
     assert Destination.of(None) == Destination()
     assert Destination.of(None, Format.CSV).file_format is Format.CSV
     assert Destination.of(Path("/dev/stdout"), Format.CSV) == Destination(Path("/dev/stdout"), Format.CSV)

@@ -20,7 +20,7 @@ from tests.producer.cli.running import FIQA, submitted
 from tests.producer.status import STATUS
 
 
-def test_elsewhere_than_on_a_terminal_progress_is_a_line_every_10_s(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_progress_is_a_line_every_10_s(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
     odd = dataclasses.replace(STATUS, reason="[Errno 2] no such [/b] \x1b[31mfile")
     with JobProgress(clock=lambda: now) as progress:

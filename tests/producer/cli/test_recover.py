@@ -29,7 +29,7 @@ def test_recover_lists_the_jobs_that_redis_lost_and_rebuilds_them(ledger: Ledger
 
 
 @pytest.mark.usefixtures("ledger")
-def test_recover_says_why_it_finds_nothing(images: Path, tmp_path: Path) -> None:
+def test_recover_reports_why_it_finds_nothing(images: Path, tmp_path: Path) -> None:
     storage = {"FIQA_STORAGE": str(tmp_path / "storage")}
     for arguments in ((), ("--all",)):
         line = refused(fiqa("recover", *arguments, env=storage), 1)

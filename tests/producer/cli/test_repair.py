@@ -22,7 +22,7 @@ def job(ledger: Ledger, images: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     return job_id
 
 
-def test_repair_makes_it_again_and_says_so(job: str, ledger: Ledger) -> None:
+def test_repair_recreates_it_and_reports_that(job: str, ledger: Ledger) -> None:
     done = fiqa("repair", job)
     assert (done.returncode, done.stdout) == (0, "")
     named, said = done.stderr.splitlines()

@@ -101,7 +101,7 @@ def test_a_wrong_call_is_one_line_and_loses_no_page(arguments: list[str], messag
         ("-", "cannot write -: its name must end in .html or .htm"),
     ],
 )
-def test_a_page_is_written_over_no_file_and_under_no_other_ending(name: str, message: str, tmp_path: Path) -> None:
+def test_a_page_overwrites_no_file_and_has_no_other_suffix(name: str, message: str, tmp_path: Path) -> None:
     write(tmp_path / "good.jsonl", [result("s3://b/1", 0.5)])
     (tmp_path / "old.html").write_text("yesterday's")
     done = report("good.jsonl", "-o", name, cwd=tmp_path)
@@ -112,7 +112,7 @@ def test_a_page_is_written_over_no_file_and_under_no_other_ending(name: str, mes
     assert (tmp_path / "old.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def test_a_page_is_never_written_over_its_input(tmp_path: Path) -> None:
+def test_a_page_never_overwrites_its_input(tmp_path: Path) -> None:
     path = write(tmp_path / "good.jsonl", [result("s3://b/1", 0.5)])
     (tmp_path / "link.html").symlink_to(path)
     done = report("good.jsonl", "-o", "link.html", "--force", cwd=tmp_path)

@@ -20,7 +20,7 @@ def test_every_setting_is_known() -> None:
         ("fiqa_storge", "FIQA_STORAGE"),
     ],
 )
-def test_a_misspelt_setting_names_the_one_that_was_meant(name: str, meant: str) -> None:
+def test_a_misspelled_setting_names_the_one_that_was_meant(name: str, meant: str) -> None:
     assert list(unknown_settings([name, "PATH"])) == [f"{name} is not a setting and is ignored: did you mean {meant}?"]
 
 

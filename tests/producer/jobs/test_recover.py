@@ -107,7 +107,7 @@ def test_a_job_whose_submit_was_interrupted_cannot_be_recovered(client: Client, 
 
 @in_a_folder
 @pytest.mark.parametrize("data", [b"garbage", pack([b"{}"]), pack([b'{"uri":1}'] * 16)], ids=["1", "2", "3"])
-def test_a_damaged_shard_is_named_left_out_and_made_again(
+def test_a_damaged_shard_is_named_left_out_and_recreated(
     client: Client, ledger: Ledger, storage: str, data: bytes
 ) -> None:
     job = client.submit(URIS)
@@ -135,7 +135,7 @@ def test_a_recovery_that_was_killed_can_be_repeated_and_nothing_is_deleted(
     document = open_storage(storage, ledger.connection).read_document(job.id, "job")
     assert document is not None
     ledger.create(JobSpec.decode(document), storage=str(open_storage(storage, ledger.connection).url))
-    ledger.complete(job.id, 0, Counts(0, 16, 0, {}, {}))  # and here it was killed
+    ledger.complete(job.id, 0, Counts(0, 16, 0, {}, {}))  # here the recovery was killed
     for refused in (lambda: client.delete(job.id), lambda: client.submit(URIS, resume_id=job.id)):
         with pytest.raises(JobStateError, match=rf"its recovery was interrupted: `fiqa recover {job.id}`$"):
             refused()

@@ -33,7 +33,7 @@ def end(item: Item) -> ImageResult:
     return failed(item, ErrorCode.FETCH_FAILED) if item.uri.endswith("7.jpg") else no_face(item)
 
 
-def test_lost_shards_are_named_left_out_and_made_again(client: Client, ledger: Ledger, storage: str) -> None:
+def test_lost_shards_are_named_left_out_and_recreated(client: Client, ledger: Ledger, storage: str) -> None:
     job = client.submit(URIS)
     work(ledger, end=end)
     before, results = job.status(), list(job.results())
@@ -97,7 +97,7 @@ def test_images_whose_manifest_is_back_are_scored_again(client: Client, ledger: 
 
 
 @in_a_folder
-def test_a_storage_that_is_not_mounted_is_an_error_and_nothing_is_made_again(
+def test_a_storage_that_is_not_mounted_is_an_error_and_nothing_is_recreated(
     client: Client, ledger: Ledger, storage: str
 ) -> None:
     job = client.submit(URIS)

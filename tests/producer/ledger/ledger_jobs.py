@@ -14,7 +14,7 @@ from fiqa.ledger.workers import WorkerStatus
 
 
 def beat(ledger: Ledger, worker: str = "one:1:0", *, seconds: float = 60.0, **facts: Any) -> WorkerStatus:
-    """Let a worker be heard of; the id has its host and its process id."""
+    """Send a heartbeat of a worker. The id has its host and its process id."""
     host, pid, _ = worker.split(":")
     status = WorkerStatus(id=worker, host=host, pid=int(pid), **facts)
     ledger.workers.beat(status, seconds=seconds)

@@ -15,10 +15,10 @@ def test_sizes_are_written_as_runs_and_read_back_chunk_by_chunk() -> None:
 
 
 @pytest.mark.parametrize("sizes", ["", "8", "8x", "x16", "8x16,1x7", "8x16  1x7", "-8x16", "8x16 one", "8x16\n"])
-def test_what_is_not_a_list_of_sizes_says_nothing(sizes: str) -> None:
+def test_what_is_not_a_list_of_sizes_gives_no_size(sizes: str) -> None:
     assert size_of(0, sizes) == 0
 
 
-def test_a_chunk_behind_the_last_one_has_no_size() -> None:
+def test_a_chunk_after_the_last_one_has_no_size() -> None:
     assert str(ChunkSizes()) == ""
     assert size_of(9, "8x16 1x7") == 0

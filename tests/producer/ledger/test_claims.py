@@ -43,7 +43,7 @@ def test_counts_are_the_sums_of_the_results() -> None:
     )
 
 
-def test_a_chunk_counts_once_whoever_completes_it_and_however_often(ledger: Ledger) -> None:
+def test_a_chunk_counts_once_even_if_several_workers_complete_it(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=2)
     late = claimed(ledger)
     expire_leases(ledger)

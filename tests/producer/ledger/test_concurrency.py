@@ -76,7 +76,7 @@ def test_counts_are_exact_whatever_workers_do(ledger: Ledger) -> None:
     assert parts == {"done", "pace"}
 
 
-def test_pauses_and_resumes_at_the_same_time_leave_a_job_whole(ledger: Ledger) -> None:
+def test_pauses_and_resumes_at_the_same_time_leave_a_job_consistent(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=200)
 
     def control(seed: int) -> None:

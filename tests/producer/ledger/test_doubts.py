@@ -1,4 +1,4 @@
-"""Failures that may be a machine's fault: when they are results, and what a machine that doubts is offered."""
+"""Failures that may be a machine's fault: when they are results, and which chunks a machine in doubt gets."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def test_as_many_machines_must_see_a_failure_as_there_are_and_three_at_most(
     assert ledger.renew(last)
 
 
-def test_the_same_machine_counts_once_and_backs_off_for_longer_and_longer(ledger: Ledger) -> None:
+def test_the_same_machine_counts_once_and_backs_off_longer_each_time(ledger: Ledger) -> None:
     opened(ledger)
     backoffs = [suspect(ledger, claimed_by(ledger, "one"), "one", 2).backoff_s for _ in range(8)]
     assert backoffs == [2, 4, 8, 16, 32, LONGEST_BACKOFF_S, LONGEST_BACKOFF_S, LONGEST_BACKOFF_S]
 
 
-def test_a_machine_whose_doubts_are_shared_need_not_back_off(ledger: Ledger) -> None:
+def test_a_machine_whose_doubts_are_confirmed_need_not_back_off(ledger: Ledger) -> None:
     opened(ledger, chunks=3)
     first = claimed_by(ledger, "one")
     assert suspect(ledger, first, "one", 2).backoff_s == 2
@@ -60,7 +60,7 @@ def test_a_machine_whose_doubts_are_shared_need_not_back_off(ledger: Ledger) -> 
     assert suspect(ledger, claimed_by(ledger, "one"), "one", 2).backoff_s == 0
 
 
-def test_a_machine_alone_is_believed_after_its_third_try_and_then_at_once(ledger: Ledger) -> None:
+def test_failures_of_a_machine_alone_are_results_after_its_third_try_and_then_at_once(ledger: Ledger) -> None:
     opened(ledger, chunks=2)
     for backoff_s in (2, 4):
         claim = claimed(ledger)
@@ -73,7 +73,7 @@ def test_a_machine_alone_is_believed_after_its_third_try_and_then_at_once(ledger
     assert suspect(ledger, claimed(ledger), "one", 1).action is Action.RESULTS
 
 
-def test_a_machine_that_is_counted_on_and_never_comes_holds_up_no_job_for_ever(ledger: Ledger) -> None:
+def test_a_machine_that_counts_but_never_claims_delays_no_job_for_ever(ledger: Ledger) -> None:
     opened(ledger)
     for _ in range(2):
         claim = claimed_by(ledger, "one")
@@ -112,7 +112,7 @@ def test_a_machine_gets_the_chunk_that_it_doubted_if_there_is_no_other(ledger: L
     assert claimed_by(ledger, "one").chunk == 0
 
 
-def test_jobs_to_back_off_from_are_passed_over(ledger: Ledger) -> None:
+def test_jobs_to_back_off_from_are_skipped(ledger: Ledger) -> None:
     first, second = opened(ledger, priority=Priority.HIGH), opened(ledger)
     offer = ledger.claim_for(Claimant(avoided=[first]))
     assert offer.claim is not None

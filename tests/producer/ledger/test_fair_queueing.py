@@ -60,7 +60,7 @@ def test_a_new_job_does_not_catch_up_with_what_others_got_before(ledger: Ledger)
     assert turns(ledger, 20) == {old: 10, new: 10}
 
 
-def test_new_jobs_that_wait_start_level_and_the_oldest_is_served_first(ledger: Ledger) -> None:
+def test_new_jobs_that_wait_start_equal_and_the_oldest_is_served_first(ledger: Ledger) -> None:
     old = opened(ledger, chunks=100)
     assert turns(ledger, 50) == {old: 50}
     waiting = sorted(opened(ledger, chunks=2) for _ in range(5))

@@ -19,7 +19,7 @@ def claimed_by(ledger: Ledger, fingerprint: str) -> Claim:
     return claim
 
 
-def test_the_first_chunk_pins_the_fingerprint_of_its_worker(ledger: Ledger) -> None:
+def test_the_first_chunk_sets_the_fingerprint_of_its_worker(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=3)
     assert ledger.status(job_id).fingerprint is None
     assert claimed_by(ledger, "a").fingerprint == "a"
@@ -37,7 +37,7 @@ def test_a_worker_that_does_not_fit_gets_a_chunk_of_the_next_job(ledger: Ledger)
     assert (offer.claim.job_id, offer.unfit) == (second, (first,))
 
 
-def test_a_worker_without_a_fingerprint_fits_and_pins_nothing(ledger: Ledger) -> None:
+def test_a_worker_without_a_fingerprint_fits_and_sets_none(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=3)
     claimed(ledger)
     assert ledger.status(job_id).fingerprint is None
@@ -45,14 +45,14 @@ def test_a_worker_without_a_fingerprint_fits_and_pins_nothing(ledger: Ledger) ->
     assert claimed(ledger).fingerprint == "a"
 
 
-def test_a_job_for_any_worker_is_pinned_to_none(ledger: Ledger) -> None:
+def test_a_job_for_any_worker_gets_no_fingerprint(ledger: Ledger) -> None:
     job_id, submission = create(ledger, any_worker=True)
     ledger.open(job_id, submission, chunks=3, images=30)
     assert [claimed_by(ledger, name).fingerprint for name in ("a", "b", "c")] == ["*", "*", "*"]
     assert ledger.status(job_id).fingerprint == "*"
 
 
-def test_a_pin_without_a_result_goes_with_its_worker(ledger: Ledger) -> None:
+def test_a_job_without_a_result_takes_the_fingerprint_of_the_next_worker(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=2)
     ledger.release(claimed_by(ledger, "a"))
     claim = claimed_by(ledger, "b")
@@ -63,7 +63,7 @@ def test_a_pin_without_a_result_goes_with_its_worker(ledger: Ledger) -> None:
     assert not ledger.renew(claim)
 
 
-def test_a_pin_with_a_result_stays(ledger: Ledger) -> None:
+def test_a_job_with_a_result_keeps_its_fingerprint(ledger: Ledger) -> None:
     job_id = opened(ledger, chunks=2)
     complete(ledger, claimed_by(ledger, "a"))
     assert offered(ledger, "b").unfit == (job_id,)

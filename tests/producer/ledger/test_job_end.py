@@ -146,7 +146,7 @@ def test_a_summary_that_lacks_a_chunk_is_written_again(ledger: Ledger) -> None:
     assert ledger.ended() == []
 
 
-def test_the_end_of_a_job_takes_its_own_leases_only(ledger: Ledger) -> None:
+def test_the_end_of_a_job_drops_only_its_own_leases(ledger: Ledger) -> None:
     other = opened(ledger, chunks=3)
     job_id, held = held_by_three(ledger)
     mine = [claim for claim in held if claim.job_id == job_id] + [claimed(ledger) for _ in range(3)]

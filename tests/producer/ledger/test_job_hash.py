@@ -1,4 +1,4 @@
-"""What a status says of time: pace and time left."""
+"""The times in a status: pace and time left."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_a_job_is_opened_once(ledger: Ledger) -> None:
     assert ledger.status(job_id).chunks == 1
 
 
-def test_a_replaced_job_rejects_the_submission_token_of_before(ledger: Ledger) -> None:
+def test_a_replaced_job_rejects_the_old_submission_token(ledger: Ledger) -> None:
     job_id, first = create(ledger)
     ledger.check_submission(job_id, first)
     second = ledger.create(JobSpec(id=job_id, created=ledger.connection.now()), storage="redis", replace=True)
@@ -170,7 +170,7 @@ def test_a_recovered_job_with_all_chunks_done_has_succeeded(ledger: Ledger) -> N
     assert ledger.claim() is None
 
 
-def test_a_fencing_token_of_before_the_recovery_is_invalid(ledger: Ledger) -> None:
+def test_a_fencing_token_from_before_the_recovery_is_invalid(ledger: Ledger) -> None:
     spec = JobSpec(id=new_job_id(), created=ledger.connection.now())
     claims = []
     for _ in range(2):

@@ -32,7 +32,7 @@ def test_more_workers_than_a_page_are_all_listed(ledger: Ledger) -> None:
     assert len(ledger.workers.all()) == 250
 
 
-def test_a_worker_that_is_not_heard_of_goes_with_the_heartbeat_of_another(ledger: Ledger) -> None:
+def test_a_worker_without_heartbeats_is_dropped_at_the_heartbeat_of_another(ledger: Ledger) -> None:
     beat(ledger, "dead:1:0", seconds=0.01, fingerprint="old")
     wait_until(lambda: not ledger.connection.redis.exists(worker_key("dead:1:0")))
     assert ledger.workers.all() == []
@@ -41,7 +41,7 @@ def test_a_worker_that_is_not_heard_of_goes_with_the_heartbeat_of_another(ledger
     assert ledger.connection.redis.zrange(FINGERPRINTS, 0, -1) == [b"new"]
 
 
-def test_a_heartbeat_from_before_the_clock_was_set_back_goes_too(ledger: Ledger) -> None:
+def test_a_heartbeat_from_before_the_clock_was_set_back_is_dropped_too(ledger: Ledger) -> None:
     ledger.connection.redis.zadd(WORKERS, {"dead:1:0": ledger.connection.now() + 3600})
     beat(ledger)
     assert ledger.connection.redis.zrange(WORKERS, 0, -1) == [b"one:1:0"]

@@ -63,7 +63,7 @@ def test_jsonl_is_what_was_stored() -> None:
     assert written(Format.JSONL) == b"".join(each.encode() + b"\n" for each in RESULTS)
 
 
-def test_csv_has_a_row_a_face_and_one_for_an_image_without() -> None:
+def test_csv_has_a_row_per_face_and_one_for_an_image_without_a_face() -> None:
     rows = list(csv.DictReader(io.StringIO(written(Format.CSV).decode(), newline="")))
     assert list(rows[0]) == list(COLUMNS)
     assert [(row["uri"], row["face"], row["quality"], row["faces"]) for row in rows] == [
@@ -126,7 +126,7 @@ def test_parquet_without_pyarrow_is_one_line_that_says_what_to_install() -> None
 
 
 @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", "\t=1", "\uff1d1"])
-def test_text_of_a_csv_is_no_formula(name: str) -> None:
+def test_text_of_a_csv_is_never_a_formula(name: str) -> None:
     image = result("s3://b/a.jpg", code=ErrorCode.NOT_FOUND).model_copy(update={"id": name})
     file = io.BytesIO()
     write([[image.encode()]], file, Format.CSV, Selection())

@@ -191,7 +191,7 @@ def test_invisible_characters_are_escaped() -> None:
     assert "m" * 501 not in seen.text
 
 
-def test_a_page_is_the_same_whenever_it_is_made_of_the_same(tmp_path: Path) -> None:
+def test_the_same_results_make_the_same_page(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [result(f"s3://b/{n}", n / 50) for n in range(50)])
     now = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
     pages = {render([tally_file(path, on_bad_line=lambda error: pytest.fail(str(error)))], now=now) for _ in range(2)}

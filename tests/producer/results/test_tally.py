@@ -25,7 +25,7 @@ def test_the_best_and_the_worst_images_are_those_of_all_and_equal_ones_in_the_or
     assert (scores.largest.total, scores.every.total, scores.every.high) == (500, 1000, 0.99)
 
 
-def test_a_tally_holds_no_more_of_many_results_than_of_few() -> None:
+def test_the_memory_of_a_tally_does_not_grow_with_the_results() -> None:
     def results(number: int) -> Iterator[ImageResult]:
         for n in range(number):
             yield result(f"s3://b/{n}" + "x" * 500, n % 500 / 500)
@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_read_is_one_line_that_says_why(name: str, message
     assert message in str(caught.value)
 
 
-def test_a_file_that_names_no_end_of_models_is_refused() -> None:
+def test_a_file_that_names_too_many_models_is_refused() -> None:
     results = (result("s3://b/1", 0.5, model=f"m{n}") for n in range(100))
     with pytest.raises(SourceError, match="more than 16 pairs of models"):
         tally(results, "made-up.jsonl")

@@ -59,7 +59,7 @@ def test_a_single_source_needs_no_list(tmp_path: Path) -> None:
 # Lists
 @pytest.mark.parametrize("name", ["list.txt", "LIST.TXT", "a.b.lst", "x.list", "x.jsonl", "x.ndjson"])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_the_suffix_tells_what_a_list_is_and_it_may_be_compressed(
+def test_the_suffix_shows_what_a_list_is_and_it_may_be_compressed(
     tmp_path: Path, name: str, *, compressed: bool
 ) -> None:
     path = tmp_path / (name + ".gz" if compressed else name)

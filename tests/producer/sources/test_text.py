@@ -36,7 +36,7 @@ def test_the_error_for_utf_16_that_is_cut_off_is_one_line(tmp_path: Path) -> Non
         uris(path)
 
 
-def test_lines_are_as_long_and_as_many_whatever_the_pieces_they_are_read_in() -> None:
+def test_lines_are_the_same_whatever_pieces_they_are_read_in() -> None:
     class Pieces(io.BytesIO):
         def read1(self, _: int | None = -1) -> bytes:
             return self.read(random.randint(1, 7))  # noqa: S311  no secret

@@ -25,7 +25,7 @@ def test_a_shard_is_read_as_it_was_written(storage: Storage) -> None:
     assert storage.read(JOB, "manifest", 99_999_999) == b"last"
 
 
-def test_write_once_keeps_the_first_and_says_so(storage: Storage) -> None:
+def test_write_once_keeps_the_first_shard_and_returns_whether_it_wrote(storage: Storage) -> None:
     assert storage.write_once(JOB, "results", 0, b"first") is True
     assert storage.write_once(JOB, "results", 0, b"second") is False
     assert storage.write_once(JOB, "results", 0, b"first") is False
