@@ -17,17 +17,17 @@ test: ## Run all tests.
 test-fast: ## Run the unit tests, in less than a minute.
 	$(BIN)/python -m pytest tests/producer tests/worker --ignore tests/producer/cli --ignore tests/worker/cli
 
-faults: ## Cause each fault once, as root. An hour of them: .venv/bin/python -m tests.faults
+faults: ## Cause each fault once, as root. For an hour of faults: .venv/bin/python -m tests.faults
 	$(BIN)/python -m pytest tests/faults
 
-hostile: ## Test with hostile images, lines and messages. All of them: .venv/bin/python -m tests.hostile
+hostile: ## Test with hostile images, lines and messages. For the whole corpus: .venv/bin/python -m tests.hostile
 	$(BIN)/python -m pytest tests/hostile
 
 containers: ## Test the images and docker-compose.yml in a Docker daemon; needs root, and installs Docker.
 	tests/containers/start-docker.sh --install
 	FIQA_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/containers; code=$$?; tests/containers/stop-docker.sh; exit $$code
 
-bench: ## Measure speed for a minute or two. With your images: .venv/bin/python -m tests.bench --data IMAGES
+bench: ## Measure speed for a minute or two. For your images: .venv/bin/python -m tests.bench --data IMAGES
 	$(BIN)/python -m tests.bench --quick
 
 lint: ## Check style, types, imports, Dockerfiles and Lua.
