@@ -236,10 +236,10 @@ class ImageResult(_Wire):
     Attributes:
         version: version of the object in S3 that the item named; if it named none, the line has no such field.
         faces: sorted by box area, largest first.
-        faces_left_out: number of faces that were found and not scored, since the job's options leave them out; if
-            there are none, the line has no such field.
-        not_applied: options of the job that the worker did not know, since it is older; if there are none, the line has
-            no such field.
+        faces_left_out: number of faces that were found, but not scored because of the job's options. If it is 0, the
+            line has no such field.
+        not_applied: options of the job that the worker did not know, since its version is older. If there are none, the
+            line has no such field.
         detector: name of the model that found the faces.
         quality_model: name of the model that scored the faces.
         ms: milliseconds of decode, detection, alignment and scoring; 0 if none of them ran.

@@ -67,8 +67,8 @@ class WorkerSettings(Settings):
         quality_model: the same for the quality model.
         device: where the models run.
         detect_size: long side, in pixels, of the copy in which faces are detected. A multiple of 32.
-        decode: full always decodes the whole image. fast decodes a JPEG that is larger than detection needs at a
-            quarter or an eighth of its size, and decodes it again if a face is too small in that copy.
+        decode: full always decodes the whole image. If a JPEG is larger than detection needs, fast decodes it at a
+            quarter or an eighth of its size. If a face is too small in that copy, it decodes the JPEG again.
         detect_threshold: least confidence of a face. None: the detector's own.
         max_image_bytes: size limit of an image file.
         max_image_pixels: size limit of a decoded image.

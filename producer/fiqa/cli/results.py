@@ -46,8 +46,8 @@ def results(
     """Write the results of a job as JSONL, CSV or Parquet.
 
     JSONL has a line for each image. CSV and Parquet have a row for each face, and a row for each image without a face.
-    While the job runs, the results so far are written. A file is never written over another one without --force, and
-    it appears when it is complete.
+    While the job runs, the results so far are written. A file appears when it is complete. An existing file is replaced
+    only with --force.
 
     \b
     Examples:

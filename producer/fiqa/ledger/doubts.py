@@ -56,7 +56,7 @@ class Doubts:
             claim: the chunk.
             machine: the name of this machine.
             needed: number of machines that must have seen the failures. NEVER_ENOUGH: another machine has read this
-                source, so it must try the chunk; only after 15 minutes the failures are results without it.
+                source, so that machine must try the chunk. If it does not, the failures are results after 15 minutes.
             last_error: one line for the job's status.
 
         Raises:

@@ -99,7 +99,7 @@ class Ledger:
         check_preparing(job_id, read_state(job_id, REPLACED if is_replaced else state))
 
     def abandon(self, job_id: str, submission: int | None = None) -> bool:
-        """Cancel a job that is `preparing`, so that nobody opens it or submits it again while it is deleted.
+        """Cancel a job that is `preparing`. Then nobody can open it or submit it again while it is deleted.
 
         Args:
             job_id: the job.
@@ -276,7 +276,7 @@ class Ledger:
             return bool(self._renew(args=[claim.job_id, claim.chunk, claim.token, LEASE_S, item]))
 
     def release(self, claim: Claim, *, delay_s: float = 0.0, last_error: str = "", hung: int | None = None) -> None:
-        """Release the chunk, so that it can be claimed again; this attempt does not count.
+        """Release the chunk, so that it can be claimed again. This attempt does not count.
 
         Args:
             claim: the chunk.

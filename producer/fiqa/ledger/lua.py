@@ -1,7 +1,7 @@
 """Assembles the Lua scripts of this folder: the constants, shared.lua, and the script itself.
 
 Lua reads a key or a number as `fiqa.LEASES` or `fiqa.LEASE_S`, and calls a shared function as `fiqa.key(job, 'done')`.
-The text of a script is the same in every process of one version, so Redis compiles it once and knows it by its hash.
+All processes of one version send the same text of a script. So Redis compiles it once, and knows it by its hash.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def list_line(text: str) -> Item | None:
 
 
 def _check_plain(text: str) -> None:
-    """Raise ValueError for a line that is neither a URI nor a path, and would be taken for the name of a file."""
+    """Raise ValueError for a line that is not meant as a path, such as a JSON value or titles of a CSV."""
     if text.startswith(("[", '"')) and _is_json(text):  # a path may also begin with these
         raise ValueError("a JSON line is an object with `uri` or `source-ref`")
     if not text.strip("[], "):

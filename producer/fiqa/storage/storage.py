@@ -4,8 +4,8 @@ Each chunk of a job has two gzipped JSONL files: one of items (its part of the m
 is a shard. Outside of Redis a job also has two documents: job.json, from which the ledger can be rebuilt, and
 summary.json at the end.
 
-A shard is written once. A second writer finds it and leaves it as it is, so a late worker changes nothing, and two
-submits never mix their images.
+A shard is written once. A second writer leaves it as it is. So a late worker changes nothing, and two submits never mix
+their images.
 """
 
 from __future__ import annotations
