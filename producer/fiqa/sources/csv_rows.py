@@ -31,14 +31,21 @@ class CsvRows:
         self._titles: list[str] | None = None
         self._delimiter = ","
         self._begun = False
+        self._in_quotes = False  # a quoted value of a row above has not ended
 
     def __call__(self, text: str) -> Item | None:
         """Return the item of a row; None for a row of titles.
 
         Raises:
             SourceError: the first row looks like titles, and none of them is known.
-            ValueError, csv.Error: the row is not an item.
+            ValueError, csv.Error: the row is not an item. Every line of a row with a line end in a quoted value is one.
         """
+        if self._in_quotes and not self._is_whole(text):
+            self._in_quotes = _leaves_quotes_open('"' + text, self._delimiter)
+            raise ValueError("a quoted value of a row above goes on here: write each row on one line")
+        self._in_quotes = _leaves_quotes_open(text, self._delimiter)
+        if self._in_quotes:
+            raise ValueError("a quoted value does not end on this line: write each row on one line")
         if not self._begun:
             self._begun = True
             self._titles, self._delimiter = _titles_of(text)
@@ -53,10 +60,26 @@ class CsvRows:
         pairs = list(zip_longest(self._titles, (value.strip() for value in values), fillvalue=""))
         return _titled_item(dict(reversed(pairs)))
 
+    def _is_whole(self, text: str) -> bool:
+        """Return whether a line in a value that has not ended is a row itself: the quote above it was a mistake."""
+        columns = len(text.split(self._delimiter))
+        expected = (len(self._titles),) if self._titles else _BATCH_COLUMNS
+        return '"' not in text and columns > 1 and columns in expected
+
 
 def csv_values(text: str, delimiter: str = ",") -> list[str]:
     """Split a row of CSV, with quotes as in RFC 4180."""
     return next(csv.reader((text,), strict=True, delimiter=delimiter)) if '"' in text else text.split(delimiter)
+
+
+def _leaves_quotes_open(text: str, delimiter: str) -> bool:
+    if text.count('"') % 2 == 0:  # a quote inside of a quoted value is written twice
+        return False
+    try:
+        csv_values(text, delimiter)
+    except csv.Error as error:
+        return "unexpected end" in str(error)
+    return False
 
 
 def _titles_of(text: str) -> tuple[list[str] | None, str]:

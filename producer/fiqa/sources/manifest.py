@@ -30,7 +30,8 @@ from fiqa.text import has_credentials, without_secrets
 
 STDIN: Final = "-"
 _LISTS: Final = frozenset({".txt", ".lst", ".list", ".jsonl", ".ndjson"})
-_FILES: Final = _LISTS | {".csv", ".json"}
+_TABLES: Final = frozenset({".csv", ".tsv"})
+_FILES: Final = _LISTS | _TABLES | {".json"}
 _GZIP_BEGINS: Final = b"\x1f\x8b"
 _WHAT_IT_MAY_BE: Final = (
     "nor a list (.txt, .jsonl), a CSV of Bucket,Key or an S3 Inventory manifest.json (each also .gz)"
@@ -137,7 +138,7 @@ def _read_file(file: IO[bytes], name: str, kind: str, on_bad_line: OnBadLine, le
     if kind == ".json":
         yield from read_inventory(file, name, on_bad_line, left_out)
     else:
-        yield from read_lines(file, name, CsvRows() if kind == ".csv" else list_line, on_bad_line)
+        yield from read_lines(file, name, CsvRows() if kind in _TABLES else list_line, on_bad_line)
 
 
 def _kind(name: str) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""Splits bytes into lines: UTF-8, or UTF-16 and UTF-32 with a byte order mark; ends of Unix, Windows and old Macs."""
+"""Splits bytes into lines: UTF-8, UTF-16 or UTF-32; ends of Unix, Windows and old Macs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ _BOMS: Final = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _LONGEST_BOM: Final = 4
+# The first four bytes without a mark: a list begins with an ASCII character, and no line of it holds a NUL byte.
+_WITHOUT_BOM: Final = (
+    (re.compile(rb"[^\0]\0\0\0"), "utf-32-le"),
+    (re.compile(rb"\0\0\0[^\0]"), "utf-32-be"),
+    (re.compile(rb"[^\0]\0[^\0]\0"), "utf-16-le"),
+    (re.compile(rb"\0[^\0]\0[^\0]"), "utf-16-be"),
+)
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 
@@ -26,7 +33,7 @@ def split_lines(file: IO[bytes]) -> Iterator[bytes | None]:
     ends lines. In a list with Unix ends, \r is a part of a name.
 
     Raises:
-        UnicodeError: the file has the mark of another encoding, but is not in that encoding.
+        UnicodeError: the file begins as one in another encoding, but is not in that encoding.
     """
     rest, is_long, has_cr = b"", False, None
     for chunk in _utf8(file):
@@ -63,7 +70,9 @@ def _utf8(file: IO[bytes]) -> Iterator[bytes]:
     first = b""
     while len(first) < _LONGEST_BOM and (more := read(_READ_BYTES)):
         first += more
-    encoding = next((encoding for bom, encoding in _BOMS.items() if first.startswith(bom)), None)
+    encoding = next((encoding for bom, encoding in _BOMS.items() if first.startswith(bom)), None) or next(
+        (encoding for begin, encoding in _WITHOUT_BOM if begin.match(first)), None
+    )
     decoder = codecs.getincrementaldecoder(encoding)() if encoding else None
     chunk = first
     while chunk:

@@ -104,7 +104,7 @@ def test_a_bad_row_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: Pa
         (b"images,\xff.jpg", "not UTF-8"),
         (b"images,a%00\0.jpg", "NUL byte"),
         (b"images,a%00.jpg", "NUL byte"),
-        (b'images,"a.jpg', "unexpected end of data"),
+        (b'images,"a.jpg', "a quoted value does not end on this line"),
         (b"images," + b"x" * MAX_URI_CHARS, "uri: "),
         (b"images,a.jpg," + b"x" * 1025, "version: "),
         (b"images," + b"x" * 70_000, "longer than 65536 bytes"),
@@ -119,3 +119,21 @@ def test_a_bad_row_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: Pa
     for error, (_, part) in zip(errors, bad, strict=True):
         assert part in error
         assert "\n" not in error
+
+
+def test_a_value_with_a_line_end_gives_no_item_and_the_next_row_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text('uri,id\n"s3://b/1\nmiddle\n.jpg",1\ns3://b/2.jpg,"2 "" 3"\n')
+    found, errors = read_with_errors(path)
+    assert found == ["s3://b/2.jpg"]
+    assert [error.partition(", line ")[2][:40] for error in errors] == [
+        "2: a quoted value does not end on this l",
+        "3: a quoted value of a row above goes on",
+        "4: a quoted value of a row above goes on",
+    ]
+
+
+def test_a_table_may_end_in_tsv(tmp_path: Path) -> None:
+    path = tmp_path / "own.tsv"
+    path.write_text("uri\tid\ns3://b/1.jpg\t7\n")
+    assert list(read_source(str(path), on_bad_line=refuse)) == [Item(uri="s3://b/1.jpg", id="7")]
