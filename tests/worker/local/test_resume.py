@@ -51,7 +51,7 @@ def test_an_image_is_done_if_its_result_line_is_complete(tmp_path: Path) -> None
 
     assert (earlier.done.total(), earlier.failed, earlier.retryable) == (3, 1, {})
     # Another version, the second of two, the one whose line was cut off, a new one, and another id.
-    assert numbers(earlier.left_of(items)) == ["2", "3", "4", "5", "1"]
+    assert numbers(earlier.remaining(items)) == ["2", "3", "4", "5", "1"]
     assert path.read_bytes() == whole
 
 
@@ -66,7 +66,7 @@ def test_retryable_failures_are_left_and_removed_when_they_have_a_new_result(tmp
     link.symlink_to(path)
 
     earlier = earlier_in(link)
-    left = list(earlier.left_of(Item(uri=f"s3://b/{number}") for number in range(1, 7)))
+    left = list(earlier.remaining(Item(uri=f"s3://b/{number}") for number in range(1, 7)))
     assert path.read_bytes() == before  # until they have new results
     new = b"".join(line(item.uri) for item in left)
     path.write_bytes(before + new)
@@ -83,7 +83,7 @@ def test_failures_that_a_killed_run_tried_again_are_removed_by_the_next_run(tmp_
     path = tmp_path / "results.jsonl"
     path.write_bytes(line("s3://b/1", failed=ErrorCode.FETCH_FAILED) + line("s3://b/1"))
     earlier = earlier_in(path)
-    assert not list(earlier.left_of([Item(uri="s3://b/1")]))
+    assert not list(earlier.remaining([Item(uri="s3://b/1")]))
     earlier.remove_retried(path)
     assert path.read_bytes() == line("s3://b/1")
 
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_is_and_is_one_line(
     content = line("s3://b/1", failed=ErrorCode.FETCH_FAILED) + line("s3://b/1")
     path.write_bytes(content)
     earlier = earlier_in(path)
-    list(earlier.left_of([Item(uri="s3://b/1")]))
+    list(earlier.remaining([Item(uri="s3://b/1")]))
 
     def fsync(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_is_and_is_one_line(
 
 def test_without_a_file_all_is_left_and_no_empty_file_stays(tmp_path: Path) -> None:
     items = [Item(uri="s3://b/1")]
-    assert list(earlier_in(tmp_path / "results.jsonl").left_of(items)) == items
+    assert list(earlier_in(tmp_path / "results.jsonl").remaining(items)) == items
     (tmp_path / "link").symlink_to(tmp_path / "target")
     with held(tmp_path / "link"):
         pass

@@ -84,15 +84,15 @@ def run(
                 file.truncate(0)
         elif output is not None:
             file = stack.enter_context(new_file(output, force=force))
-        left = earlier.left_of(chain([first] if first else [], items))
-        first_left = next(left, None)
-        if first and first_left is None:
+        remaining = earlier.remaining(chain([first] if first else [], items))
+        first_remaining = next(remaining, None)
+        if first and first_remaining is None:
             bad_lines.report_rest()
             report_line(f"nothing is left to score: see {output}")
             return 0
         try:
             status = score_locally(
-                chain([first_left] if first_left else [], left),
+                chain([first_remaining] if first_remaining else [], remaining),
                 destination,
                 settings=own_settings(settings, detector, quality_model),
                 processes=concurrency,

@@ -133,7 +133,7 @@ class Earlier:
             self.done[_key(result)] += 1
             self.failed += result.error is not None
 
-    def left_of(self, items: Iterable[Item]) -> Iterator[Item]:
+    def remaining(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items without a final result. An item that is listed twice needs two results."""
         left, retryable = self.done.copy(), set(self.retryable.values())
         for item in items:

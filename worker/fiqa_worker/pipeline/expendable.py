@@ -43,11 +43,11 @@ class Call(Generic[R]):
         self._result: R
         self._error: BaseException | None = None
         self.thread: threading.Thread | None = None
-        self.begun_at = 0
+        self.polls_at_start = 0
 
     def make(self, polls: int) -> None:
         """Make the call in this thread."""
-        self.begun_at, self.thread = polls, threading.current_thread()
+        self.polls_at_start, self.thread = polls, threading.current_thread()
         try:
             self._result = self._work()
         except BaseException as error:  # noqa: BLE001  raised in the thread that waits for the result
@@ -104,7 +104,7 @@ class ExpendableThreads:
             StuckError: it took longer.
         """
         while True:
-            too_long = limit_s is not None and call.thread and (self._polls - call.begun_at) * POLL_S > limit_s
+            too_long = limit_s is not None and call.thread and (self._polls - call.polls_at_start) * POLL_S > limit_s
             if call.ended(0 if too_long else POLL_S):
                 return call.result()
             if call.thread and too_long:

@@ -173,7 +173,7 @@ class ChunkProcessor:
         except (LeaseLost, _InDoubt, SourceUnavailable):
             raise
         except Exception as error:
-            found = self._of_storage(claim, partial(self._given_up, claim, error))
+            found = self._call_storage(claim, partial(self._given_up, claim, error))
             if found is None:
                 raise
             _log.error("chunk given up, its images end as %s: %s", found.code, found.why)
@@ -188,12 +188,12 @@ class ChunkProcessor:
             self.ledger, claim, image_time_limit_s=self.image_time_limit_s, publish_tickets=self.publish_tickets
         )
         with lease, self.drain.holding(lease):
-            storage = self._of_storage(claim, partial(self.open_storage, claim.storage), lease)
+            storage = self._call_storage(claim, partial(self.open_storage, claim.storage), lease)
             results = self._store(claim, storage, self._score(claim, storage, lease, given_up), lease)
             counts = Counts.of(results)
             completion = self._complete(claim, counts)
         if completion is Completion.JOB_IS_GONE:
-            self._of_storage(claim, partial(_delete_unless_lost, storage, claim.job_id))
+            self._call_storage(claim, partial(_delete_unless_lost, storage, claim.job_id))
         _log.info(
             "%s, %d scored, %d no face, %d failed, %.1f s",
             count(len(results), "image"),
@@ -212,7 +212,7 @@ class ChunkProcessor:
             items = lost_items(claim)
         else:
             read = partial(read_items, storage, claim.job_id, claim.chunk, claim.size)
-            items = self._of_storage(claim, read, lease)
+            items = self._call_storage(claim, read, lease)
         if given_up:
             quarantined = dict.fromkeys(range(len(items)), given_up.code)
         results = []
@@ -279,9 +279,9 @@ class ChunkProcessor:
     def _store(self, claim: Claim, storage: Storage, results: list[ImageResult], lease: Lease) -> list[ImageResult]:
         """Store the results, unless the chunk has a shard already. Return the results that are in the storage."""
         lease.confirm()
-        return self._of_storage(claim, partial(store_results, storage, claim.job_id, claim.chunk, results))
+        return self._call_storage(claim, partial(store_results, storage, claim.job_id, claim.chunk, results))
 
-    def _of_storage(self, claim: Claim, call: Callable[[], T], lease: Lease | None = None) -> T:
+    def _call_storage(self, claim: Claim, call: Callable[[], T], lease: Lease | None = None) -> T:
         """Call the job's storage in a thread, and return the result. If a lease is given and is lost, stop waiting.
 
         Raises:
