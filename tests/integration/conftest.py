@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from fiqa import Client, ImageResult, JobState, Status
 from fiqa.ledger.keys import LEASES, job_key
-from tests.fiqa_process import BUILTIN
 from tests.ledger_of import ledger_of
 from tests.waiting import WAIT_S, wait_until
-
-ROOT: Final = Path(__file__).parents[2]
-STOP_S: Final = 60
-
-
-@dataclass(frozen=True)
-class Worker:
-    process: subprocess.Popen[bytes]
-    log_file: Path
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text()
-
+from tests.worker_process import Worker, launch_worker
 
 StartWorker = Callable[..., Worker]
 
@@ -42,32 +24,13 @@ def start_worker(redis_url: str, tmp_path: Path) -> Iterator[StartWorker]:
     """Starts workers with the built-in models; those that still run at the end must end well when asked to."""
     workers: list[Worker] = []
 
-    def start(*, concurrency: int = 1, module: str = "fiqa", **environment: str) -> Worker:
-        log = tmp_path / f"worker-{len(workers)}.log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, "worker", "--concurrency", str(concurrency)],
-                env={**os.environ, **BUILTIN, "FIQA_REDIS_URL": redis_url, "FIQA_DRAIN_S": "30", **environment},
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-            )
-        workers.append(Worker(process, log))
+    def start(**options: Any) -> Worker:
+        workers.append(launch_worker(redis_url, tmp_path / f"worker-{len(workers)}.log", **options))
         return workers[-1]
 
     yield start
     for worker in workers:
-        running = worker.process.poll() is None
-        worker.process.terminate()
-        try:
-            status = worker.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
-            raise
-        assert not running or status == 0, worker.log
+        worker.stop()
 
 
 @pytest.fixture

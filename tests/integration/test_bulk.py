@@ -12,9 +12,10 @@ import pytest
 from fiqa import Client, Item, JobState, Selection, Status
 from fiqa.ledger.keys import LEASES
 from tests.conftest import Bucket
-from tests.integration.conftest import StartWorker, Worker, assert_exactly_once, wait_for_lease
+from tests.integration.conftest import StartWorker, assert_exactly_once, wait_for_lease
 from tests.ledger_of import ledger_of
 from tests.waiting import WAIT_S, wait_until
+from tests.worker_process import Worker
 
 
 def wait_for_log(worker: Worker, text: str) -> None:

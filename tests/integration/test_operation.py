@@ -23,10 +23,11 @@ from fiqa import Client, JobState
 from fiqa.ledger.keys import LEASES
 from tests.fiqa_process import BUILTIN
 from tests.integration import planted
-from tests.integration.conftest import ROOT, StartWorker, Worker
+from tests.integration.conftest import StartWorker
 from tests.ledger_of import ledger_of
 from tests.servers import free_ports, start_redis
 from tests.waiting import WAIT_S, wait_until
+from tests.worker_process import ROOT, Worker
 
 SOON_S: Final = 15  # shorter than what hangs in these tests
 REDIS_AWAY_S: Final = 20

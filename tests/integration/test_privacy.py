@@ -18,9 +18,9 @@ import pytest
 from fiqa import Client
 from tests.conftest import Bucket
 from tests.fiqa_process import BUILTIN
-from tests.integration.conftest import ROOT
 from tests.servers import S3Server
 from tests.waiting import WAIT_S, wait_until
+from tests.worker_process import ROOT
 
 # onnxruntime's telemetry looks up its host 9 s after the import, and again every 5 s.
 LIBRARY: Final = """

@@ -19,12 +19,12 @@ import pytest
 from fiqa import Client, JobState, RedisUnavailableError
 from fiqa.ledger.ledger import Ledger
 from tests.fiqa_process import BUILTIN
-from tests.integration.conftest import ROOT, Worker
 from tests.ledger_of import ledger_of
 from tests.redis_refusals import REFUSALS, replica
 from tests.redis_relay import RedisRelay, relayed
 from tests.servers import RedisServer, start_redis
 from tests.waiting import WAIT_S, wait_until
+from tests.worker_process import ROOT, Worker
 
 # Longer than a worker lived after such an answer: 3 s.
 REFUSES_S: Final = 4.0

@@ -13,11 +13,12 @@ from fiqa.ledger.keys import LEASES
 from tests.conftest import Bucket
 from tests.dead_folder import dead, needs_fuse
 from tests.faults.proxy import S3Fault
-from tests.integration.conftest import STOP_S, StartWorker, assert_exactly_once, wait_for_lease
+from tests.integration.conftest import StartWorker, assert_exactly_once, wait_for_lease
 from tests.ledger_of import ledger_of
 from tests.producer.s3_settings import proxied
 from tests.servers import S3Server
 from tests.waiting import WAIT_S
+from tests.worker_process import STOP_S
 
 NEVER = "3600"
 
