@@ -101,7 +101,7 @@ def test_the_tables_show_the_same(quick: tuple[str, dict[str, Any]]) -> None:
         (("parity", "--data", "deploy", "--models", "."), "bench: --models .: it does not hold face_detection_yunet"),
     ],
 )
-def test_a_wrong_argument_is_one_line(words: Sequence[str], line: str) -> None:
+def test_the_error_for_a_wrong_argument_is_one_line(words: Sequence[str], line: str) -> None:
     done = bench(*words)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(line)

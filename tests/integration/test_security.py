@@ -102,7 +102,7 @@ Authority = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 
 def make_certificate(path: Path, authority: Authority | None = None) -> Authority:
-    """A certificate for 127.0.0.1 and its key in one PEM file; without an authority it is one."""
+    """Make a certificate for 127.0.0.1, with its key, in one PEM file. Without an authority, make an authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, path.stem)])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""S3 that slows its clients down for longer than an image may take: the status says so, and no image fails."""
+"""S3 that throttles its clients for longer than an image may take: the status shows it, and no image fails."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_a_client_is_shared_by_threads(client: Client, ledger: Ledger) -> None:
     assert counts == [100] * 12
 
 
-def test_a_client_goes_on_after_its_connections_were_cut(client: Client, ledger: Ledger) -> None:
+def test_a_client_continues_after_its_connections_were_cut(client: Client, ledger: Ledger) -> None:
     client.submit(URIS)
     ledger.connection.redis.client_kill_filter(_type="normal", skipme=True)
     client.submit(URIS)
@@ -137,7 +137,7 @@ def test_wait_returns_the_final_status(client: Client, ledger: Ledger) -> None:
     assert client.wait(job.id, timeout_s=0) == client.status(job.id)
 
 
-def test_wait_raises_after_its_timeout_and_the_job_goes_on(client: Client, ledger: Ledger) -> None:
+def test_wait_raises_after_its_timeout_and_the_job_continues(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS)
     beat(ledger)
     with pytest.raises(TimeoutError, match=rf"^job {job.id} is running after 0\.1 s; it continues$"):
@@ -149,7 +149,7 @@ def test_wait_raises_after_its_timeout_and_the_job_goes_on(client: Client, ledge
 
 
 # Pause, resume
-def test_a_job_is_paused_and_goes_on(client: Client, ledger: Ledger) -> None:
+def test_a_job_is_paused_and_continues(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS)
     work(ledger, chunks=2)
     assert client.pause(job.id).state is JobState.PAUSED

@@ -128,7 +128,7 @@ def test_a_removed_working_folder_is_one_line_or_does_not_matter(ledger: Ledger,
 @pytest.mark.parametrize(
     ("target", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
 )
-def test_a_standard_output_that_takes_nothing_is_one_line(target: str, reason: str) -> None:
+def test_the_error_for_a_standard_output_that_takes_nothing_is_one_line(target: str, reason: str) -> None:
     for command in ("--version", "--help", "models list"):
         shell = f"exec {' '.join(FIQA)} {command} {target}"
         done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)

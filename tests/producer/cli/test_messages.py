@@ -79,7 +79,7 @@ def job(ledger: Ledger, images: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     return job_id
 
 
-def test_results_report_and_retry_name_a_lost_shard_and_go_on(job: str, tmp_path: Path) -> None:
+def test_results_report_and_retry_name_a_lost_shard_and_continue(job: str, tmp_path: Path) -> None:
     advice = f"1 shard is lost, all others are complete: run `fiqa repair {job}` to recreate lost ones"
     for form in ("jsonl", "csv"):
         done = fiqa("results", job, "--format", form)

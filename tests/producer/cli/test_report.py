@@ -84,7 +84,9 @@ def test_the_command_reads_a_job_also_while_it_runs(
         (["no-job"], "'no-job' is not a job id: `fiqa jobs` lists them"),
     ],
 )
-def test_a_wrong_call_is_one_line_and_loses_no_page(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_the_error_for_a_wrong_call_is_one_line_and_loses_no_page(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
     write(tmp_path / "good.jsonl", [result("s3://b/1", 0.5)])
     (tmp_path / "report.html").write_text("yesterday's")
     done = report("-o", "report.html", *arguments, "--force", cwd=tmp_path)

@@ -65,7 +65,7 @@ def test_results_of_a_wrong_id_leave_the_file_as_it_was(ledger: Ledger, tmp_path
     assert output.read_text() == "precious\n"
 
 
-def test_results_that_cannot_be_written_are_one_line(ledger: Ledger, images: Path, tmp_path: Path) -> None:
+def test_the_error_for_results_that_cannot_be_written_is_one_line(ledger: Ledger, images: Path, tmp_path: Path) -> None:
     job = submitted(images)
     work(ledger)
     output = tmp_path / "missing" / "out.jsonl"

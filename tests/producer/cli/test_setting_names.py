@@ -24,7 +24,7 @@ def test_a_misspelled_setting_names_the_one_that_was_meant(name: str, meant: str
     assert list(unknown_settings([name, "PATH"])) == [f"{name} is not a setting and is ignored: did you mean {meant}?"]
 
 
-def test_an_unknown_setting_is_reported_and_the_command_goes_on() -> None:
+def test_an_unknown_setting_is_reported_and_the_command_continues() -> None:
     done = fiqa("models", "list", env={"FIQA_GIBBERISH": "1"})
     assert done.returncode == 0
     assert done.stderr == "fiqa: FIQA_GIBBERISH is not a setting and is ignored\n"

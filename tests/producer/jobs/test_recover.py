@@ -20,7 +20,7 @@ from tests.producer.jobs.one_hundred import URIS, in_a_folder, outside_redis
 
 
 @outside_redis
-def test_a_job_is_recovered_after_redis_was_lost_and_goes_on(client: Client, ledger: Ledger) -> None:
+def test_a_job_is_recovered_after_redis_was_lost_and_continues(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS, name="backfill", priority="high", max_failed=0.9, measures=True, min_face_px=40)
     work(ledger, chunks=2, end=lambda item: failed(item, ErrorCode.NOT_FOUND))
     before = client.status(job.id)

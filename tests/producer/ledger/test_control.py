@@ -138,7 +138,7 @@ def stopped(ledger: Ledger, chunks: int = 5) -> str:
     return job_id
 
 
-def test_a_failed_job_goes_on_with_a_new_limit_and_nothing_that_was_not_tried_is_lost(ledger: Ledger) -> None:
+def test_a_failed_job_continues_with_a_new_limit_and_nothing_that_was_not_tried_is_lost(ledger: Ledger) -> None:
     job_id = stopped(ledger)
     ledger.control(job_id, Control.RESUME, max_failed=1)
     status = ledger.status(job_id)
@@ -151,7 +151,7 @@ def test_a_failed_job_goes_on_with_a_new_limit_and_nothing_that_was_not_tried_is
     assert ledger.status(job_id).state is JobState.SUCCEEDED
 
 
-def test_a_job_that_goes_on_expires_only_when_it_has_ended_again(ledger: Ledger) -> None:
+def test_a_job_that_continues_expires_only_when_it_has_ended_again(ledger: Ledger) -> None:
     job_id = stopped(ledger)
     redis = ledger.connection.redis
     assert redis.ttl(job_key(job_id)) > 0

@@ -114,7 +114,7 @@ def test_a_file_without_selected_results_is_valid(tmp_path: Path) -> None:
     assert pq.read_table(file).num_rows == 0
 
 
-def test_parquet_without_pyarrow_is_one_line_that_says_what_to_install() -> None:
+def test_the_error_for_parquet_without_pyarrow_is_one_line_that_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"
         "from fiqa.results.export import import_pyarrow\n"

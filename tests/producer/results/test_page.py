@@ -89,7 +89,7 @@ def test_results_without_a_face_make_a_page_too(results: list[ImageResult]) -> N
     assert "Median quality" not in seen.text
 
 
-def test_scores_of_two_models_are_kept_apart_and_the_page_says_so() -> None:
+def test_scores_of_two_models_are_kept_apart_and_the_page_reports_it() -> None:
     one = tally([result("s3://a/1", 0.3, model="first"), result("s3://a/2", 0.8, model="second")], "one")
     two = tally([result("s3://b/1", 20.0, model="second")], "two")
     three = tally([result("s3://c/1", 0.4, model="first")], "three")

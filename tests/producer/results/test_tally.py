@@ -50,7 +50,9 @@ def test_the_memory_of_a_tally_does_not_grow_with_the_results() -> None:
         ("no.jsonl.gz", "Not a gzipped file"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_one_line_that_says_why(name: str, message: str, tmp_path: Path) -> None:
+def test_the_error_for_a_file_that_cannot_be_read_is_one_line_that_says_why(
+    name: str, message: str, tmp_path: Path
+) -> None:
     whole = write(tmp_path / "whole.jsonl.gz", [result("s3://b/1", 0.5)]).read_bytes()
     (tmp_path / "cut.jsonl.gz").write_bytes(whole[:-12])
     (tmp_path / "folder").mkdir()

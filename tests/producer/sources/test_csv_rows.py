@@ -93,7 +93,7 @@ def test_the_titles_of_a_csv_are_skipped(tmp_path: Path, titles: str) -> None:
     assert uris(path) == ["s3://images/a.jpg", "s3://images/b.jpg"]
 
 
-def test_a_bad_row_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_bad_row_is_reported_with_its_number_and_the_rest_is_read(tmp_path: Path) -> None:
     bad: list[tuple[bytes, str]] = [
         (b"s3://images/a.jpg", "1 column, not Bucket,Key or Bucket,Key,VersionId: a list of URIs ends in .txt"),
         (b'"images","a.jpg","v","true"', "4 columns, not Bucket,Key or Bucket,Key,VersionId: for an S3 Inventory pass"),

@@ -54,7 +54,7 @@ def as_another_user() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def test_folders_that_may_not_be_read_are_left_out_and_the_rest_goes_on() -> None:
+def test_folders_that_may_not_be_read_are_left_out_and_the_rest_is_read() -> None:
     with as_another_user() as folder:
         touch(folder, "a.jpg", "private/b.jpg", "sub/private/c.jpg", "z/d.jpg")
         for name in ("private", "sub/private"):

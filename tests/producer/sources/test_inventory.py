@@ -105,7 +105,7 @@ def test_an_empty_inventory_has_no_items(bucket: Bucket) -> None:
     assert uris(bucket.put("manifest.json", empty)) == []
 
 
-def test_a_bad_row_is_reported_with_its_file_and_number_and_the_rest_goes_on(bucket: Bucket) -> None:
+def test_a_bad_row_is_reported_with_its_file_and_number_and_the_rest_is_read(bucket: Bucket) -> None:
     rows = ['"images","a.jpg"', '"images","b.jpg","1"', '"images","%FF.jpg"', '"images","c.jpg', '"images","d.jpg"']
     source = bucket.put("manifest.json", manifest(bucket, {"d.csv.gz": csv_gz(*rows)}, schema="Bucket, Key"))
     errors: list[SourceError] = []
@@ -146,7 +146,7 @@ def test_parquet_files_need_only_two_columns(bucket: Bucket) -> None:
     assert uris(source) == ["s3://images/a.jpg"]
 
 
-def test_a_bad_row_of_parquet_is_reported_with_its_number_and_the_rest_goes_on(bucket: Bucket) -> None:
+def test_a_bad_row_of_parquet_is_reported_with_its_number_and_the_rest_is_read(bucket: Bucket) -> None:
     rows: list[dict[str, Any]] = [
         {"bucket": "images", "key": "a.jpg"},
         {"bucket": None, "key": "b.jpg"},

@@ -62,7 +62,7 @@ def test_json_lines_may_have_the_callers_id(tmp_path: Path) -> None:
     ]
 
 
-def test_a_bad_line_is_reported_with_its_number_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_bad_line_is_reported_with_its_number_and_the_rest_is_read(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     bad: list[tuple[bytes, str]] = [
         (b'{"uri": "s3://b/x"', ": not JSON: expecting ',' delimiter at character 19"),

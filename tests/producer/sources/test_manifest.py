@@ -211,7 +211,7 @@ def test_lists_can_be_in_s3(bucket: Bucket, *, compressed: bool) -> None:
 
 
 @pytest.mark.usefixtures("s3_env")
-def test_a_bad_line_in_s3_is_reported_with_its_number_and_the_rest_goes_on(bucket: Bucket) -> None:
+def test_a_bad_line_in_s3_is_reported_with_its_number_and_the_rest_is_read(bucket: Bucket) -> None:
     source = bucket.put("list.txt", b"s3://b/1.jpg\n{\ns3://b/2.jpg\n")
     errors: list[SourceError] = []
     assert [item.uri for item in read_source([source], on_bad_line=errors.append)] == ["s3://b/1.jpg", "s3://b/2.jpg"]

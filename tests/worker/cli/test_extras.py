@@ -34,7 +34,7 @@ def test_commands_may_read_every_file_of_their_user(chosen: WorkerSettings) -> N
     assert chosen.allowed_sources == ("file:///", "s3://")
 
 
-def test_a_missing_package_is_one_line_that_names_the_extra() -> None:
+def test_the_error_for_a_missing_package_is_one_line_that_names_the_extra() -> None:
     with (
         pytest.raises(MissingDependencyError, match=r"\(cv2\.x is missing\): pip install 'fiqa\[cpu\]'$"),
         needs("cpu"),

@@ -23,7 +23,7 @@ def test_run_streams_results_of_folders_lists_and_standard_input(fiqa: Fiqa, pho
     assert "4/4" in done.stderr
 
 
-def test_a_run_of_which_all_images_failed_says_so_and_why(fiqa: Fiqa, tmp_path: Path) -> None:
+def test_a_run_whose_images_all_failed_reports_it_with_the_reason(fiqa: Fiqa, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     for number in range(3):

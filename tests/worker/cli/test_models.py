@@ -29,7 +29,7 @@ def test_models_list_and_verify_show_which_files_exist(fiqa: Fiqa) -> None:
     assert "ediffiqa_tiny_jun2024: missing" in verified.stdout
 
 
-def test_models_pull_without_a_network_says_of_each_model_why_and_where_to_put_its_file(
+def test_models_pull_without_a_network_reports_for_each_model_why_and_where_to_put_its_file(
     fiqa: Fiqa, tmp_path: Path
 ) -> None:
     # A proxy that refuses, so that the test never leaves this machine.
@@ -70,7 +70,7 @@ def test_an_int8_model_is_calibrated_on_images_and_scores_under_its_own_name(
     assert not (tmp_path / "cwd" / "other.onnx").exists()
 
 
-def test_an_int8_model_of_too_few_faces_or_without_a_writable_path_is_one_line(
+def test_the_error_for_an_int8_model_of_too_few_faces_or_without_a_writable_path_is_one_line(
     fiqa: Fiqa, photos: Path, tmp_path: Path
 ) -> None:
     few = fiqa("models", "quantize", photos)

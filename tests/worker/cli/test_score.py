@@ -44,7 +44,7 @@ def test_score_leaves_out_faces_as_asked() -> None:
     assert done.stderr.endswith("astronaut.jpg: no face that the options ask for, 1 left out\n")
 
 
-def test_an_annotated_image_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_the_error_for_an_annotated_image_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     shutil.copy(PORTRAIT, tmp_path / "a.jpg")
     done = CliRunner().invoke(score, [str(tmp_path / "a.jpg"), "-o", str(tmp_path / "results.words")])
     assert isinstance(done.exception, OutputError)

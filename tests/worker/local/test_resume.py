@@ -88,7 +88,7 @@ def test_failures_that_a_killed_run_tried_again_are_removed_by_the_next_run(tmp_
     assert path.read_bytes() == line("s3://b/1")
 
 
-def test_a_file_that_cannot_be_replaced_stays_as_it_is_and_is_one_line(
+def test_a_file_that_cannot_be_replaced_stays_as_it_is_and_the_error_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "results.jsonl"
@@ -178,7 +178,7 @@ def test_a_file_that_does_not_hold_results_stays_as_it_is(tmp_path: Path, conten
     assert path.read_bytes() == line("s3://b/1") + content
 
 
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_the_error_for_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     message = r"^cannot write [^\n]+: Is a directory: choose another file$"
     with pytest.raises(OutputError, match=message), held(tmp_path):
         pass

@@ -41,7 +41,7 @@ def test_a_long_temporary_folder_has_its_socket_elsewhere_and_leaves_nothing(
     wait_until(lambda: not [path for path in set(short.glob("fiqa-*")) - before if started_in(path)])
 
 
-def test_a_temporary_folder_that_cannot_be_made_is_one_line(photos: Path) -> None:
+def test_the_error_for_a_temporary_folder_that_cannot_be_made_is_one_line(photos: Path) -> None:
     code = "import tempfile; tempfile.tempdir = '/proc/nowhere'; from fiqa.cli.main import main; main()"
     command = [sys.executable, "-c", code, "run", str(photos / "original-0.jpg")]
     done = subprocess.run(command, env={**os.environ, **BUILTIN}, capture_output=True, text=True, check=False)
@@ -50,7 +50,7 @@ def test_a_temporary_folder_that_cannot_be_made_is_one_line(photos: Path) -> Non
     assert one_line(done) == why
 
 
-def test_a_dev_shm_that_cannot_be_written_is_one_line(photos: Path) -> None:
+def test_the_error_for_a_dev_shm_that_cannot_be_written_is_one_line(photos: Path) -> None:
     read_only = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o ro none /dev/shm && exec "$0" "$@"']
     if subprocess.run([*read_only, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount")

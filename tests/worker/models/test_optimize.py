@@ -64,7 +64,7 @@ def test_a_built_in_model_needs_no_optimization_and_stays_as_it_is(kind: Kind, t
 
 
 @pytest.mark.parametrize("content", [b"", b"no model at all", None], ids=["empty", "text", "cut"])
-def test_a_corrupt_file_is_one_clear_line(content: bytes | None, tmp_path: Path) -> None:
+def test_the_error_for_a_corrupt_file_is_one_clear_line(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "mine.onnx"
     path.write_bytes(graphs.quality(path).path.read_bytes()[:900] if content is None else content)
     with pytest.raises(ModelError, match=r"mine\.onnx is not an ONNX model that can be used: ") as error:

@@ -134,7 +134,7 @@ def test_pull_does_not_trust_a_certificate_it_cannot_check(
         pull(model_at(f"{server}/model.onnx"), tmp_path, timeout_s=10, attempts=1)
 
 
-def test_a_folder_that_cannot_be_written_is_one_clear_error(server: str, tmp_path: Path) -> None:
+def test_the_error_for_a_folder_that_cannot_be_written_is_one_clear_line(server: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ModelError, match=r"cannot write .* set FIQA_MODELS_DIR to a writable folder"):
         pull(model_at(f"{server}/model.onnx"), tmp_path / "file", timeout_s=10)

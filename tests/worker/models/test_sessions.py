@@ -64,7 +64,7 @@ def test_a_device_that_is_not_there_says_what_to_install(device: Device, tmp_pat
         open_session(graphs.quality(tmp_path / "model.onnx"), device)
 
 
-def test_a_broken_file_is_one_clear_line(tmp_path: Path) -> None:
+def test_the_error_for_a_broken_file_is_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no model")
     with pytest.raises(ModelError, match=r"model\.onnx does not load: ") as error:

@@ -61,7 +61,7 @@ def test_a_gray_tiffs_second_sample_is_alpha_only_if_the_file_says_so(extra: int
 
 @pytest.mark.parametrize("depth", [8, 10, 12])
 @pytest.mark.parametrize("with_alpha", [False, True])
-def test_an_avif_of_any_depth_looks_alike(depth: int, *, with_alpha: bool) -> None:
+def test_an_avif_of_any_depth_looks_the_same(depth: int, *, with_alpha: bool) -> None:
     stored = np.dstack([COLOR[..., ::-1], ALPHA]) if with_alpha else COLOR[..., ::-1]
     most = (1 << depth) - 1
     deep = stored if depth == 8 else np.rint(stored / 255.0 * most).astype(np.uint16)

@@ -175,7 +175,7 @@ def test_container_credentials_are_renewed_before_they_expire_or_after(
         assert b"Credential=second/" in proxy.heads[-1]
 
 
-def test_a_metadata_service_that_hangs_is_one_line(
+def test_the_error_for_a_metadata_service_that_hangs_is_one_line(
     bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clear(monkeypatch)

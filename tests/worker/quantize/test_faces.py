@@ -12,7 +12,7 @@ from fiqa_worker.quantize.faces import collect_faces
 MAX_PIXELS = 100_000_000
 
 
-def test_too_few_faces_are_one_line(photos: list[Path], detector: Detector) -> None:
+def test_the_error_for_too_few_faces_is_one_line(photos: list[Path], detector: Detector) -> None:
     with pytest.raises(ModelError, match=r"33 images have .* but 100 of each are needed: give a folder") as error:
         collect_faces(photos, detector, faces=400, max_pixels=MAX_PIXELS)
     assert "\n" not in str(error.value)

@@ -370,7 +370,7 @@ def test_an_isolated_chunk_computes_one_item_at_a_time_and_skips_what_killed_a_w
 
 
 @needs_fuse
-def test_a_storage_that_never_answers_holds_no_process_and_other_jobs_go_on(
+def test_a_storage_that_never_answers_holds_no_process_and_other_jobs_continue(
     processor: ChunkProcessor, ledger: Ledger, job: Job, photos: Path, tmp_path: Path
 ) -> None:
     impatient = replace(processor, storage_limit_s=1.0)

@@ -34,7 +34,7 @@ def test_each_heartbeat_lasts_for_three_rounds(ledger: Ledger) -> None:
     assert all(10 < left <= 15 for left in left_s)
 
 
-def test_heartbeats_go_on_after_redis_was_unavailable(stoppable_redis: StoppableRedis) -> None:
+def test_heartbeats_continue_after_redis_was_unavailable(stoppable_redis: StoppableRedis) -> None:
     with closing(Ledger(stoppable_redis.url)) as ledger:
 
         def start_empty() -> None:

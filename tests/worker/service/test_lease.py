@@ -200,7 +200,7 @@ def test_an_item_in_flight_is_recorded(ledger: Ledger, claim: Claim, lease: Leas
         lease.on_item_start(4)
 
 
-def test_a_redis_that_is_away_is_logged_once_and_the_lease_goes_on(
+def test_a_redis_that_is_away_is_logged_once_and_the_lease_is_kept(
     stoppable_redis: StoppableRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = SteppedClock()

@@ -36,7 +36,7 @@ def test_a_failure_of_a_source_that_was_never_read_is_a_doubt(code: str) -> None
 
 
 @pytest.mark.parametrize("code", DEPENDS)
-def test_after_many_doubts_in_a_row_the_ledger_must_decide_before_the_chunk_goes_on(code: str) -> None:
+def test_after_many_doubts_in_a_row_the_ledger_must_decide_before_the_chunk_continues(code: str) -> None:
     chunk = standing().start_chunk()
     assert note(chunk, "file:///data/1", code, times=DOUBTS_IN_A_ROW + 2) == [
         *[False] * (DOUBTS_IN_A_ROW - 1),
