@@ -28,7 +28,7 @@ LABEL org.opencontainers.image.title="fiqa client" \
       org.opencontainers.image.revision="$REVISION"
 ENV PATH=/opt/fiqa/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 COPY --from=packages /opt/fiqa/venv /opt/fiqa/venv
-# Any user will do: files are readable for all, and no home folder is needed. As a number, Kubernetes can check it.
+# Any user works: all users can read the files, and no home folder is needed. Kubernetes can check a number only.
 USER 10001:10001
 WORKDIR /tmp
 ENTRYPOINT ["fiqa"]

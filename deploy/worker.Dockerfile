@@ -10,7 +10,7 @@ ARG EXTRA=cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PYTHON=/opt/fiqa/venv/bin/python
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE constraints.txt ./
-# A worker needs no pip, no tests, no AWS service but S3 and logins, and of onnxruntime no scripts: 90 MB of 500.
+# A worker needs no pip, no tests, no AWS service but S3 and logins, and no scripts of onnxruntime: 90 MB of 500.
 RUN python -m venv /opt/pip \
     && python -m venv --without-pip /opt/fiqa/venv \
     && mkdir -p producer/fiqa worker/fiqa_worker \
@@ -51,7 +51,7 @@ ENV PATH=/opt/fiqa/app/bin:/opt/fiqa/venv/bin:$PATH PYTHONPATH=/opt/fiqa/app \
 COPY --from=packages /opt/fiqa/venv /opt/fiqa/venv
 COPY --from=app /opt/fiqa/models /opt/fiqa/models
 COPY --from=app /opt/fiqa/app /opt/fiqa/app
-# Any user will do: files are readable for all, and no home folder is needed. As a number, Kubernetes can check it.
+# Any user works: all users can read the files, and no home folder is needed. Kubernetes can check a number only.
 USER 10001:10001
 WORKDIR /tmp
 STOPSIGNAL SIGTERM

@@ -16,7 +16,9 @@ def job_options(command: Callable[..., int]) -> Callable[..., int]:
 
     @click.option("--measures", is_flag=True, help="Measure each face, and give the reasons why it may be poor.")
     @click.option("--min-face-px", type=click.IntRange(1), help="Only score faces of at least this many pixels.")
-    @click.option("--max-faces", type=click.IntRange(1), help="Only score so many faces of an image, the largest.")
+    @click.option(
+        "--max-faces", type=click.IntRange(1), help="Only score this many faces of an image, the largest ones."
+    )
     @wraps(command)
     def with_options(*, measures: bool, min_face_px: int | None, max_faces: int | None, **others: Any) -> int:
         options = JobOptions(measures=measures, min_face_px=min_face_px, max_faces=max_faces)

@@ -50,7 +50,7 @@ _DAY_S: Final = 24 * 3600.0
     "--any-worker", is_flag=True, help="Let workers with different models, settings or versions score the job together."
 )
 @job_options
-@click.option("--resume-id", metavar="JOB", help="Submit again this job, whose submit was interrupted.")
+@click.option("--resume-id", metavar="JOB", help="Submit this job again, after its submit was interrupted.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end, and exit as `fiqa watch` does.")
 @as_json_option
 def submit(

@@ -9,7 +9,7 @@ from tests.producer.cli.running import fiqa
 from tests.producer.ledger.ledger_jobs import beat, opened
 
 
-def test_the_error_for_without_a_worker_there_is_one_line(ledger: Ledger) -> None:
+def test_without_a_worker_one_line_is_printed(ledger: Ledger) -> None:
     del ledger
     done = fiqa("workers")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "no worker runs: start `fiqa worker`\n")

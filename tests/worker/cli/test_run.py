@@ -94,7 +94,7 @@ def test_a_run_replaces_results_with_force_but_never_its_own_source(fiqa: Fiqa, 
     assert listed.read_text() == '{"uri": "s3://b/a.jpg"}\n'
 
 
-def test_the_error_for_run_of_a_source_without_images_is_one_line(fiqa: Fiqa, tmp_path: Path) -> None:
+def test_the_error_of_run_for_a_source_without_images_is_one_line(fiqa: Fiqa, tmp_path: Path) -> None:
     done = fiqa("run", tmp_path / "cwd")
     assert done.returncode == 2
     assert "no images" in done.stderr

@@ -123,11 +123,13 @@ def prepare_models() -> None:
     show_default=True,
     help="Faces to use: half to calibrate, half to compare.",
 )
-@click.option("--max-mean", type=float, default=0.01, show_default=True, help="Highest mean score difference.")
+@click.option("--max-mean", type=float, default=0.01, show_default=True, help="Highest allowed mean score difference.")
 @click.option(
-    "--max-p99", type=float, default=0.05, show_default=True, help="Highest 99th percentile of the difference."
+    "--max-p99", type=float, default=0.05, show_default=True, help="Highest allowed 99th percentile of the difference."
 )
-@click.option("--min-rank", type=float, default=0.98, show_default=True, help="Lowest rank correlation of the scores.")
+@click.option(
+    "--min-rank", type=float, default=0.98, show_default=True, help="Lowest allowed rank correlation of the scores."
+)
 @force_option
 def quantize(
     folder: Path, output: Path, *, faces: int, max_mean: float, max_p99: float, min_rank: float, force: bool
