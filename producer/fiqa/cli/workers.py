@@ -22,8 +22,8 @@ from fiqa.text import duration, local_time, shown
 def workers(*, as_json: bool) -> None:
     """List the workers that run, and their problems.
 
-    Workers with the same fingerprint give the same scores. A worker that dies stays in the list for up to 15 s. Of the
-    chunks that a worker holds, the list shows the number and the oldest; --json shows all.
+    Workers with the same fingerprint give the same scores. A worker that dies stays in the list for up to 15 s. The
+    list shows the number of chunks that a worker holds, and the oldest of them; --json shows all.
     """
     with Client() as client:
         found = client.workers()

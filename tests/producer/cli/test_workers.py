@@ -45,10 +45,10 @@ def test_the_chunks_that_a_worker_holds_are_shown(ledger: Ledger) -> None:
     job = opened(ledger, chunks=3)
     for _ in range(2):
         assert ledger.claim_for(Claimant(worker="one:7:0")).claim
-    ledger.claim()  # of nobody in the list
-    _, first, second = fiqa("workers").stdout.splitlines()
-    assert f" ago  2: {job} chunk 0, 0 s" in first
-    assert second.rstrip().endswith(" ago  0")
+    ledger.claim()  # by a worker that is not in the list
+    _, first, second = (" ".join(line.split()) for line in fiqa("workers").stdout.splitlines())
+    assert f" ago 2: {job} chunk 0, 0 s" in first
+    assert second.endswith(" ago 0")
     worker = json.loads(fiqa("workers", "--json").stdout.splitlines()[0])
     assert [(held["job"], held["chunk"]) for held in worker["chunks"]] == [(job, 0), (job, 1)]
 
