@@ -22,6 +22,7 @@ def refusing_s3(status: int, code: str) -> Iterator[str]:
             self.wfile.write(body)
 
         do_POST = do_GET  # noqa: N815  the same
+        do_PUT = do_GET  # noqa: N815  the same
         do_HEAD = do_GET  # noqa: N815  the base class calls it
 
         def log_message(self, *_: object) -> None:

@@ -30,6 +30,7 @@ class Connection:
 
     Attributes:
         redis: the redis-py client. Call it inside `errors()`.
+        where: the URL without user, password and options, for messages.
     """
 
     def __init__(self, redis_url: str, *, max_connections: int | None = None) -> None:
@@ -45,7 +46,7 @@ class Connection:
         # Retry if the connection was cut, but not if Redis hangs: four tries would take 10 s each.
         retry = Retry(ExponentialBackoff(cap=1, base=0.1), 3, supported_errors=(redis.ConnectionError,))
         arguments = connection_arguments(redis_url) | {"retry": retry}
-        self._where = _redacted(redis_url)
+        self.where = _redacted(redis_url)
         pool: Any = (
             redis.BlockingConnectionPool(max_connections=max_connections, timeout=_TURN_S, **arguments)  # type: ignore[no-untyped-call]  # half typed
             if max_connections
@@ -68,7 +69,7 @@ class Connection:
             # After a failover, the host name in the URL leads to another server, but open connections stay at the old
             # one, which refuses every write if it has become a replica. So close them: the next command connects again.
             self.redis.connection_pool.disconnect(inuse_connections=False)
-            raise RedisUnavailableError(explained(error, self._where)) from error
+            raise RedisUnavailableError(explained(error, self.where)) from error
 
     def ping(self) -> None:
         """Check that Redis answers.
@@ -115,14 +116,14 @@ class Connection:
                 facts = self.redis.info("memory") | self.redis.info("cluster")
         except RedisUnavailableError as error:
             if isinstance(error.__cause__, redis.exceptions.NoPermissionError):
-                return [f"cannot check whether Redis at {self._where} evicts keys: its user lacks the permission +info"]
+                return [f"cannot check whether Redis at {self.where} evicts keys: its user lacks the permission +info"]
             raise
         if facts.get("cluster_enabled"):
             raise SettingsError("FIQA_REDIS_URL: Redis Cluster is not supported: set the URL of a single Redis")
         policy = facts.get("maxmemory_policy", "noeviction")
         if policy == "noeviction":
             return []
-        what = f"Redis at {self._where} evicts keys when it is full (maxmemory-policy {policy})"
+        what = f"Redis at {self.where} evicts keys when it is full (maxmemory-policy {policy})"
         return [f"{what}: jobs and results would be lost silently: set maxmemory-policy noeviction"]
 
     def now(self) -> float:

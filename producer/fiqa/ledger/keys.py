@@ -20,6 +20,7 @@ DUE: Final = "fiqa:due"  # zset: jobs with unclaimed chunks, by priority and the
 LEASES: Final = "fiqa:leases"  # zset: job:chunk by expiry
 RECONCILER_LOCK: Final = "fiqa:reconciler"  # string: exists while a worker reconciles for all workers
 WORKERS: Final = "fiqa:workers"  # zset: id of each worker by the time at which its heartbeat expires
+DOCTOR: Final = "fiqa:doctor"  # prefix of the keys on which `fiqa doctor` tries its rights; they expire
 FINGERPRINTS: Final = "fiqa:fingerprints"  # zset: fingerprint of each worker by the same time
 
 # kombu's

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from fiqa.errors import LostShardError, SettingsError, StorageError
@@ -12,6 +12,9 @@ from fiqa.s3 import BUCKET_NAME, s3_client
 from fiqa.s3_errors import describe, in_words, s3_errors, stale_credentials
 from fiqa.s3_uri import advice_for
 from fiqa.storage.layout import JOBS, Document, Part, chunks_of, document_path, job_path, part_path, shard_path
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
 
 # The answers of Amazon to two writes of one object at once, and of other stores to a write while the bucket changes.
 _CONFLICTS: Final = {"ConditionalRequestConflict", "OperationAborted"}
@@ -22,8 +25,12 @@ _CONFLICT_PAUSE_S: Final = 0.5
 class S3Storage:
     """Objects below a prefix. They have the same names as the files of DirectoryStorage."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, new_client: Callable[[], BaseClient] = s3_client) -> None:
         """Make the client. The first call connects.
+
+        Args:
+            url: s3://bucket/prefix.
+            new_client: makes the client; called again if its credentials have expired.
 
         Raises:
             SettingsError: the URL names no bucket, or boto3's settings are wrong.
@@ -37,7 +44,8 @@ class S3Storage:
         self._bucket, prefix = parts.netloc, parts.path.strip("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self.url = f"s3://{self._bucket}/{prefix}".rstrip("/")
-        self._client = s3_client()
+        self._new_client = new_client
+        self._client: Any = new_client()
 
     def write_once(self, job_id: str, part: Part, chunk: int, data: bytes) -> bool:
         return self._put(shard_path(job_id, part, chunk), data, content_type="application/gzip", IfNoneMatch="*")
@@ -130,7 +138,7 @@ class S3Storage:
                 raise
             # Workers keep this object for long, but a client does not look for credentials again. So make a new client.
             try:
-                self._client = s3_client()
+                self._client = self._new_client()
             except SettingsError:
                 raise error from None
             return getattr(self._client, operation)(Bucket=self._bucket, **parameters)

@@ -11,20 +11,25 @@ their images.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote
 
 from fiqa.contract import REDIS_STORAGE
 from fiqa.errors import SettingsError
 from fiqa.ledger.connection import Connection
+from fiqa.s3 import s3_client
 from fiqa.s3_uri import advice_for
 from fiqa.storage.directory import DirectoryStorage
 from fiqa.storage.layout import Document, Part
 from fiqa.storage.redis import RedisStorage
 from fiqa.storage.s3 import S3Storage
 from fiqa.text import without_secrets
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
 
 _PATH: Final = re.compile(r"/|\.{1,2}(/|$)|~")
 
@@ -66,13 +71,14 @@ class Storage(Protocol):
         """Return the ids of the jobs that can be recovered from here, oldest first."""
 
 
-def open_storage(url: str, connection: Connection) -> Storage:
+def open_storage(url: str, connection: Connection, *, new_client: Callable[[], BaseClient] = s3_client) -> Storage:
     """Open the storage that a URL names.
 
     Args:
         url: `redis`, s3://bucket/prefix, or a folder: file:///path, or a path that begins with /, ./, ../ or ~. A bare
             word is refused, since a typo such as `rediss` or `s3:/bucket` would become a folder of that name.
         connection: to Redis; used only if the storage is Redis.
+        new_client: makes a client of S3; used only if the storage is in S3.
 
     Raises:
         SettingsError: the URL does not name a storage.
@@ -80,7 +86,7 @@ def open_storage(url: str, connection: Connection) -> Storage:
     if url == REDIS_STORAGE:
         return RedisStorage(connection)
     if url.startswith("s3://"):
-        return S3Storage(url)
+        return S3Storage(url, new_client=new_client)
     path = unquote(url.removeprefix("file://")) if url.startswith("file:///") else url
     if _PATH.match(path):
         with suppress(OSError, RuntimeError, ValueError):  # no such user, a circle of links, a NUL byte

@@ -69,7 +69,7 @@ def test_help_lists_the_commands_of_client_and_worker() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     listed = set(re.findall(r"^  (\w+)  ", done.stdout.partition("Commands:")[2], flags=re.MULTILINE))
     assert listed == {
-        "cancel", "delete", "demo", "jobs", "models", "pause", "recover",
+        "cancel", "delete", "demo", "doctor", "jobs", "models", "pause", "recover",
         "repair", "report", "results", "resume", "retry", "run",
         "score", "status", "submit", "watch", "worker", "workers",
     }  # fmt: skip

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from fiqa_worker.errors import ModelError
 from fiqa_worker.models.registry import REGISTRY
+from fiqa_worker.models.runtime import processor
 from fiqa_worker.pipeline import self_test
 from fiqa_worker.pipeline.pipeline import Pipeline
-from fiqa_worker.pipeline.self_test import TEST_IMAGE_SHA256, drawn_face, processor, run_self_test
+from fiqa_worker.pipeline.self_test import TEST_IMAGE_SHA256, drawn_face, run_self_test
 from fiqa_worker.settings import WorkerSettings
 
 BUILTIN = {"detector": "builtin_detector", "quality_model": "builtin_quality"}

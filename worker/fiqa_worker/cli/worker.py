@@ -11,7 +11,6 @@ from typing import Final
 
 import click
 
-from fiqa.errors import UsageError
 from fiqa.ledger.ledger import Ledger
 from fiqa_worker.cli.extras import concurrency_option, needs
 from fiqa_worker.settings import WorkerSettings
@@ -47,11 +46,11 @@ def worker(concurrency: int | None) -> int:
         from fiqa_worker.service.model_check import checking_models
 
         with checking_models() as checked:
-            from billiard.context import ForkContext
             from celery.exceptions import SecurityWarning
 
             from fiqa_worker.service.drain import SIGNALS
             from fiqa_worker.service.logs import configure
+            from fiqa_worker.service.semaphores import check_semaphores
             from fiqa_worker.service.tasks import app
 
             configure(settings.log_format)
@@ -67,13 +66,7 @@ def worker(concurrency: int | None) -> int:
     app.fiqa_identity, app.fiqa_self_test = checked.identity, checked.self_test
     for name, value in _MALLOC.items():
         os.environ.setdefault(name, value)
-    try:
-        ForkContext().Lock()  # as the pool does later, where the error would be a traceback
-    except OSError as error:
-        raise UsageError(
-            f"cannot make semaphores for the processes in /dev/shm: {error.strerror}: let this user write"
-            " to /dev/shm (in a container with a read-only root: --tmpfs /dev/shm)"
-        ) from error
+    check_semaphores()
     # Celery warns of pickle if the user is root, or a container's user without a name. These workers refuse pickle.
     warnings.simplefilter("ignore", SecurityWarning)
     running = app.Worker(

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import platform
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Final
 
 import cv2
@@ -24,6 +21,7 @@ from numpy.typing import NDArray
 from fiqa.contract import SelfTest
 from fiqa_worker.errors import ModelError
 from fiqa_worker.models.registry import REGISTRY
+from fiqa_worker.models.runtime import onnxruntime_version, processor
 from fiqa_worker.pipeline.align import CROP_SIZE
 from fiqa_worker.pipeline.pipeline import Pipeline
 
@@ -35,7 +33,6 @@ TEST_IMAGE_SHA256: Final = "10475436c4c4bd92f814832ba5f20070bb338b319005cec62977
 _DETECT_SIZE: Final = 640
 _DETECT_THRESHOLD: Final = 0.5
 
-_ONNXRUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 _COMPARE: Final = "its scores may be wrong, compare them with those of another machine"
 _REMEDY: Final = "install another version of onnxruntime, or run the worker on another machine"
 
@@ -150,23 +147,3 @@ def _problem(name: str, known: _Known | None, value: float, box: tuple[float, ..
     if known.box and max(abs(one - other) for one, other in zip(box, known.box, strict=True)) > TOLERANCE:
         return f"self-test: {name} finds the face of its test image in another place, {where}"
     return ""
-
-
-def processor() -> str:
-    """Return the name of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def onnxruntime_version() -> str:
-    """Return the package and the version, such as `onnxruntime 1.32.0`."""
-    for package in _ONNXRUNTIMES:
-        try:
-            return f"{package} {version(package)}"
-        except PackageNotFoundError:
-            continue
-    return "onnxruntime of unknown version"

@@ -1,0 +1,75 @@
+"""The workers that run on this Redis: whether there are any, whether they fit together, and their problems."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from importlib.metadata import version
+from typing import Final
+
+from fiqa.doctor.findings import Finding, State
+from fiqa.doctor.redis import quick_connection
+from fiqa.errors import RedisUnavailableError
+from fiqa.ledger.workers import Workers, WorkerStatus
+from fiqa.text import count
+
+# Of a large fleet the first are enough: `fiqa workers` lists all.
+_SHOWN: Final = 5
+# The values of one model on two processors differ by less, see the self-test.
+_SCORES_MAY_DIFFER: Final = 1e-3
+
+
+def check_workers(redis_url: str) -> Iterator[Finding]:
+    """Look at the workers that run.
+
+    Raises:
+        SettingsError: `redis_url` is not a Redis URL.
+    """
+    try:
+        with closing(quick_connection(redis_url)) as connection:
+            workers = Workers(connection).all()
+    except RedisUnavailableError:
+        yield Finding("workers", State.SKIPPED, "not checked: Redis does not answer, or refuses")
+        return
+    if not workers:
+        yield Finding("workers", State.WARNING, "no worker runs on this Redis: start `fiqa worker`")
+        return
+    problems = [*_differences(workers), *_problems(workers)]
+    yield from (Finding("workers", State.WARNING, problem) for problem in problems[:_SHOWN])
+    if len(problems) > _SHOWN:
+        rest = count(len(problems) - _SHOWN, "more problem")
+        yield Finding("workers", State.WARNING, f"{rest}: see `fiqa workers`")
+    if not problems:
+        processes = count(sum(worker.processes for worker in workers), "process", "processes")
+        text = f"{count(len(workers), 'worker')} with {processes}, all with the fingerprint {workers[0].fingerprint}"
+        yield Finding("workers", State.OK, text)
+
+
+def _differences(workers: Sequence[WorkerStatus]) -> Iterator[str]:
+    fingerprints = Counter(worker.fingerprint for worker in workers)
+    if len(fingerprints) > 1:
+        kinds = ", ".join(f"{number} of {fingerprint or 'none'}" for fingerprint, number in fingerprints.most_common())
+        yield (
+            f"workers have different fingerprints ({kinds}), so each job waits for those of one kind: give all workers"
+            " the same models, settings and version"
+        )
+    for found, number in Counter(worker.version for worker in workers).items():
+        if found != version("fiqa"):
+            yield f"{count(number, 'worker')} of version {found}, this is {version('fiqa')}: install the same version"
+    for fingerprint in fingerprints:
+        tested = [worker for worker in workers if worker.fingerprint == fingerprint and worker.self_test.verdict]
+        low, high = (pick(tested, key=lambda worker: worker.self_test.quality, default=None) for pick in (min, max))
+        if low and high and high.self_test.quality - low.self_test.quality > _SCORES_MAY_DIFFER:
+            yield (
+                f"the same model scores the test image differently: {low.self_test.quality:.4f} on {low.host},"
+                f" {high.self_test.quality:.4f} on {high.host}: stop the workers of the machine that is wrong"
+            )
+
+
+def _problems(workers: Sequence[WorkerStatus]) -> Iterator[str]:
+    for worker in workers:
+        if worker.self_test.warning:
+            yield f"{worker.host}:{worker.pid}: {worker.self_test.warning}"
+        for subject, problem in worker.problems.items():
+            yield f"{worker.host}:{worker.pid}: {subject}: {problem}"
