@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fiqa_worker.errors import UnsupportedFormat
 from fiqa_worker.pipeline.decode import decode
 from tests.hostile.bombs import png
 from tests.worker.pipeline import files
@@ -188,3 +189,42 @@ def test_the_fourth_byte_of_a_bmp_without_a_mask_for_alpha_is_ignored() -> None:
     assert plain[66:70] == b"\0\0\0\xff"
     plain[66:70] = bytes(4)
     assert_shows(bytes(plain), COLOR, 0)
+
+
+@pytest.mark.parametrize("is_transparent", [False, True])
+@pytest.mark.parametrize(("left", "top", "more"), [(15, 5, 20), (0, 0, 10), (0, 0, -20), (7, 3, -20), (0, 0, -66)])
+def test_outside_of_the_first_image_a_gif_is_white(*, left: int, top: int, more: int, is_transparent: bool) -> None:
+    level = int(GRAY[20, 20])
+    data = bytearray(pillow_file(GRAY, "GIF", interlace=0, **({"transparency": level} if is_transparent else {})))
+    height, width = GRAY.shape
+    canvas = max(width + more, 0), max(height + more, 0)
+    struct.pack_into("<HH", data, 6, *canvas)
+    frame_at = data.rindex(struct.pack("<BHHHH", ord(","), 0, 0, width, height))
+    struct.pack_into("<HH", data, frame_at + 1, left, top)
+    whole = np.full((max(canvas[1], top + height), max(canvas[0], left + width), 3), 255.0)
+    alpha = np.where(level == GRAY, 0, 255).astype(np.uint8) if is_transparent else np.full_like(GRAY, 255)
+    whole[top : top + height, left : left + width] = over_white(gray(), alpha)
+    assert whole.size <= 3 * 2 * GRAY.size
+    image = decode(bytes(data), max_pixels=2 * GRAY.size)[..., ::-1]
+    assert image.shape == whole.shape
+    assert np.abs(image - whole).max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("masks", "order"),
+    [
+        ((0xFF0000, 0xFF00, 0xFF), (2, 1, 0, 3)),
+        ((0xFF000000, 0xFF0000, 0xFF00), (3, 2, 1, 0)),
+        ((0xFF, 0xFF00, 0xFF0000), None),
+    ],
+)
+def test_the_colors_of_a_bmp_are_where_its_masks_say(masks: tuple[int, ...], order: tuple[int, ...] | None) -> None:
+    height, width = GRAY.shape
+    samples = np.dstack([COLOR, np.zeros_like(GRAY)])[..., order or (0, 1, 2, 3)]
+    header = struct.pack("<IiiHHIIiiII", 40, width, -height, 1, 32, 3, samples.size, 0, 0, 0, 0)
+    data = struct.pack("<2sIHHI", b"BM", 66 + samples.size, 0, 0, 66) + header + struct.pack("<III", *masks)
+    if order:
+        assert_shows(data + samples.tobytes(), COLOR, 0)
+    else:
+        with pytest.raises(UnsupportedFormat, match="BMP with these color masks is not read"):
+            decode(data + samples.tobytes(), max_pixels=GRAY.size)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiqa_worker.errors import DecodeFailed, TooManyPixels
-from fiqa_worker.pipeline.decode_pillow import decode_avif, decode_heic, decode_tiff
+from fiqa_worker.pipeline.decode_pillow import decode_avif, decode_heic, decode_odd, decode_tiff
 from fiqa_worker.pipeline.display import in_bands, over_white, upright
 from fiqa_worker.pipeline.file_bytes import FileBytes
 from fiqa_worker.pipeline.headers import Header, read_header
@@ -19,6 +19,7 @@ from fiqa_worker.pipeline.tiff import exif_orientation
 
 _EXIF: Final = cv2.IMAGE_METADATA_EXIF
 _DEPTHS: Final = (np.uint8, np.uint16)
+_WHITE: Final = 255
 _GRAY: Final = 2  # the number of axes of a gray array
 _TO_BGR: Final = {(): cv2.COLOR_GRAY2BGR, (4,): cv2.COLOR_BGRA2BGR}  # by the axes after height and width
 _REDUCED: Final = (
@@ -128,6 +129,9 @@ def _decode_whole(data: FileBytes, header: Header) -> NDArray[np.uint8]:
             return decode_avif(data)
         case "HEIC":
             return decode_heic(data)
+        case "GIF" | "BMP" if header.needs_pillow:
+            image = decode_odd(data, header.format)
+            return _on_white(image, header.frame) if header.frame else image
         case _:
             image = _decode_stored(data, header)
     if image is None:
@@ -170,5 +174,16 @@ def _decode_stored(data: FileBytes, header: Header) -> NDArray[np.uint8] | None:
 
     is_final = stored.dtype == np.uint8 and stored.shape[2:] == (3,)
     image = cast("NDArray[np.uint8]", stored) if is_final else in_bands(stored.shape[0], stored.shape[1], band)
+    if header.frame:
+        image = _on_white(image, header.frame)
     exif = header.exif or next((bytes(v) for kind, v in zip(kinds, values, strict=True) if kind == _EXIF), b"")
     return upright(image, exif_orientation(exif))
+
+
+def _on_white(image: NDArray[np.uint8], frame: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """Make white what is outside of a GIF's first image. Browsers show nothing there, OpenCV a color of the palette."""
+    left, top, width, height = frame
+    inside = np.s_[top : top + height, left : left + width]
+    white = np.full_like(image, _WHITE)
+    white[inside] = image[inside]
+    return white

@@ -10,7 +10,7 @@ from typing import Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin
+from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Image, TiffImagePlugin
 
 from fiqa_worker.errors import DecodeFailed, UnsupportedFormat
 from fiqa_worker.pipeline.display import in_bands, over_white, upright
@@ -28,6 +28,7 @@ warnings.filterwarnings("ignore", module="PIL")
 
 _GRAY_16: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 _WITH_ALPHA: Final = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_ODD: Final = {"GIF": GifImagePlugin.GifImageFile, "BMP": BmpImagePlugin.BmpImageFile}
 _OPAQUE: Final = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
 
 
@@ -119,7 +120,32 @@ def decode_tiff(data: FileBytes) -> NDArray[np.uint8]:
     return np.invert(pixels) if header.is_inverted and image.mode in _GRAY_16 else pixels
 
 
-def _bgr(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
+def decode_odd(data: FileBytes, name: str) -> NDArray[np.uint8]:
+    """Decode the first image of a GIF that is larger than its GIF, or a BMP whose colors have unusual masks.
+
+    Returns:
+        H x W x 3, BGR.
+
+    Raises:
+        UnsupportedFormat: Pillow does not know the masks.
+        DecodeFailed: it is cut off or damaged.
+    """
+    try:
+        image = _ODD[name](io.BytesIO(data))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  see decode_avif
+        raise UnsupportedFormat(f"{name} with these color masks is not read") from None
+    try:
+        image.load()
+        return _bgr(image.convert("RGBA") if "transparency" in image.info else image)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  see decode_avif
+        raise DecodeFailed(f"the {name} file is cut off or damaged") from None
+
+
+def _bgr(image: Image.Image) -> NDArray[np.uint8]:
     """Convert a loaded image to a BGR array, H x W x 3."""
 
     def band(top: int, bottom: int) -> NDArray[np.uint8]:

@@ -23,9 +23,16 @@ _MAX_CHUNKS: Final = 100_000
 _MAX_BRANDS_END: Final = 1024
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 _HEIC_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
+_GIF_IMAGE: Final = ord(",")
+_GIF_EXTENSION: Final = ord("!")
 _PNG_GRAY: Final = 0  # color type
 _BMP_MASKS: Final = 3  # compression
 _BMP_WITH_ALPHA: Final = 56  # bytes of the shortest header that has a mask for alpha
+# Of red, green and blue, by the bits of a pixel.
+_BMP_MASKS_OF_OPENCV: Final = {
+    16: ((0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F)),
+    32: ((0xFF0000, 0xFF00, 0xFF),),
+}
 _BMP_OF_OTHER_FORMATS: Final = {4: "JPEG", 5: "PNG"}
 _NOT_READ: Final = "not a JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC file"
 _HAS_HEIF: Final = find_spec("pillow_heif") is not None
@@ -41,6 +48,8 @@ class Header:
         transparent: whether a fourth channel, if there is one, is alpha.
         transparent_gray: the gray level that is transparent in a gray PNG, at the decoded depth of 8 or 16 bits.
         exif: EXIF data of a PNG.
+        frame: left, top, width and height of the first image of a GIF, if it does not fill the GIF.
+        needs_pillow: whether OpenCV refuses a GIF or a BMP of this kind, or gives it wrong colors.
         working_pixels: the number of pixels of a tile or a stream, if a decoder allocates memory for it.
     """
 
@@ -50,6 +59,8 @@ class Header:
     transparent: bool = False
     transparent_gray: int | None = None
     exif: bytes = b""
+    frame: tuple[int, int, int, int] | None = None
+    needs_pillow: bool = False
     working_pixels: int = 0
 
     @property
@@ -127,22 +138,48 @@ def _webp(data: FileBytes) -> Header:
 
 
 def _gif(data: FileBytes) -> Header:
-    width, height = struct.unpack_from("<HH", data, 6)
-    return Header("GIF", width, height, transparent=True)
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    position = 13 + _gif_palette_bytes(flags)
+    for _ in range(_MAX_CHUNKS):
+        kind = data[position]
+        if kind == _GIF_IMAGE:
+            frame = struct.unpack_from("<HHHH", data, position + 1)
+            right, bottom = frame[0] + frame[2], frame[1] + frame[3]
+            return Header(
+                "GIF",
+                max(width, right),
+                max(height, bottom),
+                transparent=True,
+                frame=None if frame == (0, 0, width, height) else frame,
+                needs_pillow=right > width or bottom > height,
+            )
+        if kind != _GIF_EXTENSION:
+            break
+        position += 2
+        while size := data[position]:
+            position += 1 + size
+        position += 1
+    raise DecodeFailed("the GIF file is cut off or damaged")
+
+
+def _gif_palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _bmp(data: FileBytes) -> Header:
     (header_size,) = struct.unpack_from("<I", data, 14)
-    transparent = False
+    transparent = needs_pillow = False
     if header_size == 12:  # noqa: PLR2004  the oldest form has numbers of two bytes
         width, height = struct.unpack_from("<HH", data, 18)
     else:
-        width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
         if compression in _BMP_OF_OTHER_FORMATS:
             raise UnsupportedFormat(f"BMP that holds a {_BMP_OF_OTHER_FORMATS[compression]} is not read")
-        if compression == _BMP_MASKS and header_size >= _BMP_WITH_ALPHA:
-            transparent = struct.unpack_from("<I", data, 66)[0] != 0
-    return Header("BMP", width, abs(height), transparent)
+        if compression == _BMP_MASKS:
+            needs_pillow = struct.unpack_from("<III", data, 54) not in _BMP_MASKS_OF_OPENCV.get(bits, ())
+            if header_size >= _BMP_WITH_ALPHA:
+                transparent = struct.unpack_from("<I", data, 66)[0] != 0
+    return Header("BMP", width, abs(height), transparent, needs_pillow=needs_pillow)
 
 
 def _tiff(data: FileBytes) -> Header:
