@@ -15,13 +15,15 @@ import duckdb
 import pytest
 
 import fiqa
-from fiqa import Client, ErrorCode, Face, ImageResult, Job, JobState, Status
+from fiqa import Client, ErrorCode, Face, ImageResult, Job, JobState, Reason, Status
 from fiqa.cli.main import fiqa as command_line
 from fiqa.ledger import keys
+from fiqa.measures import OFIQ_MEASURES, OWN_MEASURES
 from fiqa.results.advice import ADVICE
 from fiqa.results.export import COLUMNS, Format, write
 from fiqa.results.selection import Selection
 from fiqa.settings import Settings
+from fiqa_worker.pipeline import reasons
 from fiqa_worker.settings import WorkerSettings
 from tests.faults.injuries import INJURIES
 from tests.faults.short import SHORT
@@ -172,6 +174,19 @@ def test_every_field_of_a_result_is_explained() -> None:
 def test_the_columns_of_csv_and_parquet_are_complete() -> None:
     (sample,) = [block for block in blocks("text", PAGES["docs/results.md"]) if block.startswith("uri ")]
     assert sample.split() == list(COLUMNS)
+
+
+def test_the_measures_and_the_reasons_are_complete() -> None:
+    assert names("docs/measures.md", "measure | native value | scalar | compared with OFIQ") == [
+        *OWN_MEASURES,
+        *OFIQ_MEASURES,
+    ]
+    rows = table("docs/measures.md", "reason | if | share of LFW")
+    assert [row[0].strip("`") for row in rows] == list(Reason)
+    limits = {name: value for name, value in vars(reasons).items() if name.startswith(("MIN_", "MAX_"))}
+    written = {float(number) for row in rows for number in re.findall(r"\d+(?:\.\d+)?", row[1])}
+    assert limits
+    assert set(map(float, limits.values())) <= written
 
 
 def test_the_sql_samples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

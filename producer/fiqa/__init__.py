@@ -22,7 +22,18 @@ from fiqa.errors import (
 
 if TYPE_CHECKING:
     from fiqa.client import Client
-    from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobState, Priority, Status
+    from fiqa.contract import (
+        ErrorCode,
+        Face,
+        ImageError,
+        ImageResult,
+        ImageSize,
+        Item,
+        JobState,
+        Priority,
+        Reason,
+        Status,
+    )
     from fiqa.job import Job
     from fiqa.jobs.repair import Repair
     from fiqa.ledger.status import JobStatus
@@ -49,6 +60,7 @@ __all__ = [
     "MissingDependencyError",
     "OutputError",
     "Priority",
+    "Reason",
     "RedisUnavailableError",
     "Repair",
     "Selection",
@@ -70,7 +82,8 @@ _MODULES: Final = {
     "fiqa.job": ("Job",),
     "fiqa.jobs.repair": ("Repair",),
     "fiqa.contract": (
-        *("ErrorCode", "Face", "ImageError", "ImageResult", "ImageSize", "Item", "JobState", "Priority", "Status"),
+        *("ErrorCode", "Face", "ImageError", "ImageResult", "ImageSize", "Item", "JobState", "Priority", "Reason"),
+        "Status",
     ),
     "fiqa.ledger.status": ("JobStatus",),
     "fiqa.ledger.workers": ("WorkerStatus",),

@@ -27,6 +27,8 @@ CallerId: TypeAlias = Annotated[str, StringConstraints(max_length=MAX_ID_CHARS)]
 Version: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=MAX_VERSION_CHARS)]
 Point: TypeAlias = tuple[float, float]
 
+_ABSENT: Final = Field(exclude_if=lambda value: value is None)  # then a line does not have the field
+
 
 class _Open(StrEnum):
     """Names to which a newer version may add. An unknown name is kept as it is, and is not equal to a known name."""
@@ -67,6 +69,20 @@ class ErrorCode(_Open):
 
 
 RETRYABLE: Final = frozenset({ErrorCode.FETCH_FAILED, ErrorCode.FETCH_TIMEOUT, ErrorCode.INTERNAL_ERROR})
+
+
+class Reason(_Open):
+    """Why the quality of a face may be low, in the order of `reasons`; docs/measures.md has the limits."""
+
+    TOO_SMALL = "too_small"
+    BLURRED = "blurred"
+    TURNED_AWAY = "turned_away"
+    TILTED = "tilted"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    UNEVEN_LIGHT = "uneven_light"
+    CUT_OFF = "cut_off"
+    SEVERAL_FACES = "several_faces"
 
 
 class JobState(_Open):
@@ -210,12 +226,17 @@ class Face(_Wire):
         landmarks: x and y of right eye, left eye, nose tip, right and left mouth corner; right and left are the
             subject's.
         quality: the raw output of the quality model. Scores of two models are not comparable.
+        measures: the value under each name of fiqa.measures.MEASURES, None if it could not be measured. If the job did
+            not ask for measures, this is None, and the line has neither this field nor `reasons`.
+        reasons: why the quality may be low. They do not change it.
     """
 
     box: tuple[float, float, float, float]
     confidence: float
     landmarks: tuple[Point, Point, Point, Point, Point]
     quality: float
+    measures: Annotated[dict[str, int | float | None] | None, _ABSENT] = None
+    reasons: Annotated[tuple[Reason, ...] | None, _ABSENT] = None
 
     @property
     def size_px(self) -> float:
@@ -248,7 +269,7 @@ class ImageResult(_Wire):
     v: Literal[1] = WIRE_VERSION
     uri: Uri
     id: CallerId | None = None
-    version: Annotated[Version | None, Field(exclude_if=lambda version: version is None)] = None
+    version: Annotated[Version | None, _ABSENT] = None
     status: Status
     image: ImageSize | None = None
     faces: tuple[Face, ...] = ()

@@ -18,6 +18,7 @@ from fiqa.contract import (
     JobOptions,
     JobSpec,
     Priority,
+    Reason,
     Status,
 )
 from fiqa.errors import ContractError
@@ -144,9 +145,18 @@ def test_options_of_a_newer_version_are_kept_and_named() -> None:
 
 
 def test_what_a_job_did_not_ask_for_is_not_in_its_results() -> None:
-    more = {"faces_left_out": 2, "not_applied": ["smile"]}
-    assert json.loads(ImageResult.decode(changed(**more)).encode()) == json.loads(changed(**more))
-    assert not {*more} & {*json.loads(SCORED.encode())}
+    face = json.loads(LINE)["faces"][0]
+    measured = face | {
+        "measures": {"HeadPoseYaw": -2.5, "HeadPoseYaw.scalar": 100, "smile": None},
+        "reasons": ["blurred", "bored"],
+    }
+    more = {"faces_left_out": 2, "not_applied": ["smile"], "faces": [measured]}
+    result = ImageResult.decode(changed(**more))
+    assert json.loads(result.encode()) == json.loads(changed(**more))
+    assert result.faces[0].reasons == (Reason.BLURRED, "bored")
+    plain = json.loads(SCORED.encode())
+    assert not {"faces_left_out", "not_applied"} & {*plain}
+    assert not {"measures", "reasons"} & {*plain["faces"][0]}
 
 
 @pytest.mark.parametrize("name", ["", "Urgent", "two words", "a\u202eb", "x" * 65, 5, None])

@@ -105,6 +105,7 @@ def write_results(
     selection: Selection = Selection(),  # noqa: B008  it is frozen
     *,
     file: IO[bytes] | None = None,
+    measures: bool = False,
 ) -> int:
     """Write results to a file or to standard output, as they come.
 
@@ -113,6 +114,7 @@ def write_results(
         shards: results as JSON lines, one list per shard. This function closes them.
         selection: the results to write.
         file: the file of the destination, if it is open already.
+        measures: whether CSV and Parquet have columns for the measures.
 
     Returns:
         The number of images written.
@@ -132,9 +134,10 @@ def write_results(
             if destination.gzipped:
                 # Without a name and a time, so that the same results are the same bytes.
                 with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:
-                    written = write(shards, cast("IO[bytes]", zipped), destination.file_format, selection)
+                    zipped_file = cast("IO[bytes]", zipped)
+                    written = write(shards, zipped_file, destination.file_format, selection, measures=measures)
             else:
-                written = write(shards, file, destination.file_format, selection)
+                written = write(shards, file, destination.file_format, selection, measures=measures)
             file.flush()
         except BrokenPipeError:
             raise

@@ -64,7 +64,7 @@ def results(
             check_free(output, force=force)
         found = client.status(job)
         shards = client.result_shards(job, follow=follow, on_lost=lost)
-        written = write_results(destination, shards, selection)
+        written = write_results(destination, shards, selection, measures=bool(found.options.get("measures")))
     if output is not None:
         report_line(f"{count(written, 'result')} in {output}")
     if not found.is_finished and not follow:

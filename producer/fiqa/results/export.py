@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
 from fiqa.contract import Face, ImageResult
 from fiqa.errors import MissingDependencyError
+from fiqa.measures import MEASURES
 from fiqa.results.selection import Selection
 
 # Rows per row group: enough to compress well, and few enough to hold in memory.
@@ -31,6 +33,7 @@ COLUMNS: Final[dict[str, type]] = {
     "width": int,
     "height": int,
     "faces": int,
+    "faces_left_out": int,
     "face": int,
     "quality": float,
     "confidence": float,
@@ -42,6 +45,11 @@ COLUMNS: Final[dict[str, type]] = {
     "detector": str,
     "quality_model": str,
     "ms": float,
+}
+# Those of a job with measures follow.
+MEASURE_COLUMNS: Final[dict[str, type]] = {
+    "reasons": str,
+    **dict.fromkeys(MEASURES, float),
 }
 
 
@@ -67,7 +75,9 @@ def format_of(file: Path) -> tuple[Format, bool] | None:
     return SUFFIXES.get(suffixes) or SUFFIXES.get(file.suffix.lower())
 
 
-def write(shards: Iterable[list[bytes]], file: IO[bytes], file_format: Format, selection: Selection) -> int:
+def write(
+    shards: Iterable[list[bytes]], file: IO[bytes], file_format: Format, selection: Selection, *, measures: bool = False
+) -> int:
     """Write shards as they come.
 
     Args:
@@ -75,6 +85,7 @@ def write(shards: Iterable[list[bytes]], file: IO[bytes], file_format: Format, s
         file: a binary file.
         file_format: JSONL has a line per image. CSV and Parquet have a row per face, and one if there is no face.
         selection: the results and faces to write.
+        measures: whether CSV and Parquet have columns for the measures and the reasons.
 
     Returns:
         The number of images written.
@@ -82,11 +93,12 @@ def write(shards: Iterable[list[bytes]], file: IO[bytes], file_format: Format, s
     Raises:
         MissingDependencyError: the format is Parquet, and pyarrow is not installed.
     """
+    columns = {**COLUMNS, **MEASURE_COLUMNS} if measures else COLUMNS
     if file_format is Format.PARQUET:
-        return _write_parquet(shards, file, selection)
-    encode = _csv_rows if file_format is Format.CSV else _lines
+        return _write_parquet(shards, file, selection, columns)
+    encode = partial(_csv_rows, columns) if file_format is Format.CSV else _lines
     if file_format is Format.CSV:
-        file.write((",".join(COLUMNS) + "\r\n").encode())
+        file.write((",".join(columns) + "\r\n").encode())
     written = 0
     for lines in shards:
         if file_format is Format.JSONL and selection.is_all:
@@ -104,9 +116,9 @@ def _lines(results: Iterable[ImageResult]) -> bytes:
     return b"".join(result.encode() + b"\n" for result in results)
 
 
-def _csv_rows(results: Iterable[ImageResult]) -> bytes:
+def _csv_rows(columns: Mapping[str, type], results: Iterable[ImageResult]) -> bytes:
     text = io.StringIO()
-    rows = csv.DictWriter(text, COLUMNS)
+    rows = csv.DictWriter(text, columns, extrasaction="ignore")
     rows.writerows({title: _cell(value) for title, value in row.items()} for result in results for row in _rows(result))
     return text.getvalue().encode()
 
@@ -127,6 +139,7 @@ def _rows(result: ImageResult) -> Iterator[dict[str, Any]]:
         "width": result.image.width if result.image else None,
         "height": result.image.height if result.image else None,
         "faces": len(result.faces),
+        "faces_left_out": result.faces_left_out,
         "detector": result.detector,
         "quality_model": result.quality_model,
         "ms": result.ms,
@@ -137,7 +150,7 @@ def _rows(result: ImageResult) -> Iterator[dict[str, Any]]:
         yield {**image, "face": number, **_face_columns(face)}
 
 
-def _face_columns(face: Face) -> dict[str, float]:
+def _face_columns(face: Face) -> dict[str, Any]:
     x, y, width, height = face.box
     points = {
         f"{name}_{axis}": value
@@ -145,13 +158,16 @@ def _face_columns(face: Face) -> dict[str, float]:
         for axis, value in zip("xy", point, strict=True)
     }
     box = {"box_x": x, "box_y": y, "box_width": width, "box_height": height}
-    return {"quality": face.quality, "confidence": face.confidence, **box, **points}
+    why = {} if face.reasons is None else {"reasons": " ".join(face.reasons)}
+    return {"quality": face.quality, "confidence": face.confidence, **box, **points, **why, **(face.measures or {})}
 
 
-def _write_parquet(shards: Iterable[list[bytes]], file: IO[bytes], selection: Selection) -> int:
+def _write_parquet(
+    shards: Iterable[list[bytes]], file: IO[bytes], selection: Selection, columns: Mapping[str, type]
+) -> int:
     pa, pq = import_pyarrow()
     types: dict[type, Callable[[], Any]] = {str: pa.string, int: pa.int32, float: pa.float64}
-    schema = pa.schema([(name, types[kind]()) for name, kind in COLUMNS.items()])
+    schema = pa.schema([(name, types[kind]()) for name, kind in columns.items()])
     written = 0
     rows: list[dict[str, Any]] = []
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:

@@ -11,8 +11,9 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Status
-from fiqa.results.export import COLUMNS, Format, write
+from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, ImageSize, Reason, Status
+from fiqa.measures import MEASURES
+from fiqa.results.export import COLUMNS, MEASURE_COLUMNS, Format, write
 from fiqa.results.selection import Selection
 
 POINTS = ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0), (9.5, 10.5))
@@ -93,6 +94,27 @@ def test_parquet_has_the_same_rows_with_types(tmp_path: Path) -> None:
     ]
     with duckdb.connect() as connection:
         assert connection.read_parquet(str(file)).mean("quality").fetchall() == [(pytest.approx(0.5),)]
+
+
+def test_measures_have_columns_if_the_job_asked_for_them(tmp_path: Path) -> None:
+    measures = {"face_px": 115.25, "HeadPoseYaw": -2.6, "HeadPoseYaw.scalar": 100, "NaturalColour": None, "newer": 1.0}
+    why = (Reason.BLURRED, Reason.TILTED)
+    faces = (face(0.5).model_copy(update={"measures": measures, "reasons": why}), face(0.25))
+    lines = [[RESULTS[1].model_copy(update={"faces": faces}).encode()]]
+    text = io.BytesIO()
+    write(lines, text, Format.CSV, Selection(), measures=True)
+    first, second = csv.DictReader(io.StringIO(text.getvalue().decode(), newline=""))
+    assert list(first) == [*COLUMNS, *MEASURE_COLUMNS]
+    assert list(MEASURE_COLUMNS) == ["reasons", *MEASURES]
+    assert (first["reasons"], first["HeadPoseYaw"], first["HeadPoseYaw.scalar"]) == ("blurred tilted", "-2.6", "100")
+    assert (first["NaturalColour"], second["face_px"], second["reasons"]) == ("", "", "")
+    with (tmp_path / "out.parquet").open("wb") as file:
+        write(lines, file, Format.PARQUET, Selection(), measures=True)
+    (row, _) = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert (row["reasons"], row["HeadPoseYaw"], row["NaturalColour"]) == ("blurred tilted", -2.6, None)
+    text = io.BytesIO()
+    write(lines, text, Format.CSV, Selection())
+    assert text.getvalue().startswith(",".join(COLUMNS).encode() + b"\r\n")
 
 
 def test_parquet_is_written_in_groups_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,13 @@ import cv2
 import pytest
 from click.testing import CliRunner
 
-from fiqa.contract import ImageResult, Status
+from fiqa.contract import ImageResult, Reason, Status
 from fiqa.errors import OutputError
+from fiqa.measures import OFIQ_MEASURES, OWN_MEASURES
 from fiqa_worker.cli.score import score
 from fiqa_worker.pipeline.self_test import _KNOWN, _Known
 from tests.fiqa_process import BUILTIN, Fiqa, one_line
+from tests.worker.pipeline.images import portrait, resized
 
 PORTRAIT = Path(__file__).parents[3] / "worker" / "fiqa_worker" / "demo" / "portrait" / "astronaut.jpg"
 
@@ -42,6 +44,18 @@ def test_score_leaves_out_faces_as_asked() -> None:
     result = ImageResult.decode(done.stdout)
     assert (result.status, result.faces_left_out) == (Status.NO_FACE, 1)
     assert done.stderr.endswith("astronaut.jpg: no face that the options ask for, 1 left out\n")
+
+
+def test_score_prints_measures_and_reasons(tmp_path: Path) -> None:
+    lines = CliRunner().invoke(score, [str(PORTRAIT), "--measures"]).stdout.splitlines()
+    assert lines[1] == "  reasons: none"
+    table = {name: values for name, *values in map(str.split, lines[2:])}
+    assert list(table) == [*OWN_MEASURES, *OFIQ_MEASURES]
+    assert (len(table["face_px"]), table["HeadPoseYaw"][1]) == (1, "100")
+    cv2.imwrite(str(tmp_path / "small.png"), resized(portrait(), 128, 128))
+    done = CliRunner().invoke(score, [str(tmp_path / "small.png"), "--measures", "--json"])
+    (face,) = ImageResult.decode(done.stdout).faces
+    assert face.reasons == (Reason.TOO_SMALL,)
 
 
 def test_the_error_for_an_annotated_image_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

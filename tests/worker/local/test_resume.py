@@ -12,7 +12,7 @@ from typing import IO
 
 import pytest
 
-from fiqa.contract import ErrorCode, ImageError, ImageResult, Item, Status
+from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, Item, Status
 from fiqa.errors import OutputError, UsageError
 from fiqa_worker.local.resume import Earlier, held
 
@@ -28,9 +28,9 @@ def line(uri: str, version: str | None = None, failed: ErrorCode | None = None, 
     )
 
 
-def earlier_in(path: Path) -> Earlier:
+def earlier_in(path: Path, *, measures: bool = False) -> Earlier:
     with held(path, read=True) as file:
-        return Earlier.read(file, path, detector="d", quality_model="q", progress=lambda _: None)
+        return Earlier.read(file, path, detector="d", quality_model="q", measures=measures, progress=lambda _: None)
 
 
 def numbers(items: Iterable[Item]) -> list[str]:
@@ -53,6 +53,21 @@ def test_an_image_is_done_if_its_result_line_is_complete(tmp_path: Path) -> None
     # Another version, the second of two, the one whose line was cut off, a new one, and another id.
     assert numbers(earlier.remaining(items)) == ["2", "3", "4", "5", "1"]
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(("measured", "advice"), [(True, "with measures: add"), (False, "without measures: omit")])
+def test_a_file_is_not_continued_with_other_options_for_its_faces(
+    tmp_path: Path, advice: str, *, measured: bool
+) -> None:
+    points = ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0), (9.0, 9.0))
+    measures: dict[str, float | int | None] | None = {"face_px": 4.0} if measured else None
+    face = Face(box=(1, 2, 3, 4), confidence=0.9, landmarks=points, quality=0.5, measures=measures)
+    result = ImageResult(uri="s3://b/1", status=Status.SCORED, faces=(face,), detector="d", quality_model="q")
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(line("s3://b/0") + result.encode() + b"\n")
+    assert earlier_in(path, measures=measured).done.total() == 2
+    with pytest.raises(UsageError, match=f"holds faces {advice} --measures, or choose another file$"):
+        earlier_in(path, measures=not measured)
 
 
 def test_retryable_failures_are_left_and_removed_when_they_have_a_new_result(tmp_path: Path) -> None:

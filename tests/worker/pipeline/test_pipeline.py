@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fiqa.contract import ErrorCode, Face, ImageResult, Item, JobOptions, Status
+from fiqa.contract import ErrorCode, Face, ImageResult, Item, JobOptions, Reason, Status
 from fiqa_worker.demo.photos import make_photos
 from fiqa_worker.pipeline import pipeline as module
 from fiqa_worker.pipeline.decode import DecodedImage, decode_reduced
@@ -242,6 +242,29 @@ class _OneAtATime(QualityScorer):
         if len(crops) > 1:
             raise RuntimeError("out of memory")
         return super().score(crops)
+
+
+def test_measures_change_nothing_else_and_are_the_same_in_batches_and_in_reduced_copies(
+    fast: Pipeline, full: Pipeline, batching: Pipeline, mixed: list[Path]
+) -> None:
+    items = [Item(uri=path.as_uri()) for path in mixed]
+    plain = list(full.run(items, quarantined={}))
+    every = [
+        list(pipeline.run(items, quarantined={}, options=JobOptions(measures=True)))
+        for pipeline in (full, fast, batching)
+    ]
+    for without, one, *others in zip(plain, *every, strict=True):
+        bare = tuple(face.model_copy(update={"measures": None, "reasons": None}) for face in one.faces)
+        assert (bare, one.error) == (without.faces, without.error)
+        for other in others:
+            assert [face.reasons for face in other.faces] == [face.reasons for face in one.faces]
+            for mine, its in zip(one.faces, other.faces, strict=True):
+                for name in ("HeadSize", "LuminanceMean", "SingleFacePresent"):
+                    assert (its.measures or {})[name] == pytest.approx((mine.measures or {})[name], abs=0.02)
+    group = next(result for result in every[0] if result.uri.endswith("/group-0.jpg"))
+    assert all(Reason.SEVERAL_FACES in (face.reasons or ()) for face in group.faces)
+    original = next(result for result in every[0] if result.uri.endswith("/original-0.jpg"))
+    assert original.faces[0].reasons == ()
 
 
 def test_an_error_in_a_batch_fails_only_its_image(

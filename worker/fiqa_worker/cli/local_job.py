@@ -67,7 +67,7 @@ def score_locally(
             finally:
                 bad_lines.report_rest()
             shards = system.client.result_shards(job.id, follow=True, on_status=show)
-            write_results(destination, shards, file=file)
+            write_results(destination, shards, file=file, measures=options.measures)
         status = system.client.status(job.id)
         for worker in system.client.workers():
             if worker.self_test.warning:

@@ -78,7 +78,7 @@ def run(
         if output is not None and can_resume and not is_stream(output):
             file = stack.enter_context(held(output, read=resume))
             if resume:
-                earlier = _read_earlier(file, output, detector.name, quality_model.name)
+                earlier = _read_earlier(file, output, detector.name, quality_model.name, measures=options.measures)
             else:  # since the first check, another run may have written results
                 check_free(output, force=force, or_else=_OR_RESUME)
                 file.truncate(0)
@@ -125,9 +125,16 @@ def _check_output(source: tuple[str, ...], output: Path | None, *, can_resume: b
     check_free(output, force=force or resume, inputs=map(Path, source), or_else=_OR_RESUME if can_resume else "")
 
 
-def _read_earlier(file: IO[bytes], output: Path, detector: str, quality_model: str) -> Earlier:
+def _read_earlier(file: IO[bytes], output: Path, detector: str, quality_model: str, *, measures: bool) -> Earlier:
     with CountProgress(f"results of {output}") as progress:
-        earlier = Earlier.read(file, output, detector=detector, quality_model=quality_model, progress=progress.show)
+        earlier = Earlier.read(
+            file,
+            output,
+            detector=detector,
+            quality_model=quality_model,
+            measures=measures,
+            progress=progress.show,
+        )
     if earlier.done or earlier.retryable:
         again = (
             f", and {count(len(earlier.retryable), 'failure that is', 'failures that are')} tried again"

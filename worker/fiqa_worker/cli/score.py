@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ from fiqa.cli.job_options import job_options
 from fiqa.cli.messages import report_line
 from fiqa.contract import Item, JobOptions
 from fiqa.errors import UsageError
+from fiqa.measures import OFIQ_MEASURES, OWN_MEASURES, SCALAR
 from fiqa.sources.lines import checked_uri, is_uri
 from fiqa.sources.manifest import STDIN
 from fiqa_worker.cli.extras import models_or_builtin, needs, own_settings
@@ -77,12 +79,26 @@ def score(*, image: str, output: Path | None, options: JobOptions, force: bool, 
             x, y, width, height = face.box
             box = f"{x:.1f} {y:.1f} {width:.1f} {height:.1f}"
             click.echo(f"quality {face.quality:.4f}  confidence {face.confidence:.3f}  box {box}")
+            if face.measures:
+                click.echo(f"  reasons: {', '.join(face.reasons or ()) or 'none'}")
+                click.echo("\n".join(_in_columns(face.measures)))
         if output:
             data = Fetcher(settings.allowed_sources, max_bytes=settings.max_image_bytes).fetch(item.uri)
             annotated = draw(decode(data, max_pixels=settings.max_image_pixels), result.faces)
             _, encoded = cv2.imencode(output.suffix.lower() or ".jpg", annotated)
             write_whole(output, encoded.tobytes(), force=force)
     return 0
+
+
+def _in_columns(measures: Mapping[str, float | None]) -> Iterator[str]:
+    """Yield a line for each measure: its name, its native value and its scalar."""
+    for name in (*OWN_MEASURES, *OFIQ_MEASURES):
+        native, scalar = (measures.get(key, "") for key in (name, name + SCALAR))
+        yield f"  {name:26}  {_or_dash(native):>8}  {_or_dash(scalar):>3}".rstrip()
+
+
+def _or_dash(value: float | str | None) -> str:
+    return "-" if value is None else str(value)
 
 
 def _uri(image: str, stack: ExitStack, *, max_bytes: int) -> str:

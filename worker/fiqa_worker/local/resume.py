@@ -87,7 +87,14 @@ class Earlier:
 
     @classmethod
     def read(
-        cls, file: IO[bytes], path: Path, *, detector: str, quality_model: str, progress: Callable[[int], None]
+        cls,
+        file: IO[bytes],
+        path: Path,
+        *,
+        detector: str,
+        quality_model: str,
+        measures: bool,
+        progress: Callable[[int], None],
     ) -> Earlier:
         """Read a JSONL file from its beginning. If the last line is cut off, it is removed from the file.
 
@@ -96,11 +103,12 @@ class Earlier:
             path: its name, for messages.
             detector: the name of the detector of this run.
             quality_model: the name of the quality model of this run.
+            measures: whether this run measures the faces.
             progress: called from time to time with the number of results read so far.
 
         Raises:
             OutputError: the file cannot be read, or holds something other than results.
-            UsageError: it holds scores of other models.
+            UsageError: it holds scores of other models; or only its faces, or only those of this run, are measured.
         """
         earlier, end = cls(), 0
         try:
@@ -114,6 +122,11 @@ class Earlier:
                         f"{path} holds scores of {_named(result.detector)} and {_named(result.quality_model)}, not"
                         f" comparable with those of {_named(detector)} and {_named(quality_model)}: choose another"
                         " file, or set FIQA_DETECTOR and FIQA_QUALITY_MODEL to the models of this file"
+                    )
+                if result.faces and (result.faces[0].measures is not None) != measures:
+                    there, option = ("without", "omit") if measures else ("with", "add")
+                    raise UsageError(
+                        f"{path} holds faces {there} measures: {option} --measures, or choose another file"
                     )
                 end += len(line)
                 earlier._add(number, result)

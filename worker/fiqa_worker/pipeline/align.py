@@ -27,9 +27,17 @@ def align(image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[n
     Returns:
         112 x 112 x 3, BGR. Parts of the face outside of the image are black.
     """
+    return warp(image, similarity(landmarks))
+
+
+def similarity(landmarks: NDArray[np.float32]) -> MatLike:
+    """Return the similarity from the image to the crop, a 2 x 3 matrix, for five landmarks in pixels of the image."""
     matrix = _robust(landmarks)
-    if matrix is None:  # landmarks that nearly coincide
-        matrix = _least_squares(landmarks.astype(np.float64))
+    return _least_squares(landmarks.astype(np.float64)) if matrix is None else matrix  # None: they nearly coincide
+
+
+def warp(image: NDArray[np.uint8], matrix: MatLike) -> NDArray[np.uint8]:
+    """Warp one face with its similarity; `align` describes image and result."""
     return np.asarray(cv2.warpAffine(image, matrix, (CROP_SIZE, CROP_SIZE)), np.uint8)
 
 

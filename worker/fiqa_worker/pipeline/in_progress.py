@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-from fiqa.contract import NO_OPTIONS, ErrorCode, Face, ImageError, ImageResult, ImageSize, Item, JobOptions, Status
+from fiqa.contract import (
+    NO_OPTIONS,
+    ErrorCode,
+    Face,
+    ImageError,
+    ImageResult,
+    ImageSize,
+    Item,
+    JobOptions,
+    Reason,
+    Status,
+)
 from fiqa_worker.errors import ImageFailure
 from fiqa_worker.pipeline.align import CROP_SIZE
 from fiqa_worker.pipeline.decode import DecodedImage
 from fiqa_worker.pipeline.detect import NO_FACES, Detections
 from fiqa_worker.pipeline.file_bytes import FileBytes
+from fiqa_worker.pipeline.measures import Measures, measure
+from fiqa_worker.pipeline.reasons import reasons
 
 _log = logging.getLogger(__name__)
 
@@ -34,12 +51,67 @@ class InProgress:
     options: JobOptions = NO_OPTIONS
     data: FileBytes = b""
     decoded: DecodedImage | None = None
+    every: Detections = NO_FACES
     found: Detections = NO_FACES
-    left_out: int = 0
     crops: NDArray[np.uint8] = field(default_factory=_no_crops)
+    measured: list[tuple[Measures, tuple[Reason, ...]]] | None = None
     faces: tuple[Face, ...] = ()
     failure: ImageError | None = None
     ms: float = 0.0
+
+    def find(self, every: Detections) -> None:
+        """Take the faces of the image, in its own pixels, and leave out those that the job does not ask for."""
+        self.every = every
+        self.found = every.largest(min_px=self.options.min_face_px, most=self.options.max_faces)
+
+    def measure(self, pixels: NDArray[np.uint8], matrices: Sequence[MatLike]) -> None:
+        """Measure the faces, after their crops are made.
+
+        Args:
+            pixels: H x W x 3, BGR: the image, or the smaller copy from which the crops are made.
+            matrices: for each face, the similarity from `pixels` to its crop.
+        """
+        if self.decoded is None:
+            return
+        width, height = self.decoded.width, self.decoded.height
+        # The faces are sorted by area, so the largest other face is the first or, for the first, the second.
+        self.measured = []
+        areas = [*(self.every.boxes[:2, 2] * self.every.boxes[:2, 3]).tolist(), 0.0]
+        for box, landmarks, crop, matrix in zip(
+            self.found.boxes, self.found.landmarks, self.crops, matrices, strict=True
+        ):
+            measured = measure(
+                box,
+                landmarks,
+                width=width,
+                height=height,
+                other_area=areas[1] if box[2] * box[3] == areas[0] else areas[0],
+                pixels=pixels,
+                crop=crop,
+                matrix=matrix,
+            )
+            self.measured.append((measured, reasons(measured, landmarks, width, height)))
+
+    def score(self, qualities: Sequence[float]) -> None:
+        """Make the faces. Numbers are rounded to what they mean: pixels to 0.01, confidences and scores to 1e-6."""
+        self.faces = tuple(
+            Face(
+                box=box,
+                confidence=confidence,
+                landmarks=landmarks,
+                quality=quality,
+                measures=measures,
+                reasons=why,
+            )
+            for box, confidence, landmarks, quality, (measures, why) in zip(
+                self.found.boxes.astype(np.float64).round(2).tolist(),
+                self.found.confidences.astype(np.float64).round(6).tolist(),
+                self.found.landmarks.astype(np.float64).round(2).tolist(),
+                np.round(qualities, 6).tolist(),
+                repeat((None, None)) if self.measured is None else self.measured,
+                strict=False,  # repeat has no end
+            )
+        )
 
     @property
     def bytes_held(self) -> int:
@@ -68,12 +140,12 @@ class InProgress:
             status=Status.FAILED if self.failure else Status.SCORED if self.faces else Status.NO_FACE,
             image=ImageSize(width=decoded.width, height=decoded.height) if decoded else None,
             faces=() if self.failure else self.faces,
-            faces_left_out=0 if self.failure else self.left_out,
+            faces_left_out=0 if self.failure else len(self.every) - len(self.found),
             not_applied=() if self.failure else self.options.unknown,
             error=self.failure,
             detector=detector_name,
             quality_model=quality_model_name,
-            ms=round(self.ms, 3),
+            ms=math.ceil(10 * self.ms) / 10,  # what ran is never 0
         )
 
     @property

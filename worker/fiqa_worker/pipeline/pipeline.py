@@ -10,17 +10,18 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Self
 
 import cv2
 import numpy as np
 
-from fiqa.contract import NO_OPTIONS, ErrorCode, Face, ImageError, ImageResult, Item, JobOptions
+from fiqa.contract import NO_OPTIONS, ErrorCode, ImageError, ImageResult, Item, JobOptions
 from fiqa_worker.errors import FetchTimeout, SourceUnavailable
 from fiqa_worker.models.locate import ModelFile, find
 from fiqa_worker.models.prepare import prepare, prepared_dirs
 from fiqa_worker.models.sessions import Session, open_session
-from fiqa_worker.pipeline.align import CROP_SIZE, align
+from fiqa_worker.pipeline.align import CROP_SIZE, similarity, warp
 from fiqa_worker.pipeline.decode import decode_reduced
 from fiqa_worker.pipeline.detect import Detector
 from fiqa_worker.pipeline.fetch import Fetcher
@@ -246,21 +247,11 @@ class Pipeline:
         for image, copy, found in zip(
             images, decoded, self.detector.detect_all([copy.pixels for copy in decoded]), strict=True
         ):
-            every = found.scaled(copy.reduction)
-            image.found = every.largest(min_px=image.options.min_face_px, most=image.options.max_faces)
-            image.left_out = len(every) - len(image.found)
+            image.find(found.scaled(copy.reduction))
         aligned = self._in_threads(self._align, images) if len(images) > 1 else map(self._align, images)
         scores = iter(self.scorer.score(np.concatenate([image.crops for image in aligned])).tolist())
         for image in images:
-            image.faces = tuple(
-                Face(box=box, confidence=confidence, landmarks=landmarks, quality=next(scores))
-                for box, confidence, landmarks in zip(
-                    image.found.boxes.tolist(),
-                    image.found.confidences.tolist(),
-                    image.found.landmarks.tolist(),
-                    strict=True,
-                )
-            )
+            image.score(list(islice(scores, len(image.found))))
 
     def _align(self, image: InProgress) -> InProgress:
         """Cut out the faces. If they are too small in the copy that detection used, decode a larger copy."""
@@ -276,7 +267,10 @@ class Pipeline:
             pixels, reduction = larger.pixels, larger.reduction
         # In the image and in its copies, a whole number is the center of a pixel.
         scaled = (image.found.landmarks + 0.5) / reduction - 0.5
-        image.crops = np.stack([align(pixels, landmarks) for landmarks in scaled])
+        matrices = [similarity(landmarks) for landmarks in scaled]
+        image.crops = np.stack([warp(pixels, matrix) for matrix in matrices])
+        if image.options.measures:
+            image.measure(pixels, matrices)
         return image
 
 
