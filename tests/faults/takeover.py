@@ -12,8 +12,8 @@ from fiqa.ledger.keys import LEASES, job_key
 from tests.faults.audit import Audit, audit
 from tests.faults.system import S3_DELAY_S, System, wait_until
 
-_IMAGES: Final = 1200
-_SLOW_S: Final = 2.0  # for each request, 16 at once: the chunk takes longer than a worker takes to start
+_IMAGES: Final = 300
+_SLOW_S: Final = 6.0  # for each request, 16 at once: the chunk takes longer than a worker takes to start
 _WAIT_S: Final = 150.0
 
 

@@ -81,26 +81,33 @@ def test_a_compressed_source_list_is_read_or_refused_with_one_sentence(tmp_path:
 
 
 BOMBS = """
-import resource, sys, zlib
+import resource, struct, sys, zlib
 from fiqa.errors import FiqaError
 from fiqa.storage.shards import unpack
 from fiqa.sources.manifest import read_source
 
 def bomb(byte, megabytes):
-    squeezer = zlib.compressobj(1, wbits=31)
-    return b"".join(squeezer.compress(byte * (1 << 20)) for _ in range(megabytes)) + squeezer.flush()
+    megabyte = byte * (1 << 20)
+    squeezer = zlib.compressobj(1, wbits=-15)
+    block = squeezer.compress(megabyte) + squeezer.flush(zlib.Z_FULL_FLUSH)  # refers to nothing before it
+    crc = 0
+    for _ in range(megabytes):
+        crc = zlib.crc32(megabyte, crc)
+    end = b"\\3\\0" + struct.pack("<II", crc, len(megabyte) * megabytes % (1 << 32))
+    return bytes([31, 139, 8, 0, 0, 0, 0, 0, 0, 255]) + block * megabytes + end
 
 def peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 before = peak_mb()
-open(sys.argv[1], "wb").write(bomb(b"x", 1024))
+gigabyte = bomb(b"x", 1024)
+open(sys.argv[1], "wb").write(gigabyte)
 bad = []
 print("items", sum(1 for _ in read_source([sys.argv[1]], on_bad_line=bad.append)), *bad)
 print("list", peak_mb() - before)
-for byte, megabytes in ((b"x", 1024), (b"\\n", 255), (b"{}\\n", 85)):
+for shard in (gigabyte, bomb(b"\\n", 255), bomb(b"{}\\n", 85)):
     try:
-        unpack(bomb(byte, megabytes))
+        unpack(shard)
     except FiqaError as error:
         print("refused", error)
 print("shards", peak_mb() - before)

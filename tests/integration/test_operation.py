@@ -150,7 +150,7 @@ def test_a_worker_recovers_by_itself_after_redis_was_away(
     port, kept = free_ports(1), {"appendonly": "yes", "appendfsync": "always"}
     health, folder = tmp_path / "health", tmp_path / "redis"
     folder.mkdir()
-    uris = [(photos / "large-0.jpg").as_uri()] * 120
+    uris = [(photos / "large-0.jpg").as_uri()] * 64
     with start_redis(folder, kept, port) as server:
         worker = start_worker(
             FIQA_ALLOWED_SOURCES=photos.as_uri(), FIQA_HEALTH_DIR=str(health), FIQA_REDIS_URL=server.url
@@ -255,8 +255,8 @@ def is_stopped(pid: int) -> bool:
 
 
 def test_a_worker_survives_a_full_redis(client: Client, photos: Path, start_worker: StartWorker) -> None:
-    uris = [(photos / "original-0.jpg").as_uri()] * 600
-    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), concurrency=2)
+    uris = [(photos / "original-0.jpg").as_uri()] * 200
+    worker = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
     job = client.submit(uris, chunk_size=4)
     wait_until(lambda: client.status(job.id).chunks_done > 0)
     ledger_of(client).connection.redis.config_set("maxmemory", 1)

@@ -15,7 +15,7 @@ from tests.servers import start_redis
 from tests.waiting import WAIT_S, wait_until
 
 MAIN = 3
-PROCESSES = 4
+PROCESSES = 2
 
 
 @pytest.mark.parametrize("storage", ["redis", "storage"])
@@ -28,7 +28,7 @@ def test_a_pool_process_holds_one_connection_and_the_main_process_three(
         FIQA_HEALTH_DIR=str(tmp_path / "health"),
         concurrency=PROCESSES,
     )
-    uris = [(photos / "original-0.jpg").as_uri()] * 400
+    uris = [(photos / "original-0.jpg").as_uri()] * 100
     most = 0
     with Client(redis_url, storage if storage == "redis" else str(tmp_path / storage)) as client:
         server = ledger_of(client).connection.redis

@@ -8,16 +8,21 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
 
 from fiqa.errors import SourceError
+from fiqa.s3 import s3_client
+from fiqa.sources import listing
 from fiqa.sources.listing import ObjectReader, list_objects
 from tests.conftest import Bucket
 from tests.servers import S3Server
 
 pytestmark = pytest.mark.usefixtures("s3_env")
+
+PAGE: Final = 50
 
 
 def fill(bucket: Bucket, keys: list[str]) -> None:
@@ -28,6 +33,20 @@ def fill(bucket: Bucket, keys: list[str]) -> None:
 # Listing
 
 
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server answer with pages of 50 keys. Its own have 1,000, which take long to write."""
+
+    def client(**options: Any) -> Any:
+        made = s3_client(**options)
+        made.meta.events.register(
+            "provide-client-params.s3.ListObjectsV2", lambda params, **_: {**params, "MaxKeys": PAGE}
+        )
+        return made
+
+    monkeypatch.setattr(listing, "s3_client", client)
+
+
 def test_one_page_of_keys_comes_in_order(bucket: Bucket) -> None:
     fill(bucket, ["b", "a/2", "a/10", "c/"])
     assert list(list_objects(bucket.name, "")) == ["a/10", "a/2", "b", "c/"]
@@ -35,6 +54,7 @@ def test_one_page_of_keys_comes_in_order(bucket: Bucket) -> None:
     assert list(list_objects(bucket.name, "none/")) == []
 
 
+@pytest.mark.usefixtures("small_pages")
 def test_all_keys_of_many_pages_are_listed_whatever_the_keys_are(bucket: Bucket) -> None:
     odd = [
         "p/",
@@ -49,20 +69,22 @@ def test_all_keys_of_many_pages_are_listed_whatever_the_keys_are(bucket: Bucket)
         "p/50%25 +&?#.jpg",
         "p/\U0001f600",
     ]
-    flat = [f"p/flat/{number:04}.jpg" for number in range(1100)]
-    deep = [f"p/{number % 40}/{number % 3}/x{number}.jpg" for number in range(400)]
+    flat = [f"p/flat/{number:04}.jpg" for number in range(2 * PAGE + 10)]
+    deep = [f"p/{number % 40}/{number % 3}/x{number}.jpg" for number in range(120)]
     fill(bucket, [*odd, *flat, *deep, "q/not-this", "p", "pp/nor-this"])
     assert sorted(list_objects(bucket.name, "p/")) == sorted([*odd, *flat, *deep])
 
 
+@pytest.mark.usefixtures("small_pages")
 def test_all_keys_are_listed_if_there_are_more_sub_prefixes_than_fit_on_a_page(bucket: Bucket) -> None:
-    keys = [f"user{number}/a.jpg" for number in range(1005)]
+    keys = [f"user{number}/a.jpg" for number in range(PAGE + 5)]
     fill(bucket, keys)
     assert sorted(list_objects(bucket.name, "")) == sorted(keys)
 
 
+@pytest.mark.usefixtures("small_pages")
 def test_a_reader_that_has_enough_keys_leaves_no_thread(bucket: Bucket) -> None:
-    fill(bucket, [f"{number % 4}/{number}" for number in range(1001)])
+    fill(bucket, [f"{number % 4}/{number}" for number in range(PAGE + 1)])
     keys = list_objects(bucket.name, "")
     assert len(list(islice(keys, 10))) == 10
     assert isinstance(keys, Generator)
