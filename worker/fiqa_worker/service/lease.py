@@ -56,7 +56,8 @@ class Lease(Watch):
         self._ended = threading.Event()
         self._lost = False
         self._storing = False
-        # The items in work, and the rounds of the thread since their compute started. Decoding threads change it too.
+        # The items in work, and the rounds of the thread since their compute started. Decoding threads change this dict
+        # too.
         self._rounds: dict[int | None, int] = {}
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
@@ -88,7 +89,7 @@ class Lease(Watch):
             del self._rounds[index]
 
     def check(self) -> None:
-        """Raise LeaseLost as soon as the loss is known."""
+        """Raise LeaseLost if it is known that the lease is lost."""
         if self._lost:
             raise LeaseLost
 
@@ -114,8 +115,8 @@ class Lease(Watch):
         if not self._storing:
             self._lost = True
             self._ledger.release(self._claim)
-        # Publish now, not when this process has ended: another worker may be idle. The ticket of this process is not
-        # acknowledged before the process ends, and a fetch that hangs delays that.
+        # Publish now, not when this process has ended: another worker may be idle. The ticket of this process is
+        # acknowledged only when the process ends, and that may take long.
         self._publish_tickets()
 
     def _keep(self) -> None:
