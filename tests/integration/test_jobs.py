@@ -153,9 +153,7 @@ def test_an_image_that_kills_workers_costs_three_attempts_and_the_others_are_sco
     codes = [result.error.code.value if result.error else None for result in results]
     assert codes == [None, "worker_crashed", None, None]
     assert worker.log.count("exited with 'signal 9 (SIGKILL)'") == ISOLATED_FROM_ATTEMPT
-    attempts = re.findall(
-        rf" WARNING \d+ job {job.id} chunk 0: attempt (\d): an earlier attempt was lost: ", worker.log
-    )
+    attempts = re.findall(rf" WARNING \d+ job {job.id} chunk 0: attempt (\d): an earlier attempt was lost ", worker.log)
     assert attempts == [str(number) for number in range(2, ISOLATED_FROM_ATTEMPT + 2)]
 
 

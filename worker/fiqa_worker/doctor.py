@@ -41,7 +41,7 @@ def worker_checks(sources: Sequence[str]) -> list[Check]:
     """Return the checks of a worker with the settings of this environment.
 
     Args:
-        sources: those that the person asks about.
+        sources: the sources that the user asks about.
 
     Raises:
         SettingsError: a setting is wrong.

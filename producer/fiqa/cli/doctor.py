@@ -87,7 +87,7 @@ def _checks(sources: Sequence[str]) -> list[Check]:
 
 
 def _workers_half(sources: Sequence[str]) -> list[Check]:
-    """Return the checks of the worker; a light client has one finding in their place."""
+    """Return the checks of the worker. On a light client, return one finding instead."""
     if not any(map(find_spec, _WORKERS_PACKAGES)):
         text = "this is the light client: to run a worker here, pip install 'fiqa[cpu]'"
         return [Check("models", lambda: [Finding("models", State.SKIPPED, text)], "")]

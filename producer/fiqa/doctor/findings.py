@@ -1,4 +1,4 @@
-"""What a check found, and how checks run: side by side, each in bounded time."""
+"""The findings of checks, and how checks run: in parallel, each with a time limit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Finding:
 
     Attributes:
         check: what was looked at, such as `persistence`.
-        state: ok; warning: it works, with a risk; wrong: something fails; skipped: it could not be looked at.
+        state: ok; warning: it works, with a risk; wrong: something fails; skipped: it could not be checked.
         text: what was found. If the state is a warning or wrong, also what to do.
     """
 
@@ -42,7 +42,7 @@ class Check:
     """A function that looks at a part of the setup.
 
     Attributes:
-        name: of the finding, if the function raises an error or does not return in time.
+        name: the name of the finding, if the function raises an error or does not return in time.
         find: returns the findings. It may raise any error.
         if_late: what to do if it does not return in time.
         limit_s: how long it may take.

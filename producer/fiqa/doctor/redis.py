@@ -21,7 +21,7 @@ _CLOCKS_MAY_DIFFER_S: Final = 2.0
 
 
 def quick_connection(redis_url: str) -> Connection:
-    """Connect as clients do, but wait for 4 s only, unless the URL says how long.
+    """Connect as clients do, but wait for 4 s only, unless the URL has other times.
 
     Raises:
         SettingsError: `redis_url` is not a Redis URL.
@@ -89,7 +89,7 @@ def _persistence(facts: Mapping[str, Any]) -> Finding:
         ("rdb_last_bgsave_status", "snapshot", State.WARNING),  # if Redis refused writes for that, it would refuse PING
     ):
         if facts.get(field, "ok") != "ok":
-            text = f"the last {what} of Redis failed: look into its log, and free its disk"
+            text = f"the last {what} of Redis failed: read its log, and free space on its disk"
             return Finding("persistence", state, text)
     if facts.get("aof_enabled"):
         return Finding("persistence", State.OK, "the append-only file is on")

@@ -21,7 +21,7 @@ from fiqa.ledger.keys import DOCTOR, DUE, JOBS, TICKETS, UNACKED
 _EXPIRES_MS: Final = 60_000
 _ABSENT: Final = "doctor"
 
-# What the ledger, its Lua scripts and kombu send. KEY is a key of its own for each type, and expires.
+# What the ledger, its Lua scripts and kombu send. KEY stands for one key per type. These keys expire.
 _COMMANDS: Final[tuple[str, ...]] = (
     *("PING", "TIME", "INFO memory", "SELECT {database}", "EXISTS {key}:string"),
     *("SET {key}:string 1 PX {ms}", "GET {key}:string", "INCR {key}:string", "INCRBY {key}:string 1"),
@@ -37,7 +37,7 @@ _COMMANDS: Final[tuple[str, ...]] = (
     *("LRANGE {key}:list 0 -1", "RPOP {key}:list", "BRPOP {key}:list 1"),
     *("SETBIT {key}:bits 1 1", "PEXPIRE {key}:bits {ms}", "GETBIT {key}:bits 1", "BITCOUNT {key}:bits"),
     *("BITPOS {key}:bits 0", "TTL {key}:bits", "PTTL {key}:bits", "PERSIST {key}:bits", "EXPIRE {key}:bits 60"),
-    # Changes to the real keys that change nothing.
+    # Commands on fiqa's real keys that change nothing.
     *(f"LREM {TICKETS} 1 {_ABSENT}", f"ZREM {DUE} {_ABSENT}", f"ZREM {JOBS} {_ABSENT}", f"HDEL {UNACKED} {_ABSENT}"),
     f"SREM {Channel.keyprefix_queue % QUEUE} {_ABSENT}",
     f"SREM {Channel.keyprefix_binding_permanent % QUEUE} {_ABSENT}",
@@ -109,7 +109,7 @@ def _missing(command: list[str], text: str, key: str) -> str:
 
 
 def _follows(error: redis.RedisError) -> bool:
-    """Whether an answer is wrong only because an earlier command was refused."""
+    """Return whether an answer is wrong only because an earlier command was refused."""
     return "not an integer" in str(error) or "WRONGTYPE" in str(error)
 
 

@@ -68,7 +68,7 @@ def _credentials(session: Session) -> Credentials | None:
         credentials: Credentials | None = session.get_credentials()
         if credentials is not None:
             credentials.get_frozen_credentials()  # fetches them again, if they have expired
-    except Exception as error:  # credentials come from files, commands and services, which fail in any way
+    except Exception as error:  # files, commands and services of credentials may fail in any way
         raise SettingsError(f"credentials: {' '.join(str(error).split())}: {_NO_CREDENTIALS}") from error
     return credentials
 

@@ -62,7 +62,9 @@ def check_storage(url: str, redis_url: str) -> Iterator[Finding]:
         )
         yield Finding("storage", State.WARNING, text)
     elif found != _FIRST:
-        yield Finding("storage", State.WRONG, f"{storage.url} returns other bytes than were written: use another one")
+        yield Finding(
+            "storage", State.WRONG, f"{storage.url} returns other bytes than were written: use another storage"
+        )
     elif missing and folder in missing:
         text = f"{storage.url} can be written, but does not exist yet: is this the folder that all machines share?"
         yield Finding("storage", State.WARNING, text)

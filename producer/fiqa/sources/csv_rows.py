@@ -38,7 +38,8 @@ class CsvRows:
 
         Raises:
             SourceError: the first row looks like titles, and none of them is known.
-            ValueError, csv.Error: the row is not an item. Every line of a row with a line end in a quoted value is one.
+            ValueError, csv.Error: the row is not an item. If a quoted value has a line end, each line of that row is an
+            error.
         """
         if self._in_quotes and not self._is_whole(text):
             self._in_quotes = _leaves_quotes_open('"' + text, self._delimiter)
@@ -61,7 +62,10 @@ class CsvRows:
         return _titled_item(dict(reversed(pairs)))
 
     def _is_whole(self, text: str) -> bool:
-        """Return whether a line in a value that has not ended is a row itself: the quote above it was a mistake."""
+        """Return whether a line inside a quoted value is a complete row.
+
+        Then the opening quote above it was a mistake.
+        """
         columns = len(text.split(self._delimiter))
         expected = (len(self._titles),) if self._titles else _BATCH_COLUMNS
         return '"' not in text and columns > 1 and columns in expected

@@ -1,4 +1,4 @@
-"""What runs the models on this machine, by name. Nothing heavy is imported."""
+"""The names of what runs the models on this machine. No heavy package is imported."""
 
 from __future__ import annotations
 

@@ -181,7 +181,10 @@ def _decode_stored(data: FileBytes, header: Header) -> NDArray[np.uint8] | None:
 
 
 def _on_white(image: NDArray[np.uint8], frame: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    """Make white what is outside of a GIF's first image. Browsers show nothing there, OpenCV a color of the palette."""
+    """Make the area outside of a GIF's first image white.
+
+    Browsers show nothing there. OpenCV shows a color of the palette.
+    """
     left, top, width, height = frame
     inside = np.s_[top : top + height, left : left + width]
     white = np.full_like(image, _WHITE)

@@ -121,7 +121,7 @@ def decode_tiff(data: FileBytes) -> NDArray[np.uint8]:
 
 
 def decode_odd(data: FileBytes, name: str) -> NDArray[np.uint8]:
-    """Decode the first image of a GIF that is larger than its GIF, or a BMP whose colors have unusual masks.
+    """Decode a GIF whose first image is larger than the GIF, or a BMP with unusual color masks.
 
     Returns:
         H x W x 3, BGR.

@@ -28,7 +28,7 @@ _GIF_EXTENSION: Final = ord("!")
 _PNG_GRAY: Final = 0  # color type
 _BMP_MASKS: Final = 3  # compression
 _BMP_WITH_ALPHA: Final = 56  # bytes of the shortest header that has a mask for alpha
-# Of red, green and blue, by the bits of a pixel.
+# The masks of red, green and blue, by the bits of a pixel.
 _BMP_MASKS_OF_OPENCV: Final = {
     16: ((0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F)),
     32: ((0xFF0000, 0xFF00, 0xFF),),

@@ -142,11 +142,13 @@ class ChunkProcessor:
             RedisUnavailableError: the chunk failed and could not be released. It is requeued when its lease expires.
         """
         if claim.attempt > 1:
-            _log.warning("attempt %d: an earlier attempt was lost: its worker died or its lease expired", claim.attempt)
+            _log.warning(
+                "attempt %d: an earlier attempt was lost (its worker died or its lease expired)", claim.attempt
+            )
         try:
             self._score_or_give_up(claim)
         except LeaseLost:
-            _log.info("chunk abandoned: lease lost: this worker ends, the job was stopped, or the lease expired")
+            _log.info("chunk abandoned: lease lost (this worker ends, the job was stopped, or the lease expired)")
         except _InDoubt:
             pass  # it was logged, and the chunk was released
         except SourceUnavailable as error:

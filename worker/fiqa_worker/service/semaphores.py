@@ -11,7 +11,7 @@ def check_semaphores() -> None:
     """Make a semaphore as the pool does. Without this check its error would be a traceback.
 
     Raises:
-        UsageError: /dev/shm takes none.
+        UsageError: no semaphore can be made.
     """
     try:
         ForkContext().Lock()
