@@ -18,9 +18,9 @@ from tests.faults.system import System
 
 # The time that an injury can cost: a lease, a delay of 10 s, and the start of a worker, on a busy machine.
 _FINISH_S: Final = 150.0
-# If three attempts of a chunk are killed from outside, the chunk is isolated, and a fourth kill makes an image end as
-# worker_crashed.
-_KILLS_THAT_BLAME: Final = 3
+# If two attempts of a chunk are killed from outside, the chunk is isolated. If two more kills then meet the same image,
+# it ends as worker_crashed.
+_KILLS_THAT_BLAME: Final = 4
 
 
 @dataclass(frozen=True)

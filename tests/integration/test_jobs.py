@@ -139,7 +139,7 @@ def test_a_shard_that_an_earlier_attempt_stored_is_counted_as_it_is(
     assert {result.detector for result in results} == {"early"}
 
 
-def test_an_image_that_kills_workers_costs_three_attempts_and_the_others_are_scored(
+def test_an_image_that_kills_workers_costs_four_attempts_and_the_others_are_scored(
     client: Client, photos: Path, tmp_path: Path, start_worker: StartWorker
 ) -> None:
     deadly = tmp_path / "deadly.jpg"
@@ -152,9 +152,9 @@ def test_an_image_that_kills_workers_costs_three_attempts_and_the_others_are_sco
     results = assert_exactly_once(client, job.id, uris)
     codes = [result.error.code.value if result.error else None for result in results]
     assert codes == [None, "worker_crashed", None, None]
-    assert worker.log.count("exited with 'signal 9 (SIGKILL)'") == ISOLATED_FROM_ATTEMPT
+    assert worker.log.count("exited with 'signal 9 (SIGKILL)'") == ISOLATED_FROM_ATTEMPT + 1
     attempts = re.findall(rf" WARNING \d+ job {job.id} chunk 0: attempt (\d): an earlier attempt was lost ", worker.log)
-    assert attempts == [str(number) for number in range(2, ISOLATED_FROM_ATTEMPT + 2)]
+    assert attempts == [str(number) for number in range(2, ISOLATED_FROM_ATTEMPT + 3)]
 
 
 def test_an_image_that_hangs_ends_as_time_limit_and_the_others_are_scored(

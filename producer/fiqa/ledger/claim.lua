@@ -26,15 +26,22 @@ local function requeued_for(requeued, job, any)
   return any and first[1]
 end
 
--- The quarantined items of a chunk. An item that is still in flight joins them: the worker that held the chunk before
--- died on it.
+-- The quarantined items of a chunk. If an item is still in flight, the worker that held the chunk before may have died
+-- on it, or may only be cut off from Redis: the item is suspect. If the next worker leaves the same item in flight, and
+-- the first one has not come back by then (survived.lua), the item joins the quarantined ones.
 local function quarantine(job, chunk)
   local in_flight, quarantined = fiqa.key(job, 'in_flight'), fiqa.key(job, 'quarantined')
   if redis.call('EXISTS', in_flight, quarantined) == 0 then return '' end
   local items, item = redis.call('HGET', quarantined, chunk) or '', redis.call('HGET', in_flight, chunk)
   if item then
-    items = items .. ' ' .. item .. ':worker_crashed'
-    redis.call('HSET', quarantined, chunk, items)
+    local suspect = chunk .. ':suspect'
+    if (redis.call('HGET', in_flight, suspect) or ''):match('^%d+') == item then
+      items = items .. ' ' .. item .. ':worker_crashed'
+      redis.call('HSET', quarantined, chunk, items)
+      redis.call('HDEL', in_flight, suspect)
+    else
+      redis.call('HSET', in_flight, suspect, item .. ' ' .. (redis.call('HGET', fiqa.key(job, 'holders'), chunk) or ''))
+    end
     redis.call('HDEL', in_flight, chunk)
   end
   return items
@@ -108,9 +115,9 @@ while true do
         -- token again after a failover that lost a claim.
         local token = string.format('%.0f', now * 1e6)
         if worker ~= '' then token = token .. '@' .. worker end  -- for `fiqa workers`
+        local items = quarantine(job, chunk)
         redis.call('HSET', fiqa.key(job, 'holders'), chunk, token)
         if pinned == '' then pinned = fingerprint end
-        local items = quarantine(job, chunk)
         return {place, unfit, job, chunk, attempt, token, storage, items, sizes, pinned, options}
       end
     end

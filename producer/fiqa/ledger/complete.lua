@@ -19,7 +19,7 @@ redis.call('HDEL', fiqa.key(job, 'holders'), chunk)
 local rare = {fiqa.key(job, 'in_flight'), fiqa.key(job, 'quarantined'), fiqa.key(job, 'wrong_answers'),
   fiqa.key(job, 'doubts')}
 if redis.call('EXISTS', unpack(rare)) > 0 then
-  for _, key in ipairs(rare) do redis.call('HDEL', key, chunk) end
+  for _, key in ipairs(rare) do redis.call('HDEL', key, chunk, chunk .. ':suspect') end
 end
 local images = 0
 for i = 3, #ARGV, 2 do

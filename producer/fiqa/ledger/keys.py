@@ -56,7 +56,8 @@ def job_key(job_id: str, part: str = "") -> str:
         attempts: hash, chunk -> number of claims, without those that were released.
         holders: hash, chunk -> fencing token of its last claim, with the id of the worker.
         requeued: zset of chunks that were claimed, and can be claimed again.
-        in_flight: hash, chunk -> index of the item that its worker computes.
+        in_flight: hash, chunk -> index of the item that its worker computes; chunk:suspect -> index and fencing token
+            of the worker that was lost with that item.
         quarantined: hash, chunk -> items that are not computed again, as "index:code index:code".
         wrong_answers: hash, chunk -> number of attempts that failed for a lasting reason, and their machines.
         doubts: hash of failures that may be the fault of a machine (suspect.lua).

@@ -49,6 +49,7 @@ class Ledger:
         self._claim = self.connection.script("claim")
         self._renew = self.connection.script("renew")
         self._release = self.connection.script("release")
+        self._survived = self.connection.script("survived")
         self._complete = self.connection.script("complete")
         self._repair = self.connection.script("repair")
         self._wrong_answer = self.connection.script("wrong_answer")
@@ -266,7 +267,7 @@ class Ledger:
 
         Args:
             claim: the chunk.
-            in_flight: the index of the item that is computed next. If this worker dies, the item is quarantined.
+            in_flight: the index of the item that is computed next. It is quarantined if two workers in a row die on it.
 
         Returns:
             Whether the lease is renewed; False if it is lost.
@@ -287,6 +288,14 @@ class Ledger:
         item = "" if hung is None else f"{hung}:{ErrorCode.TIME_LIMIT}"
         with self.connection.errors():
             self._release(args=[claim.job_id, claim.chunk, claim.token, delay_s, last_error, item])
+
+    def survived(self, claim: Claim) -> None:
+        """Report that this process is alive after an isolated chunk, even if another process holds the chunk now.
+
+        If its lease was lost, the item that was in flight seems to have killed this process.
+        """
+        with self.connection.errors():
+            self._survived(args=[claim.job_id, claim.chunk, claim.token])
 
     def wrong_answer(self, claim: Claim, machine: str) -> tuple[int, frozenset[str]]:
         """Count an attempt that failed for a lasting reason, such as a lost manifest.

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from fiqa.contract import ErrorCode
-from fiqa.ledger.claims import Claim
-from fiqa.ledger.keys import LEASES
+from fiqa.ledger.claims import Claim, Counts
+from fiqa.ledger.keys import LEASES, job_key
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import LEASE_S
 from tests.producer.ledger.ledger_jobs import (
@@ -103,20 +103,40 @@ def test_a_lease_from_before_the_clock_was_set_back_expires_in_time(ledger: Ledg
 # Items that kill a worker or hang
 
 
-def test_the_item_in_flight_when_a_worker_died_is_quarantined(ledger: Ledger) -> None:
-    opened(ledger)
+def lost_with(ledger: Ledger, *items: int) -> Claim:
+    """Claim the chunk, start these items, and do not come back."""
     claim = claimed(ledger)
-    for item in (0, 1, 2):
+    for item in items:
         assert ledger.renew(claim, in_flight=item)
+    ledger.renew(claim)
     expire_leases(ledger)
+    return claim
 
-    second = claimed(ledger)
-    assert second.quarantined == {2: ErrorCode.WORKER_CRASHED}
 
-    ledger.renew(second, in_flight=7)
-    ledger.renew(second)
-    expire_leases(ledger)
-    assert claimed(ledger).quarantined == {2: ErrorCode.WORKER_CRASHED, 7: ErrorCode.WORKER_CRASHED}
+def test_an_item_in_flight_when_two_workers_in_a_row_died_is_quarantined(ledger: Ledger) -> None:
+    opened(ledger)
+    lost_with(ledger, 0, 1, 2)
+    assert lost_with(ledger, 0, 1, 2).quarantined == {}
+    assert lost_with(ledger, 0, 1, 3, 7).quarantined == {2: ErrorCode.WORKER_CRASHED}
+    assert lost_with(ledger, 0, 1, 3).quarantined == {2: ErrorCode.WORKER_CRASHED}
+    assert lost_with(ledger, 0, 1, 3).quarantined == {2: ErrorCode.WORKER_CRASHED}
+    last = claimed(ledger)
+    assert last.quarantined == {2: ErrorCode.WORKER_CRASHED, 3: ErrorCode.WORKER_CRASHED}
+    ledger.complete(last.job_id, last.chunk, Counts.of([]))
+    assert not ledger.connection.redis.exists(job_key(last.job_id, "in_flight"))
+
+
+@pytest.mark.parametrize("claimed_by_another", [False, True])
+def test_an_item_whose_worker_comes_back_is_not_suspect(ledger: Ledger, claimed_by_another: bool) -> None:  # noqa: FBT001
+    opened(ledger)
+    first = lost_with(ledger, 2)
+    if claimed_by_another:
+        second = lost_with(ledger, 2)
+    ledger.survived(first)
+    if claimed_by_another:
+        assert lost_with(ledger, 2).quarantined == {}
+        ledger.survived(second)
+    assert claimed(ledger).quarantined == {}
 
 
 def test_an_item_that_hung_is_quarantined_and_the_attempt_does_not_count(ledger: Ledger) -> None:

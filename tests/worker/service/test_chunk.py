@@ -15,6 +15,7 @@ import pytest
 
 from fiqa.broker import publish_tickets
 from fiqa.contract import ErrorCode, ImageResult, Item, JobOptions, JobSpec, JobState, Status
+from fiqa.errors import RedisUnavailableError
 from fiqa.jobs.summary import write_summary
 from fiqa.ledger.claims import Claim
 from fiqa.ledger.control import Control
@@ -351,7 +352,7 @@ def test_a_chunk_is_counted_despite_a_short_outage_of_redis(
 def test_an_isolated_chunk_computes_one_item_at_a_time_and_skips_what_killed_a_worker(
     processor: ChunkProcessor, ledger: Ledger, job: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for attempt in range(1, 4):
+    for attempt in range(1, 5):
         claim = claimed(ledger)
         assert claim.attempt == attempt
         if claim.isolated:
@@ -366,7 +367,36 @@ def test_an_isolated_chunk_computes_one_item_at_a_time_and_skips_what_killed_a_w
         None,
         ErrorCode.DECODE_FAILED,
     ]
-    assert any(line.startswith("attempt 4: an earlier attempt was lost") for line in caplog.messages)
+    assert any(line.startswith("attempt 5: an earlier attempt was lost") for line in caplog.messages)
+
+
+def test_a_long_loss_of_redis_during_an_isolated_chunk_blames_no_image(
+    stoppable_redis: StoppableRedis, processor: ChunkProcessor, pipeline: Pipeline, photos: Path, tmp_path: Path
+) -> None:
+    with closing(Ledger(stoppable_redis.url)) as ledger:
+        job = submit(ledger, photos, tmp_path / "storage")
+
+        def lose_leases() -> None:
+            for member in ledger.connection.redis.zrange(LEASES, 0, -1):
+                ledger.connection.redis.zadd(LEASES, {member: 1})
+
+        for _ in range(2):
+            claimed(ledger)
+            lose_leases()
+        scorer: Scorer = Between(pipeline, stoppable_redis.stop)
+        cut_off = replace(processor, ledger=ledger, load_pipeline=lambda: scorer, publish_tickets=lambda: 0)
+        with pytest.raises(RedisUnavailableError):
+            cut_off.process_next()
+        stoppable_redis.start()
+        lose_leases()
+        other = claimed(ledger)  # the first that finds Redis back, and dies on the same image
+        ledger.renew(other, in_flight=0)
+        lose_leases()
+        cut_off.drain.begun.set()
+        cut_off.process_next()  # the one that was cut off is alive
+        again = claimed(ledger)
+        assert (again.isolated, again.quarantined) == (True, {})
+        assert job.stored() is None
 
 
 @needs_fuse

@@ -101,6 +101,7 @@ class ChunkProcessor:
     image_time_limit_s: float
     storage_limit_s: float = STORAGE_LIMIT_S
     sleep: Callable[[float], object] = time.sleep
+    _isolated: list[Claim] = field(default_factory=list)
     _storage_thread: ExpendableThreads = field(default_factory=lambda: ExpendableThreads(1, name="storage"))
 
     def process_next(self) -> None:
@@ -110,6 +111,7 @@ class ChunkProcessor:
             RedisUnavailableError: Redis does not answer, or refuses. If a chunk is claimed, it is requeued when its
                 lease expires. A reconciler replaces the ticket.
         """
+        self._report_survived()
         look_s = _FIRST_LOOK_S
         while not self.drain.begun.is_set():
             avoided, first_s = self.standing.avoided()
@@ -145,6 +147,8 @@ class ChunkProcessor:
             _log.warning(
                 "attempt %d: an earlier attempt was lost (its worker died or its lease expired)", claim.attempt
             )
+        if claim.isolated:
+            self._isolated.append(claim)
         try:
             self._score_or_give_up(claim)
         except LeaseLost:
@@ -167,6 +171,19 @@ class ChunkProcessor:
                 exc_info=not isinstance(error, FiqaError),
             )
             self.ledger.release(claim, delay_s=RETRY_DELAY_S, last_error=f"chunk {claim.chunk}: {error}")
+        self._report_survived()
+
+    def _report_survived(self) -> None:
+        """Report that this process is alive after its last isolated chunks.
+
+        It may have lost a lease, but no image has killed it.
+
+        Raises:
+            RedisUnavailableError: call it again later.
+        """
+        while self._isolated:
+            self.ledger.survived(self._isolated[0])
+            del self._isolated[0]
 
     def _score_or_give_up(self, claim: Claim) -> None:
         """Score and count the chunk. If it has failed too often for a lasting reason, its images end as failed."""
