@@ -80,6 +80,14 @@ _HINTS: Final = {
     "InvalidToken": "the session token is wrong: check AWS_SESSION_TOKEN",
     "NoCredentialsError": _NO_CREDENTIALS,
 }
+# What to do about an error whose text says only what happened, by the name of botocore's exception.
+_REMEDIES: Final = {
+    "EndpointConnectionError": "check AWS_ENDPOINT_URL and the network",
+    "ConnectTimeoutError": "check AWS_ENDPOINT_URL and the network",
+    "ReadTimeoutError": "the store is too slow, or hangs: look into its log",
+    "ConnectionClosedError": "the store cut the connection: look into its log",
+    "ProxyConnectionError": "check HTTPS_PROXY and NO_PROXY",
+}
 
 
 class S3Problem(NamedTuple):
@@ -109,6 +117,8 @@ def describe(error: BaseException | None) -> S3Problem:
     name = type(error).__name__
     if name == "SSLError":
         return S3Problem("", f"{text}: {untrusted(text)}")
+    if name in _REMEDIES:
+        return S3Problem("", f"{text}: {_REMEDIES[name]}")
     return S3Problem("", _HINTS.get(name, text))
 
 

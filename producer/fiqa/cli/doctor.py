@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fiqa.doctor.findings import Check, Finding, State, examine
-from fiqa.doctor.fleet import check_workers
+from fiqa.doctor.fleet import check_jobs, check_workers
 from fiqa.doctor.machine import check_temporary_folder, check_versions
 from fiqa.doctor.redis import check_redis
 from fiqa.doctor.rights import check_rights
@@ -81,6 +81,7 @@ def _checks(sources: Sequence[str]) -> list[Check]:
         Check("s3", lambda: check_s3(is_needed=in_s3), _ASK_S3),
         *(Check("source", partial(check_source, source), _ASK_STORAGE) for source in sources),
         Check("workers", lambda: check_workers(url), _ASK_REDIS),
+        Check("jobs", lambda: check_jobs(url), _ASK_REDIS),
         *workers_half,
         *machine,
     ]

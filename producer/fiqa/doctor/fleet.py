@@ -1,4 +1,4 @@
-"""The workers that run on this Redis: whether there are any, whether they fit together, and their problems."""
+"""The workers and the jobs of this Redis: whether workers run and fit together, and the problems of both."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from contextlib import closing
 from importlib.metadata import version
 from typing import Final
 
+from fiqa.contract import JobState
 from fiqa.doctor.findings import Finding, State
 from fiqa.doctor.redis import quick_connection
 from fiqa.errors import RedisUnavailableError
-from fiqa.ledger.workers import Workers, WorkerStatus
+from fiqa.ledger.ledger import Ledger
+from fiqa.ledger.workers import WorkerStatus
 from fiqa.text import count
 
-# Of a large fleet the first are enough: `fiqa workers` lists all.
+_NEWEST: Final = 100
+# The first problems are enough: `fiqa workers` and `fiqa jobs` list all.
 _SHOWN: Final = 5
 # The values of one model on two processors differ by less, see the self-test.
 _SCORES_MAY_DIFFER: Final = 1e-3
@@ -28,7 +31,7 @@ def check_workers(redis_url: str) -> Iterator[Finding]:
     """
     try:
         with closing(quick_connection(redis_url)) as connection:
-            workers = Workers(connection).all()
+            workers = Ledger(connection).workers.all()
     except RedisUnavailableError:
         yield Finding("workers", State.SKIPPED, "not checked: Redis does not answer, or refuses")
         return
@@ -36,14 +39,43 @@ def check_workers(redis_url: str) -> Iterator[Finding]:
         yield Finding("workers", State.WARNING, "no worker runs on this Redis: start `fiqa worker`")
         return
     problems = [*_differences(workers), *_problems(workers)]
-    yield from (Finding("workers", State.WARNING, problem) for problem in problems[:_SHOWN])
-    if len(problems) > _SHOWN:
-        rest = count(len(problems) - _SHOWN, "more problem")
-        yield Finding("workers", State.WARNING, f"{rest}: see `fiqa workers`")
+    yield from _first("workers", problems, "fiqa workers")
     if not problems:
         processes = count(sum(worker.processes for worker in workers), "process", "processes")
         text = f"{count(len(workers), 'worker')} with {processes}, all with the fingerprint {workers[0].fingerprint}"
         yield Finding("workers", State.OK, text)
+
+
+def check_jobs(redis_url: str) -> Iterator[Finding]:
+    """Look at the newest jobs.
+
+    Raises:
+        SettingsError: `redis_url` is not a Redis URL.
+    """
+    try:
+        with closing(quick_connection(redis_url)) as connection:
+            jobs = Ledger(connection).jobs(limit=_NEWEST)
+    except RedisUnavailableError:
+        yield Finding("jobs", State.SKIPPED, "not checked: Redis does not answer, or refuses")
+        return
+    running = [job for job in jobs if job.state is JobState.RUNNING]
+    problems = []
+    for job in running:
+        if job.workers_unfit:
+            workers = "the worker has" if job.workers_unfit == 1 else f"all {job.workers_unfit:,} workers have"
+            problems.append(f"{job.id} waits: {workers} other models, settings or version: start a worker that fits")
+        if job.last_error:
+            problems.append(f"{job.id}: {job.last_error}")
+    yield from _first("jobs", problems, "fiqa jobs")
+    if not problems:
+        yield Finding("jobs", State.OK, f"{count(len(running), 'job')} running, without an error")
+
+
+def _first(check: str, problems: Sequence[str], command: str) -> Iterator[Finding]:
+    yield from (Finding(check, State.WARNING, problem) for problem in problems[:_SHOWN])
+    if len(problems) > _SHOWN:
+        rest = count(len(problems) - _SHOWN, "more problem")
+        yield Finding(check, State.WARNING, f"{rest}: see `{command}`")
 
 
 def _differences(workers: Sequence[WorkerStatus]) -> Iterator[str]:

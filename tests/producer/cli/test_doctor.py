@@ -21,7 +21,7 @@ from tests.producer.cli.running import FIQA, fiqa
 from tests.servers import free_ports, start_redis
 
 # The checks of the client, in the order of the table.
-CLIENT = ["redis", "memory", "persistence", "role", "clock", "rights", "storage", "s3", "workers"]
+CLIENT = ["redis", "memory", "persistence", "role", "clock", "rights", "storage", "s3", "workers", "jobs"]
 
 
 @pytest.fixture(autouse=True)

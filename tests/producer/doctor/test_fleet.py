@@ -7,10 +7,11 @@ from typing import Any
 
 from fiqa.contract import SelfTest
 from fiqa.doctor.findings import State
-from fiqa.doctor.fleet import check_workers
+from fiqa.doctor.fleet import check_jobs, check_workers
+from fiqa.ledger.keys import job_key
 from fiqa.ledger.ledger import Ledger
 from tests.producer.doctor.looking import one
-from tests.producer.ledger.ledger_jobs import beat
+from tests.producer.ledger.ledger_jobs import beat, opened
 from tests.servers import free_ports
 
 GOOD: dict[str, Any] = {"fingerprint": "abcd", "version": version("fiqa"), "processes": 2}
@@ -58,5 +59,20 @@ def test_two_machines_that_score_differently_are_named(ledger: Ledger, redis_url
     assert "0.5000 on one, 0.5100 on two" in text
 
 
-def test_without_redis_it_is_skipped() -> None:
-    one(check_workers(f"redis://127.0.0.1:{free_ports(1)}/0"), State.SKIPPED)
+def test_without_redis_both_are_skipped() -> None:
+    url = f"redis://127.0.0.1:{free_ports(1)}/0"
+    one(check_workers(url), State.SKIPPED)
+    one(check_jobs(url), State.SKIPPED)
+
+
+def test_jobs_with_errors_and_jobs_that_no_worker_fits_are_named(ledger: Ledger, redis_url: str) -> None:
+    assert one(check_jobs(redis_url), State.OK) == "0 jobs running, without an error"
+    beat(ledger, "one:7:0", **GOOD)
+    with_error, waits = opened(ledger), opened(ledger)
+    assert one(check_jobs(redis_url), State.OK) == "2 jobs running, without an error"
+    ledger.connection.redis.hset(job_key(with_error), "last_error", "the storage is full")
+    ledger.connection.redis.hset(job_key(waits), "fingerprint", "another")
+    assert {finding.text for finding in check_jobs(redis_url)} == {
+        f"{with_error}: the storage is full",
+        f"{waits} waits: the worker has other models, settings or version: start a worker that fits",
+    }
