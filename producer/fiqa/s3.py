@@ -84,7 +84,7 @@ def s3_client(
     )
     try:
         session = session or s3_session()
-        client: BaseClient = session.create_client("s3", config=config)
+        client: BaseClient = session.create_client("s3", config=config, verify=_ca_file(session))
         ca_bundle(session, client)
     except Exception as error:  # files, commands and services of credentials may fail in any way
         raise SettingsError(_wrong(error)) from error
@@ -131,7 +131,7 @@ def s3_session() -> Session:
 
 
 def _is_of_s3(variable: str) -> bool:
-    return variable.startswith("AWS_") or variable == "REQUESTS_CA_BUNDLE"
+    return variable.startswith("AWS_") or variable in {"REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"}
 
 
 @cache
@@ -143,14 +143,14 @@ def _loader() -> Loader:
 
 
 def ca_bundle(session: Session, client: BaseClient) -> Path | None:
-    """Return the file with the certificate authorities of a client: AWS_CA_BUNDLE, the profile's, REQUESTS_CA_BUNDLE.
+    """Return the file with the certificate authorities of a client.
 
     None: there is no such file, so the default authorities are trusted; or the endpoint is not https.
 
     Raises:
         ValueError: the file cannot be read, or holds no certificate.
     """
-    file = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+    file = _ca_file(session)
     if not file or urlsplit(client.meta.endpoint_url).scheme != "https":
         return None
     try:
@@ -161,6 +161,15 @@ def ca_bundle(session: Session, client: BaseClient) -> Path | None:
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror}: AWS_CA_BUNDLE needs a file of certificates") from None
     return Path(file)
+
+
+def _ca_file(session: Session) -> str | None:
+    """Return AWS_CA_BUNDLE, ca_bundle of the profile, REQUESTS_CA_BUNDLE or SSL_CERT_FILE.
+
+    botocore does not know the last one, and obstore adds it to its own authorities by itself.
+    """
+    names = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+    return session.get_config_variable("ca_bundle") or next((os.environ[n] for n in names if os.environ.get(n)), None)
 
 
 def proxy_of(url: str) -> str | None:

@@ -17,8 +17,9 @@ from tests.servers import S3Server
 def clear(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove all settings of S3. There are no credentials, also not from a metadata service."""
     proxies = {"http_proxy", "https_proxy", "no_proxy", "all_proxy"}
+    authorities = {"REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"}
     for name in list(os.environ):
-        if name.startswith(("AWS_", "FIQA_")) or name == "REQUESTS_CA_BUNDLE" or name.lower() in proxies:
+        if name.startswith(("AWS_", "FIQA_")) or name in authorities or name.lower() in proxies:
             monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, os.devnull)

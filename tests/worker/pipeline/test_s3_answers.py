@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fiqa.errors import FiqaError, SourceError
+from fiqa.s3 import s3_client
 from fiqa.sources.listing import list_objects
 from fiqa_worker.errors import FetchFailed, ImageFailure, NotFound, SourceUnavailable
 from fiqa_worker.pipeline.s3_reader import TRIES
@@ -127,6 +128,23 @@ def test_a_certificate_that_is_not_trusted_is_reported_to_clients_and_workers(
             fetcher().fetch(f"s3://photos/{key}")
         with pytest.raises(SourceError, match=text):
             list_objects("photos", "")
+
+
+@pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_file_of_authorities_counts_for_clients_and_workers(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = own_certificate(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    clear(monkeypatch)
+    with serving(lambda connection: connection.answer("200 OK", BODY), monkeypatch, tls) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://{server.netloc}")
+        monkeypatch.setenv(variable, str(certificate))
+        for key in ("k", "a//b"):
+            assert fetcher().fetch(f"s3://photos/{key}") == BODY
+        with s3_client().get_object(Bucket="photos", Key="k")["Body"] as body:
+            assert body.read() == BODY
 
 
 @BOTH_WAYS
