@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fiqa.cli.messages import report_line
 from fiqa.doctor.findings import Check, Finding, State, examine
 from fiqa.doctor.fleet import check_jobs, check_workers
 from fiqa.doctor.machine import check_temporary_folder, check_versions
@@ -58,7 +59,7 @@ def doctor(*, sources: tuple[str, ...], as_json: bool) -> int:
     else:
         _print(findings)
     wrong, warnings = (sum(each.state is state for each in findings) for state in (State.WRONG, State.WARNING))
-    click.echo(f"{wrong or 'nothing'} wrong, {count(warnings, 'warning')}", err=True)
+    report_line(f"{wrong or 'nothing'} wrong, {count(warnings, 'warning')}")
     return 1 if wrong else 0
 
 

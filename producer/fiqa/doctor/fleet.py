@@ -62,8 +62,10 @@ def check_jobs(redis_url: str) -> Iterator[Finding]:
     problems = []
     for job in running:
         if job.workers_unfit:
-            workers = "the worker has" if job.workers_unfit == 1 else f"all {job.workers_unfit:,} workers have"
-            problems.append(f"{job.id} waits: {workers} other models, settings or version: start a worker that fits")
+            workers = count(job.workers_unfit, "worker runs", "workers run")
+            problems.append(
+                f"{job.id} waits: {workers} with other models, settings or version: start a worker that fits"
+            )
         if job.last_error:
             problems.append(f"{job.id}: {job.last_error}")
     yield from _first("jobs", problems, "fiqa jobs")
