@@ -1,4 +1,4 @@
-"""What is found about the workers of a real Redis."""
+"""Findings about the workers of a real Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is found in a real Redis that is set up in one wrong way or another."""
+"""Findings about a real Redis with a wrong setup."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_folders_and_files(tmp_path: Path) -> None:
         "https://bucket.s3.eu-west-1.amazonaws.com/a?X-Amz-Signature=secret-5f1c",
     ],
 )
-def test_what_is_no_source_is_wrong_and_its_secrets_are_not_shown(source: str) -> None:
+def test_what_is_not_a_source_is_wrong_and_its_secrets_are_not_shown(source: str) -> None:
     text = one(check_source(source), State.WRONG)
     assert "5f1c" not in text
     assert "s3://" in text

@@ -57,7 +57,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_behind(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_storage_is_a_settings_error() -> None:
+def test_what_is_not_a_storage_is_a_settings_error() -> None:
     with pytest.raises(SettingsError, match="FIQA_STORAGE"):
         list(check_storage("rediss", NOWHERE))
 

@@ -163,7 +163,7 @@ NOWHERE = [np.zeros((5, 2)), np.full((5, 2), 300.0), FACE.landmarks - 9000, FACE
 
 
 @pytest.mark.parametrize("landmarks", NOWHERE)
-def test_landmarks_that_are_no_face_have_measures_too(landmarks: NDArray[np.float64]) -> None:
+def test_landmarks_that_are_not_a_face_have_measures_too(landmarks: NDArray[np.float64]) -> None:
     measured: Measures = replace(FACE, landmarks=landmarks.astype(np.float32)).measured()
     assert tuple(measured) == MEASURES
     assert all(value is None or np.isfinite(value) for value in measured.values())

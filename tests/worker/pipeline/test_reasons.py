@@ -1,4 +1,4 @@
-"""A damage of each kind gets its reason once it is strong, and no other; the portrait itself has none."""
+"""If a damage is strong, it gets its reason, and no other reason. The undamaged portrait gets no reason."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def test_another_large_face_is_a_reason_and_a_small_one_is_not() -> None:
     assert [why(FACE, other_area=share * own) for share in (0.2, 0.5)] == [(), (Reason.SEVERAL_FACES,)]
 
 
-def test_a_dark_face_is_not_blurred_for_that() -> None:
+def test_a_dark_face_is_not_blurred_because_it_is_dark() -> None:
     dark = FACE.exposed(0.15)
     assert (dark.measured()["laplacian_variance"] or 0) < 30
     assert why(dark) == (Reason.TOO_DARK,)
 
 
-def test_a_face_in_a_turned_image_is_not_cut_off_for_that() -> None:
+def test_a_face_in_a_turned_image_is_not_cut_off_because_it_is_turned() -> None:
     face = FACE.cropped(left=150, top=60, right=215, bottom=310)
     assert why(face) == ()
     for _ in range(3):  # a quarter each, clockwise

@@ -1,8 +1,8 @@
 """Yaw, pitch and roll of a head from its five landmarks; pure functions.
 
-The five points of a mean face in three dimensions are turned until their shadow on the image fits the landmarks best.
-The image is taken as a parallel projection, so neither the camera nor the distance need be known. Then least squares
-has one closed form, and one face takes 10 us; cv2.solvePnP takes 50 to 80 us, and needs a guess of the camera.
+The five points of a mean face are turned in space until their projection fits the landmarks best. A parallel projection
+is assumed, so the camera and the distance need not be known. For it, least squares has a closed form, and one face
+takes 10 us. cv2.solvePnP takes 50 to 80 us, and needs a guess of the camera.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-# x to the right and y down as in an image of the face, z away from the camera, in mm. The shape is that in which the
-# landmarks of 360 images of Labeled Faces in the Wild move together, scaled to 63 mm between the eyes. Most of these
-# people look into the camera, so the shape is turned until their median pitch is 0.
+# x to the right and y down as in an image of the face, z away from the camera, in mm. The shape was computed from how
+# the landmarks of 360 images of Labeled Faces in the Wild move together. It is scaled to 63 mm between the eyes. Most
+# of these people look into the camera, so the shape is turned until their median pitch is 0.
 FACE_POINTS: Final = np.array(
     [(-31.5, 0.0, 0.0), (31.5, 0.0, 0.0), (0.0, 34.4, -26.4), (-26.9, 61.0, 6.4), (26.9, 61.0, 6.4)]
 )
@@ -52,8 +52,8 @@ def head_pose(landmarks: NDArray[np.float32]) -> HeadPose | None:
     across, down = (_unit(*row) for row in (_INVERSE @ (landmarks - landmarks[0])).T.tolist())
     if across is None or down is None:
         return None
-    # Least squares may find rows that are not quite at right angles. Their sum and their difference are, and the third
-    # row, at right angles to both rows, is at right angles to these as well.
+    # Least squares may find two rows that are not exactly at right angles. Their sum and their difference are at right
+    # angles. The third row is at right angles to the two rows, and so to the sum and the difference as well.
     (ax, ay, az), (dx, dy, dz) = across, down
     both, apart = _unit(ax + dx, ay + dy, az + dz), _unit(ax - dx, ay - dy, az - dz)
     if both is None or apart is None:

@@ -60,7 +60,7 @@ class InProgress:
     ms: float = 0.0
 
     def find(self, every: Detections) -> None:
-        """Take the faces of the image, in its own pixels, and leave out those that the job does not ask for."""
+        """Store the faces, in pixels of the whole image, and leave out faces that the job does not ask for."""
         self.every = every
         self.found = every.largest(min_px=self.options.min_face_px, most=self.options.max_faces)
 
@@ -74,7 +74,8 @@ class InProgress:
         if self.decoded is None:
             return
         width, height = self.decoded.width, self.decoded.height
-        # The faces are sorted by area, so the largest other face is the first or, for the first, the second.
+        # The faces are sorted by area. So the largest other face is the first one. For the first one, it is the second
+        # one.
         self.measured = []
         areas = [*(self.every.boxes[:2, 2] * self.every.boxes[:2, 3]).tolist(), 0.0]
         for box, landmarks, crop, matrix in zip(
@@ -93,7 +94,10 @@ class InProgress:
             self.measured.append((measured, reasons(measured, landmarks, width, height)))
 
     def score(self, qualities: Sequence[float]) -> None:
-        """Make the faces. Numbers are rounded to what they mean: pixels to 0.01, confidences and scores to 1e-6."""
+        """Make the faces.
+
+        Numbers are rounded to significant decimals: pixels to 0.01, confidences and scores to 1e-6.
+        """
         self.faces = tuple(
             Face(
                 box=box,
@@ -145,7 +149,7 @@ class InProgress:
             error=self.failure,
             detector=detector_name,
             quality_model=quality_model_name,
-            ms=math.ceil(10 * self.ms) / 10,  # what ran is never 0
+            ms=math.ceil(10 * self.ms) / 10,  # 0 would mean that nothing ran
         )
 
     @property

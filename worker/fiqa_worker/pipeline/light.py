@@ -1,7 +1,7 @@
-"""What the pixels of a face show: luminance, the light on the cheeks, color, sharpness; pure functions.
+"""Measures the pixels of a face: luminance, the light on the cheeks, color, and sharpness.
 
-OFIQ aligns a face to a frame of 616 x 616 pixels and looks at the hull of 98 landmarks. The crop that the quality model
-gets is a part of that frame, and an oval takes the place of the hull.
+OFIQ aligns a face to a frame of 616 x 616 pixels, and measures the hull of 98 landmarks. This module measures an oval
+in the crop of the quality model, which is a part of that frame.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _OVAL: Final = np.asarray(
     cv2.ellipse(np.zeros((CROP_SIZE, CROP_SIZE), np.uint8), (56, 76), (37, 42), 0, 0, 360, 255, cv2.FILLED), np.uint8
 )
 _AROUND_OVAL: Final = np.s_[33:, 18:95]  # a pixel more, for the Laplacian; less than half of the crop
-# Every other row: the luminance of a crop changes slowly, and half of the pixels have the same histogram.
+# Only every other row is read: the luminance of a crop changes slowly, so half of the pixels have the same histogram.
 _ROWS: Final = np.s_[::2]
 
-# From the crop to OFIQ's frame: the template's five points meet OFIQ's within 0.42 pixels.
+# The map from the crop to OFIQ's frame. It maps the five points of the template to OFIQ's, within 0.42 pixels.
 _OFIQ_SCALE: Final = 3.1966
 _OFIQ_SHIFT: Final = complex(129.1, 106.8)
 # The upper left corners of the cheek zones in OFIQ's frame, and the length of their sides: 0.3 of the distance between
@@ -78,14 +78,14 @@ def light(image: NDArray[np.uint8], crop: NDArray[np.uint8], matrix: MatLike) ->
 
 
 def _is_inside(image: NDArray[np.uint8], turn: complex, shift: complex, side: int) -> bool:
-    """Whether a square with a corner in the origin lies in the image, from which z -> turn * z + shift leads to it."""
+    """Return whether a square lies in the image. z -> turn * z + shift maps the image to the square at the origin."""
     height, width = image.shape[:2]
     points = [(complex(x, y) - shift) / turn for x in (0, side - 1) for y in (0, side - 1)]
     return all(0 <= point.real <= width - 1 and 0 <= point.imag <= height - 1 for point in points)
 
 
 def _seen(image: NDArray[np.uint8], matrix: MatLike) -> NDArray[np.uint8]:
-    """Return the part of the oval that comes from the image: 255, elsewhere 0."""
+    """Return a mask of the crop: 255 in the part of the oval that comes from the image, 0 elsewhere."""
     right, bottom = image.shape[1] - 1, image.shape[0] - 1
     corners = np.array([(0, 0), (right, 0), (right, bottom), (0, bottom)]) @ matrix[:, :2].T + matrix[:, 2]
     seen = np.zeros_like(_OVAL)
@@ -117,7 +117,10 @@ def _luminance_of(pixels: NDArray[np.uint8]) -> MatLike:
 
 
 def _cheeks(image: NDArray[np.uint8], zones: Sequence[tuple[complex, complex]]) -> Iterator[tuple[str, float]]:
-    """Compare the cheeks with each other and with skin. Each zone lies where z -> turn * z + shift leads to 33 x 33."""
+    """Compare the cheeks with each other and with skin.
+
+    A zone is the part of the image that z -> turn * z + shift maps to 33 x 33 pixels.
+    """
     cheeks = np.empty((2, _CHEEK_SIZE, _CHEEK_SIZE, 3), np.uint8)
     for cheek, (turn, shift) in zip(cheeks, zones, strict=True):
         matrix = np.array([(turn.real, -turn.imag, shift.real), (turn.imag, turn.real, shift.imag)])

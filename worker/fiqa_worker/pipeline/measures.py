@@ -1,7 +1,7 @@
-"""The measures of a face, under the names that OFIQ gives them, and the face's own: size and sharpness.
+"""The measures of a face: those of OFIQ, under OFIQ's names, and two of fiqa, size and sharpness.
 
-OFIQ is the reference software of ISO/IEC 29794-5. It measures with several networks; these are the measures that need
-none. docs/measures.md says of each what it is, and how it differs from OFIQ's.
+OFIQ is the reference software of ISO/IEC 29794-5. OFIQ uses several networks. This module has the measures that need no
+network. docs/measures.md explains each measure, and how it differs from OFIQ's.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from fiqa_worker.pipeline.head_pose import head_pose
 from fiqa_worker.pipeline.light import light
 from fiqa_worker.pipeline.scalars import SCALARS
 
-# From the middle between the eyes to the chin, as a multiple of the way to the middle of the mouth. In 360 images of
-# Labeled Faces in the Wild the lower edge of YuNet's box, the chin, lies at 1.72 to 1.85 (10 to 90 %).
+# The distance from the middle between the eyes to the chin, as a multiple of the distance to the middle of the mouth.
+# In 360 images of Labeled Faces in the Wild the lower edge of YuNet's box, the chin, lies at 1.72 to 1.85 (10 to 90 %).
 CHIN: Final = 1.78
 
-# Decimals that mean something. Scalars are computed from the rounded values, so a reader can compute them again.
+# The significant decimals. Scalars are computed from the rounded values, so that a reader can compute them again.
 _DECIMALS: Final = {
     "face_px": 2,
     "laplacian_variance": 1,
@@ -65,9 +65,9 @@ def measure(
     Args:
         box: x, y, width, height in pixels of the image.
         landmarks: 5 x 2 pixels of the image, in YuNet's order.
-        width: of the image, in pixels.
-        height: the same.
-        other_area: of the box of the largest other face in the image, in square pixels; 0 if there is no other.
+        width: the width of the image, in pixels.
+        height: the height of the image, in pixels.
+        other_area: the area of the largest other box in the image, in square pixels. 0 if there is no other face.
         pixels: H x W x 3, BGR: the image, or a smaller copy of it.
         crop: 112 x 112 x 3, BGR: the aligned face.
         matrix: 2 x 3, the similarity from `pixels` to the crop.
@@ -90,7 +90,7 @@ def measure(
 
 
 def _shape(landmarks: NDArray[np.float32], width: int, height: int) -> Iterator[tuple[str, float]]:
-    """Yield what the five points say: pose, size, and place in the image."""
+    """Yield the measures that need only the five landmarks: pose, size, and place in the image."""
     (right_x, right_y), (left_x, left_y), _, (right_mouth_x, right_mouth_y), (left_mouth_x, left_mouth_y) = (
         landmarks.tolist()
     )

@@ -1,8 +1,8 @@
-"""Measures of a face -> the reasons why its quality may be low.
+"""Finds the reasons why the quality of a face may be low, from its measures.
 
-No standard names limits. These were chosen on 360 images of Labeled Faces in the Wild: few of them get a reason, and a
-blur, a darkness and so on that costs a fifth of the quality gets its reason. docs/measures.md has the numbers. Reasons
-explain a score; they never change it.
+No standard has limits. These limits were chosen on 360 images of Labeled Faces in the Wild. Few of these images get a
+reason. If the images are damaged, for instance blurred, and lose a fifth of their quality, they get the reason of that
+damage. docs/measures.md has the numbers. Reasons explain a score. They never change it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fiqa.contract import Reason
 from fiqa_worker.pipeline.measures import CHIN, Measures
 
 MIN_FACE_PX: Final = 40
-# The variance falls with the light. In a dark face the second limit is the lower one.
+# Less light lowers the variance. In a dark face, the second limit is lower than the first one.
 MIN_LAPLACIAN_VARIANCE: Final = 30
 MIN_LAPLACIAN_VARIANCE_PER_LUMINANCE: Final = 150
 MAX_YAW: Final = 35
@@ -30,8 +30,8 @@ MAX_OVEREXPOSED: Final = 0.25
 MIN_CHEEK_OVERLAP: Final = 0.005
 MAX_OTHER_FACE: Final = 0.3
 
-# Where a face ends, measured from its landmarks: up from the middle between the eyes, as a share of the way down to the
-# chin; and beyond the eyes, as a share of the way between them.
+# Where a face ends. First, above the middle between the eyes, as a share of the distance from there to the chin.
+# Second, beside the eyes, as a share of the distance between them.
 _FOREHEAD: Final = 0.45
 _CHEEK: Final = 0.5
 
@@ -42,8 +42,8 @@ def reasons(measured: Measures, landmarks: NDArray[np.float32], width: int, heig
     Args:
         measured: the measures of the face.
         landmarks: 5 x 2 pixels of the image, in YuNet's order.
-        width: of the image, in pixels.
-        height: the same.
+        width: the width of the image, in pixels.
+        height: the height of the image, in pixels.
     """
     return tuple(
         _reasons({name: value for name, value in measured.items() if value is not None}, landmarks, width, height)
@@ -76,7 +76,7 @@ def _reasons(
 
 
 def _is_cut_off(landmarks: NDArray[np.float32], width: int, height: int) -> bool:
-    """Whether the forehead, the chin or a cheek lies outside of the image, however the face is turned."""
+    """Return whether the forehead, the chin or a cheek lies outside of the image, for a face in any orientation."""
     right_eye, left_eye, _, right_mouth, left_mouth = (complex(x, y) for x, y in landmarks.tolist())
     eyes = (right_eye + left_eye) / 2
     across, down = left_eye - right_eye, CHIN * ((right_mouth + left_mouth) / 2 - eyes)

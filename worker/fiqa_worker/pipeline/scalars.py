@@ -1,7 +1,7 @@
-"""OFIQ's mappings: the native value of a measure -> an integer from 0 to 100, higher is better.
+"""OFIQ's mappings from the native value of a measure to an integer from 0 to 100. Higher is better.
 
-The formulas are OFIQ's, the reference software of ISO/IEC 29794-5. Applied to the native values that OFIQ publishes for
-its test images, they give the numbers that it publishes with them.
+The formulas are OFIQ's, the reference software of ISO/IEC 29794-5. OFIQ publishes native values and scalars of its test
+images. The formulas give the published scalars for the published native values.
 """
 
 from __future__ import annotations
