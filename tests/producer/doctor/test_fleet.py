@@ -74,5 +74,5 @@ def test_jobs_with_errors_and_jobs_that_no_worker_fits_are_named(ledger: Ledger,
     ledger.connection.redis.hset(job_key(waits), "fingerprint", "another")
     assert {finding.text for finding in check_jobs(redis_url)} == {
         f"{with_error}: the storage is full",
-        f"{waits} waits: the worker has other models, settings or version: start a worker that fits",
+        f"{waits} waits: 1 worker runs with other models, settings or version: start a worker that fits",
     }
