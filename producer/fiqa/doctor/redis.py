@@ -1,4 +1,4 @@
-"""Redis: whether it answers, whether it keeps what it is given, and whether it is the right one."""
+"""Checks Redis: whether it answers, keeps its data, and is a server that fiqa can use."""
 
 from __future__ import annotations
 
@@ -86,7 +86,11 @@ def _persistence(facts: Mapping[str, Any]) -> Finding:
     for field, what, state in (
         ("aof_last_write_status", "write of the append-only file", State.WRONG),  # Redis refuses writes
         ("aof_last_bgrewrite_status", "rewrite of the append-only file", State.WARNING),
-        ("rdb_last_bgsave_status", "snapshot", State.WARNING),  # if Redis refused writes for that, it would refuse PING
+        (
+            "rdb_last_bgsave_status",
+            "snapshot",
+            State.WARNING,
+        ),  # if Redis refused writes because of this, it would refuse PING too
     ):
         if facts.get(field, "ok") != "ok":
             text = f"the last {what} of Redis failed: read its log, and free space on its disk"

@@ -75,7 +75,7 @@ def _try_all(connection: Connection) -> tuple[list[str], redis.RedisError | None
     key = f"{DOCTOR}:{secrets.token_hex(4)}"
     database = connection.redis.connection_pool.connection_kwargs.get("db") or 0
     commands = [line.format(key=key, ms=_EXPIRES_MS, database=database).split() for line in _COMMANDS]
-    # Any: redis-py's types leave out that errors may be among the answers.
+    # Any: in redis-py's types, no answer is an error.
     pipe: Any
     with connection.errors(), connection.redis.pipeline(transaction=False) as pipe:
         for command in commands:
@@ -93,7 +93,7 @@ def _try_all(connection: Connection) -> tuple[list[str], redis.RedisError | None
             with connection.errors():
                 call(connection, key)
         except RedisUnavailableError as error:
-            # Without the right to MULTI, Redis refuses EXEC as one without MULTI.
+            # If the user may not call MULTI, Redis refuses EXEC since there was no MULTI.
             if isinstance(error.__cause__, redis.exceptions.NoPermissionError) or "MULTI" in str(error):
                 lacking[name] = None
             elif isinstance(error.__cause__, redis.RedisError):

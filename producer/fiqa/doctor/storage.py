@@ -53,7 +53,7 @@ def check_storage(url: str, redis_url: str) -> Iterator[Finding]:
         raise
     finally:
         for each in missing:
-            with suppress(OSError):  # a job came into being since
+            with suppress(OSError):  # a job was created just now
                 each.rmdir()
     if is_replaced or found == _SECOND:
         text = (

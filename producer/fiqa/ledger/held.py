@@ -1,4 +1,7 @@
-"""The chunks that workers hold now, from the leases and their fencing tokens. It is read only if somebody asks."""
+"""The chunks that workers hold now, from the leases and their fencing tokens.
+
+They are read only if somebody asks for them.
+"""
 
 from __future__ import annotations
 

@@ -108,7 +108,8 @@ class Earlier:
 
         Raises:
             OutputError: the file cannot be read, or holds something other than results.
-            UsageError: it holds scores of other models; or only its faces, or only those of this run, are measured.
+            UsageError: it holds scores of other models. Or one of the two, the file or this run, has measures and the
+                other has not.
         """
         earlier, end = cls(), 0
         try:

@@ -1,9 +1,9 @@
 """Opens files below a folder, also while somebody changes the folders and links in their paths.
 
-If a path is checked first and opened then, a folder may become a link in between. So the kernel checks while it opens
-the file (openat2, Linux 5.6). If the kernel cannot, or if it refuses a link, each folder is opened from the folder
-above it, and never through a link. Links are resolved here, and then the walk starts again at the root. With openat2 a
-read of a small file takes 8 us instead of 22 us with realpath.
+If a path is checked first and opened later, a folder may become a link in between. So the kernel checks while it opens
+the file (openat2, Linux 5.6). If the kernel has no openat2, or if it refuses a link, this module opens each folder from
+the folder above it, and never through a link. It resolves links itself, and then starts again at the root. With openat2
+a read of a small file takes 8 us instead of 22 us with realpath.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def open_beneath(root: str, path: str) -> int:
 
     Raises:
         OutsideError: a link leads out of the root.
-        OSError: as os.open.
+        OSError: see os.open.
     """
     rest = path[len(root) :].strip("/")
     if not rest:
@@ -114,8 +114,8 @@ def _walk(root: int, parts: list[str]) -> tuple[str, list[str], int]:
     """Follow the names from the root up to the first link.
 
     Returns:
-        The path of the link below the root, the names after it, and no descriptor. Or no link, nothing, and the
-        descriptor of the file.
+        If there is a link: its path below the root, the names after it, and no descriptor. Otherwise: no path, no
+        names, and the descriptor of the file.
     """
     folder = os.dup(root)
     try:
