@@ -51,7 +51,7 @@ def doctor(*, sources: tuple[str, ...], as_json: bool) -> int:
       fiqa doctor
       fiqa doctor --source s3://images/2026/ --source /mnt/images
     """  # noqa: D301  click's \b keeps the lines below it as they are
-    with Console(stderr=True).status("checking"):
+    with Console(stderr=True).status("checking", spinner="line"):
         findings = examine(_checks(sources))
     if as_json:
         for finding in findings:
