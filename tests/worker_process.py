@@ -13,6 +13,7 @@ from typing import Any, Final
 from tests.fiqa_process import BUILTIN
 
 ROOT: Final = Path(__file__).parents[1]
+ANY_STORAGE: Final = "redis,/,s3://"
 STOP_S: Final = 60
 
 
@@ -57,10 +58,11 @@ def launch_worker(
         inside: a command that runs the worker's command.
         environment: more variables of its environment.
     """
+    variables = {"FIQA_REDIS_URL": redis_url, "FIQA_DRAIN_S": "30", "FIQA_ALLOWED_STORAGES": ANY_STORAGE, **environment}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [*inside, sys.executable, "-m", module, "worker", "--concurrency", str(concurrency)],
-            env={**os.environ, **BUILTIN, "FIQA_REDIS_URL": redis_url, "FIQA_DRAIN_S": "30", **environment},
+            env={**os.environ, **BUILTIN, **variables},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,

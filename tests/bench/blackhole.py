@@ -26,6 +26,7 @@ from fiqa import Client, Item
 from fiqa.contract import JobState
 from tests.refusing_s3 import refusing_s3
 from tests.servers import S3Server, start_redis, start_s3
+from tests.worker_process import ANY_STORAGE
 
 ROOT: Final = Path(__file__).parents[2]
 GOOD: Final = ("good-1", "good-2", "good-3")
@@ -144,6 +145,7 @@ def _worker(host: str, environment: Mapping[str, str], folder: Path, *, hides: P
     if hides:
         command = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs tmpfs "{hides}" && exec "$@"', "sh", *command]
     builtin = {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
+    builtin["FIQA_ALLOWED_STORAGES"] = ANY_STORAGE
     with (folder / f"{host}.log").open("ab") as log:
         process = subprocess.Popen(
             command,

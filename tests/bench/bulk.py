@@ -29,6 +29,7 @@ from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import MAX_TICKETS
 from tests.servers import start_redis
+from tests.worker_process import ANY_STORAGE
 
 ROOT: Final = Path(__file__).parents[2]
 _MIB: Final = 1024 * 1024
@@ -213,9 +214,10 @@ def _results(client: Client, job_id: str) -> Iterator[ImageResult]:
 def _worker(url: str, folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
     log = folder / "worker.log"
     with log.open("wb") as file:
+        variables = {**environment, "FIQA_REDIS_URL": url, "FIQA_ALLOWED_STORAGES": ANY_STORAGE}
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.scoreless", "worker", "--concurrency", "2"],
-            env={**os.environ, **_CHECKED_MODELS, **environment, "FIQA_REDIS_URL": url},
+            env={**os.environ, **_CHECKED_MODELS, **variables},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=file,

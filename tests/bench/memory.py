@@ -69,6 +69,7 @@ def worker(redis_url: str, folder: Path) -> Iterator[int]:
             env={
                 **os.environ,
                 "FIQA_REDIS_URL": redis_url,
+                "FIQA_STORAGE": str(folder / "storage"),
                 "FIQA_DETECTOR": "builtin_detector",
                 "FIQA_QUALITY_MODEL": "builtin_quality",
                 "FIQA_ALLOWED_SOURCES": (folder / "photos").as_uri(),

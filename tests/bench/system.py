@@ -88,7 +88,7 @@ class System:
     def start(cls, redis_url: str, processes: int, log: Path, on: Sequence[int]) -> Iterator[Self]:
         """Start it on the cores `on`, for all its processes."""
         command = ["fiqa", "worker", "--concurrency", str(processes)]
-        with process(command, {"FIQA_REDIS_URL": redis_url}, log, on) as pid:
+        with process(command, {"FIQA_REDIS_URL": redis_url, "FIQA_STORAGE": STORAGE}, log, on) as pid:
             system = cls(redis_url, pid, log)
             with closing(system._client):
                 yield system
@@ -135,7 +135,8 @@ def first_result_s(redis_url: str, uri: str, log: Path, on: Sequence[int]) -> fl
     with closing(Client(redis_url, STORAGE)) as client:
         job = client.submit([uri])
         begun = time.time()
-        with process(["fiqa", "worker", "--concurrency", "1"], {"FIQA_REDIS_URL": redis_url}, log, on):
+        environment = {"FIQA_REDIS_URL": redis_url, "FIQA_STORAGE": STORAGE}
+        with process(["fiqa", "worker", "--concurrency", "1"], environment, log, on):
             status = client.wait(job.id, _JOB_TIMEOUT_S)
     if status.finished is None or status.failed:
         raise RuntimeError(f"no first result: {status.failed_by_code}\n{_tail(log)}")

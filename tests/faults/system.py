@@ -27,6 +27,7 @@ from tests.faults.clock import Clock, build_clock
 from tests.faults.proxy import S3Proxy
 from tests.integration.planted import HANGS, KILLS
 from tests.servers import S3Server, free_ports
+from tests.worker_process import ANY_STORAGE
 
 ROOT: Final = Path(__file__).parents[2]
 WORKERS: Final = 2
@@ -234,6 +235,7 @@ class System:
                     **clock.environment,
                     "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.proxy.port}",
                     "FIQA_REDIS_URL": self.redis.url,
+                    "FIQA_ALLOWED_STORAGES": ANY_STORAGE,
                     "FIQA_DETECTOR": "builtin_detector",
                     "FIQA_QUALITY_MODEL": "builtin_quality",
                     "FIQA_ALLOWED_SOURCES": f"s3://{self._bucket}/",

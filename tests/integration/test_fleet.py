@@ -10,7 +10,7 @@ import pytest
 
 from fiqa import Client, Job, JobState, Status
 from fiqa.ledger.keys import LEASES
-from tests.integration.conftest import wait_for_lease
+from tests.integration.conftest import StartWorker, wait_for_lease
 from tests.integration.machines import launch_on, make_share, stop_all, wait_for_workers
 from tests.ledger_of import ledger_of
 from tests.waiting import WAIT_S, wait_until
@@ -126,3 +126,18 @@ def test_a_job_for_any_worker_is_shared_by_workers_with_different_settings(
         job = client.submit([(folder / "a.jpg").as_uri()] * IMAGES, chunk_size=CHUNK, any_worker=True)
         assert job.wait(WAIT_S).scored == IMAGES
         assert client.status(job.id).fingerprint == "*"
+
+
+def test_a_worker_leaves_a_job_in_a_storage_that_it_may_not_open_to_others(
+    client: Client, photos: Path, tmp_path: Path, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FIQA_STORAGE", raising=False)
+    source = {"FIQA_ALLOWED_SOURCES": photos.as_uri()}
+    strict = start_worker(**source, FIQA_ALLOWED_STORAGES="redis")
+    job = client.submit([(photos / "original-0.jpg").as_uri()])
+    advice = "set FIQA_STORAGE to it or add it to FIQA_ALLOWED_STORAGES"
+    wait_until(lambda: advice in str(job.status().last_error), lambda: strict.log)
+    wait_until(lambda: any(advice in str(worker.problems) for worker in client.workers()))
+    assert advice in strict.log
+    start_worker(**source, FIQA_ALLOWED_STORAGES=str(tmp_path / "storage"))
+    assert job.wait(WAIT_S).scored == 1

@@ -119,7 +119,8 @@ def test_processes_talk_to_redis_and_s3_and_to_nobody_else(
     image = photos / "original-0.jpg"
     uri = bucket.put("original.jpg", image.read_bytes())
     library = watch("library", "-c", LIBRARY, str(image))
-    worker = watch("worker", "-m", "fiqa", "worker", FIQA_REDIS_URL=redis_url, FIQA_ALLOWED_SOURCES="s3://")
+    storage = f"s3://{bucket.name}/jobs"
+    worker = watch("worker", "-m", "fiqa", "worker", FIQA_REDIS_URL=redis_url, FIQA_STORAGE=storage)
     score = watch("score", "-m", "fiqa", "score", str(image))
     run = watch("run", "-m", "fiqa", "run", str(image), uri)
 
@@ -127,7 +128,7 @@ def test_processes_talk_to_redis_and_s3_and_to_nobody_else(
     assert library.addresses() == set(), library.output
     assert score.addresses() == set()
     assert run.addresses() == {s3_at}
-    with Client(redis_url, f"s3://{bucket.name}/jobs") as client:
+    with Client(redis_url, storage) as client:
         job = client.submit([uri])
         assert client.wait(job.id, WAIT_S).scored == 1, worker.output
     worker.process.send_signal(signal.SIGTERM)

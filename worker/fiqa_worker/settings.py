@@ -77,7 +77,7 @@ class WorkerSettings(Settings):
         allowed_sources: the URI prefixes that this worker may read, comma-separated. Files may be read only if a
             file:// prefix is listed.
         allowed_storages: the storages that this worker may open, comma-separated: URLs, or beginnings of URLs. None:
-            `storage` and `redis` if `storage` is set, otherwise all.
+            `storage` and `redis`.
         drain_s: how long processes may take to end after SIGTERM. Their chunks are released at once.
         max_child_mb: a process that has ever held more MiB than this is replaced after its chunk. An image of 100
             megapixels takes 0.8 GB at its peak, or about twice that in AVIF. So on the CPU only a leak reaches the

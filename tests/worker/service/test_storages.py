@@ -43,11 +43,16 @@ def test_storages_are_allowed_by_their_beginning_and_few_are_kept(
     assert storages.open(str(tmp_path)) is not first
 
 
-def test_without_both_settings_every_storage_is_opened(
+def test_without_both_settings_only_redis_is_opened(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FIQA_STORAGE", raising=False)
-    assert Storages(WorkerSettings.load(), ledger.connection).open(str(tmp_path)).url == str(tmp_path)
+    monkeypatch.delenv("FIQA_ALLOWED_STORAGES", raising=False)
+    storages = Storages(WorkerSettings.load(), ledger.connection)
+    assert storages.open("redis").url == "redis"
+    for url in (str(tmp_path), "s3://bucket"):
+        with pytest.raises(SourceUnavailable, match="set FIQA_STORAGE to it or add it to FIQA_ALLOWED_STORAGES"):
+            storages.open(url)
 
 
 @pytest.mark.parametrize("forged", ["../../x", "/etc/x", "20260101-000000-abcdef/../../x", "", "a" * 5000, "\n"])

@@ -19,7 +19,9 @@ from fiqa_worker.settings import WorkerSettings
 
 # An open storage in S3 takes about 1 MB of memory. Most fleets use one storage.
 _OPEN: Final = 16
-_NOT_ALLOWED: Final = "it is not a storage that FIQA_STORAGE or FIQA_ALLOWED_STORAGES of this worker allows"
+_NOT_ALLOWED: Final = (
+    "this worker may not open that storage: if it may, set FIQA_STORAGE to it or add it to FIQA_ALLOWED_STORAGES"
+)
 
 
 class Storages:
@@ -29,9 +31,9 @@ class Storages:
         self._connection = connection
         self._open: OrderedDict[str, Storage] = OrderedDict()
         allowed = settings.allowed_storages
-        if allowed is None and "storage" in settings.model_fields_set:
+        if allowed is None:
             allowed = (settings.storage, REDIS_STORAGE)
-        self._allowed = None if allowed is None else tuple(_normal(url) for url in allowed)
+        self._allowed = tuple(_normal(url) for url in allowed)
 
     def open(self, url: str) -> Storage:
         """Return the storage that a URL names.
@@ -50,8 +52,6 @@ class Storages:
         return self._open[url]
 
     def _allows(self, url: str) -> bool:
-        if self._allowed is None:
-            return True
         normal = _normal(url)
         if ".." in normal.split("/"):
             return False
