@@ -39,7 +39,8 @@ def check_temporary_folder() -> Iterator[Finding]:
     try:
         folder = Path(tempfile.gettempdir())
     except FileNotFoundError:
-        yield Finding("disk", State.WRONG, "no temporary folder can be written: set TMPDIR to a writable folder")
+        text = "no temporary folder can be written, and `fiqa run` needs one: set TMPDIR to a writable folder"
+        yield Finding("disk", State.WARNING, text)
         return
     yield from check_disk("temporary files", folder)
 

@@ -26,12 +26,12 @@ def test_little_space_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert one(check_disk("models", tmp_path), state).endswith(": free some space")
 
 
-def test_no_temporary_folder_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_temporary_folder_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise FileNotFoundError("No usable temporary directory found")
 
     monkeypatch.setattr(tempfile, "gettempdir", none)  # root may write everywhere
-    assert "set TMPDIR" in one(check_temporary_folder(), State.WRONG)
+    assert "set TMPDIR" in one(check_temporary_folder(), State.WARNING)
 
 
 def test_the_versions_of_this_installation_fit() -> None:

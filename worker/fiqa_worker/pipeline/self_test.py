@@ -72,7 +72,7 @@ def drawn_face() -> NDArray[np.uint8]:
 
 
 def run_self_test(pipeline: Pipeline) -> SelfTest:
-    """Run both models of a pipeline on their test images. It takes 10 ms on a quiet core.
+    """Run both models of a pipeline on their test images. It takes 20 ms of processor time.
 
     On a CPU, a value must be the one that this project has measured. Other devices round more coarsely (TF32, bf16), so
     on them a different value is only a warning. A value that differs from one that others published is only a warning,
