@@ -101,6 +101,7 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except FiqaError as error:
         report_error(error)
+        _flush_or_drop()
         sys.exit(error.exit_status)
     except click.ClickException as error:
         error.show()
@@ -136,11 +137,24 @@ def _end_on_signals_as_process_1() -> None:
 
 def _prepare_streams() -> None:
     """Let standard output and standard error take any text, whatever their encoding is."""
-    if sys.stdout is None:  # closed. A file or a socket that is opened later must not take its place
+    # What is opened later must not take the place of a closed stream. The lowest descriptor is first.
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
+    if sys.stdout is None:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")  # the first write fails
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _flush_or_drop() -> None:
+    """Write what standard output holds, or drop it if that fails: Python would complain at exit, with status 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _write_no_more()
 
 
 def _write_no_more() -> None:

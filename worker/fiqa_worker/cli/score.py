@@ -104,6 +104,8 @@ def _or_dash(value: float | str | None) -> str:
 def _uri(image: str, stack: ExitStack, *, max_bytes: int) -> str:
     """Return the URI of the image. Bytes from standard input are written to a file, which the stack removes."""
     if image == STDIN:
+        if sys.stdin is None:
+            raise UsageError("standard input is closed: pipe an image into it")
         file = Path(stack.enter_context(TemporaryDirectory(prefix="fiqa-")), "stdin")
         # One byte over the limit, so that the result is too_large.
         file.write_bytes(sys.stdin.buffer.read(max_bytes + 1))
