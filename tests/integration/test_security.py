@@ -196,14 +196,17 @@ def test_what_is_wrong_with_a_login_is_one_clear_line_without_the_password(secur
         secure.url(client=None): "certificate",  # in the words of the client or of Redis: either may notice it first
         secure.url(client="other-ca"): "certificate",
         secure.url().replace("127.0.0.1", "localhost"): "shows a certificate for another name",
-        secure.url(ca="no-such-ca"): "FIQA_REDIS_URL: ssl_ca_certs: No such file or directory",
-        secure.url(ca="not-pem"): "FIQA_REDIS_URL: ssl_ca_certs: not certificates of authorities in PEM",
-        secure.url(client="none"): "FIQA_REDIS_URL: ssl_certfile and ssl_keyfile: No such file or directory",
-        secure.url(client="not-pem"): "FIQA_REDIS_URL: ssl_certfile and ssl_keyfile: not a certificate and its key",
-        f"{secure.url()}&ssl_ciphers=5f1c": "FIQA_REDIS_URL: ssl_ciphers: not a list of ciphers",
         f"redis://{login}:{secure.port}/0": "if this port takes TLS only, use rediss://",
         f"rediss://{login}:{secure.port + 1}/0?{client}&socket_timeout=1": "if this port takes no TLS, use redis://",
     }
+    if command == "jobs":  # the worker reads its settings with the same code, after a second
+        wrong |= {
+            secure.url(ca="no-such-ca"): "FIQA_REDIS_URL: ssl_ca_certs: No such file or directory",
+            secure.url(ca="not-pem"): "FIQA_REDIS_URL: ssl_ca_certs: not certificates of authorities in PEM",
+            secure.url(client="none"): "FIQA_REDIS_URL: ssl_certfile and ssl_keyfile: No such file or directory",
+            secure.url(client="not-pem"): "FIQA_REDIS_URL: ssl_certfile and ssl_keyfile: not a certificate and its key",
+            f"{secure.url()}&ssl_ciphers=5f1c": "FIQA_REDIS_URL: ssl_ciphers: not a list of ciphers",
+        }
     for url, why in wrong.items():
         done = fiqa(command, FIQA_REDIS_URL=url)
         (line,) = [text for text in done.stderr.splitlines() if text]

@@ -154,12 +154,14 @@ def test_a_run_that_was_stopped_leaves_nothing_behind_and_can_be_resumed(
     )
     # At the start of the file: if the run was killed in the middle of a line, that line must stay the last one.
     output.write_bytes(failed.encode() + b"\n" + output.read_bytes())
+    images = so_far + 5
+    listed.write_text(f"{photos / 'large-0.jpg'}\n" * images)  # of the others nothing more can be learned
     resumed = fiqa("run", listed, "-o", output, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     results = [ImageResult.decode(line) for line in output.read_bytes().splitlines()]
-    assert len(results) == IMAGES
+    assert len(results) == images
     assert {result.status for result in results} == {Status.SCORED}
     again = fiqa("run", listed, "-o", output, "--resume")
     assert again.returncode == 0
-    assert again.stderr == f"{IMAGES} results are in {output} already\nnothing is left to score: see {output}\n"
+    assert again.stderr == f"{images} results are in {output} already\nnothing is left to score: see {output}\n"
     assert one_line(fiqa("run", listed, "--resume")).startswith("fiqa: --resume needs a .jsonl file")
