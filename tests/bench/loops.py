@@ -151,9 +151,8 @@ class _Memory:
 def _timed_pipeline() -> tuple[_Clock, Pipeline, _Memory]:
     """Return the pipeline with clocks in it. It still decides for itself, for instance at which size to decode."""
     clock, memory, loaded = _Clock(), _Memory(), _pipeline()
-    for name, stage in (("decode", "decode"), ("decode_reduced", "decode"), ("align", "align")):
-        if hasattr(pipeline_module, name):  # it has one of the two ways to decode
-            setattr(pipeline_module, name, clock.around(stage, getattr(pipeline_module, name)))
+    for name, stage in (("decode_reduced", "decode"), ("similarity", "align"), ("warp", "align")):
+        setattr(pipeline_module, name, clock.around(stage, getattr(pipeline_module, name)))
     timed: dict[str, Any] = {
         "fetcher": memory,
         "detector": _Timed(loaded.detector, "detect", clock),

@@ -98,9 +98,9 @@ def test_an_image_that_fails_affects_no_other_image(
 def test_the_chunk_of_a_killed_worker_is_done_by_another(
     client: Client, photos: Path, start_worker: StartWorker
 ) -> None:
-    uris = [(photos / "large-0.jpg").as_uri() for _ in range(96)]
+    uris = [(photos / "large-0.jpg").as_uri() for _ in range(48)]
     first = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri())
-    job = client.submit(uris, chunk_size=48)
+    job = client.submit(uris, chunk_size=24)
     wait_for_lease(client)
     first.process.kill()
     second = start_worker(FIQA_ALLOWED_SOURCES=photos.as_uri(), concurrency=2)

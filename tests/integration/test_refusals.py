@@ -28,6 +28,7 @@ from tests.worker_process import ROOT, Worker
 
 # Longer than a worker lived after such an answer: 3 s.
 REFUSES_S: Final = 4.0
+IMAGES: Final = 24  # of a job: a fifth of a second
 ANSWERS: Final = (
     "LOADING Redis is loading the dataset in memory",
     "TRYAGAIN Multiple keys request during rehashing of slot",
@@ -103,20 +104,20 @@ def refusals(server: RedisServer, relay: RedisRelay) -> dict[str, Refuse]:
 def test_a_busy_worker_waits_whatever_redis_answers(
     refusals: dict[str, Refuse], client: Client, worker: Worker, photos: Path
 ) -> None:
-    """One job, and one refusal after the other while it runs."""
-    images = 60 * len(refusals)
-    job = client.submit([(photos / "original-0.jpg").as_uri()] * images, chunk_size=4)
+    """One refusal after the other, each while a job runs."""
+    jobs = []
     for name, refuse in refusals.items():
-        done = client.status(job.id).chunks_done
-        wait_until(lambda: client.status(job.id).chunks_done > done, lambda: f"before {name}: {worker.log}")  # noqa: B023
+        jobs.append(client.submit([(photos / "original-0.jpg").as_uri()] * IMAGES, chunk_size=4))
+        wait_until(lambda: jobs[-1].status().chunks_done, lambda: f"before {name}: {worker.log}")  # noqa: B023
         seen = len(worker.log)
         with refuse():
             time.sleep(REFUSES_S)
         assert worker.process.poll() is None, f"{name}: {worker.log[seen:]}"
         # One line of each process, and one if the answer changes.
         assert worker.log[seen:].count("Redis is unavailable, retrying") <= 4, f"{name}: {worker.log[seen:]}"
-    status = client.wait(job.id, 4 * WAIT_S)  # a released chunk waits for 10 s
-    assert (status.state, status.scored) == (JobState.SUCCEEDED, images)
+    for job in jobs:
+        status = job.wait(WAIT_S)  # a released chunk waits for 10 s
+        assert (status.state, status.scored) == (JobState.SUCCEEDED, IMAGES)
     assert "Traceback" not in worker.log
 
 
