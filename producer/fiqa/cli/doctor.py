@@ -70,7 +70,6 @@ def _checks(sources: Sequence[str]) -> list[Check]:
     ]
     try:
         settings = Settings.load()
-        workers_half = _workers_half(sources)
     except SettingsError as error:
         return [Check("settings", partial(_fail, error), ""), *machine]
     url, storage = settings.redis_url, settings.storage
@@ -83,17 +82,20 @@ def _checks(sources: Sequence[str]) -> list[Check]:
         *(Check("source", partial(check_source, source), _ASK_STORAGE) for source in sources),
         Check("workers", lambda: check_workers(url), _ASK_REDIS),
         Check("jobs", lambda: check_jobs(url), _ASK_REDIS),
-        *workers_half,
+        *_workers_half(sources),
         *machine,
     ]
 
 
 def _workers_half(sources: Sequence[str]) -> list[Check]:
-    """Return the checks of the worker. On a light client, return one finding instead."""
+    """Return the checks of the worker. Of a light client, or if a setting is wrong, it is one finding."""
     if not any(map(find_spec, _WORKERS_PACKAGES)):
         text = "this is the light client: to run a worker here, pip install 'fiqa[cpu]'"
         return [Check("models", lambda: [Finding("models", State.SKIPPED, text)], "")]
-    return cast("list[Check]", import_module(_WORKERS_HALF).worker_checks(sources))
+    try:
+        return cast("list[Check]", import_module(_WORKERS_HALF).worker_checks(sources))
+    except SettingsError as error:
+        return [Check("settings", partial(_fail, error), "")]
 
 
 def _fail(error: SettingsError) -> Iterable[Finding]:
