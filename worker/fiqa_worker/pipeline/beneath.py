@@ -114,8 +114,8 @@ def _walk(root: int, parts: list[str]) -> tuple[str, list[str], int]:
     """Follow the names from the root up to the first link.
 
     Returns:
-        If there is a link: its path below the root, the names after it, and no descriptor. Otherwise: no path, no
-        names, and the descriptor of the file.
+        If there is a link: its path below the root, the names after it, and -1. Otherwise: an empty path, no names, and
+        the descriptor of the file.
     """
     folder = os.dup(root)
     try:
