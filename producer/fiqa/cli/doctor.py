@@ -88,7 +88,7 @@ def _checks(sources: Sequence[str]) -> list[Check]:
 
 
 def _workers_half(sources: Sequence[str]) -> list[Check]:
-    """Return the checks of the worker. Of a light client, or if a setting is wrong, it is one finding."""
+    """Return the checks of the worker. On a light client, or if a setting is wrong, return one finding instead."""
     if not any(map(find_spec, _WORKERS_PACKAGES)):
         text = "this is the light client: to run a worker here, pip install 'fiqa[cpu]'"
         return [Check("models", lambda: [Finding("models", State.SKIPPED, text)], "")]

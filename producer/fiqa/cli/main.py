@@ -137,7 +137,7 @@ def _end_on_signals_as_process_1() -> None:
 
 def _prepare_streams() -> None:
     """Let standard output and standard error take any text, whatever their encoding is."""
-    # What is opened later must not take the place of a closed stream. The lowest descriptor is first.
+    # A file that is opened later must not get the descriptor of a closed stream. The lowest descriptor comes first.
     if sys.stdin is None:
         os.open(os.devnull, os.O_RDONLY)
     if sys.stdout is None:
@@ -150,7 +150,7 @@ def _prepare_streams() -> None:
 
 
 def _flush_or_drop() -> None:
-    """Write what standard output holds, or drop it if that fails: Python would complain at exit, with status 120."""
+    """Flush standard output. If that fails, drop its content: Python would complain at exit, with status 120."""
     try:
         sys.stdout.flush()
     except OSError:

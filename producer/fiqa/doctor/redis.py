@@ -125,7 +125,7 @@ def _clock(connection: Connection) -> Finding:
 
 
 def _round_trip(connection: Connection) -> tuple[float, float]:
-    """Return its length in seconds, and by how many seconds this machine's clock is later than that of Redis."""
+    """Ask Redis for its time. Return how long that took, and by how much this machine's clock is later, in seconds."""
     before = time.time()
     theirs = connection.now()
     after = time.time()
