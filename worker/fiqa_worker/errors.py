@@ -15,7 +15,8 @@ FiqaError                    (fiqa.errors)
     ├── DecodeFailed         decode_failed
     └── TooManyPixels        too_many_pixels
 
-time_limit, worker_crashed and internal_error have no class: the worker never raises them, it only records them.
+time_limit, worker_crashed, manifest_lost and internal_error have no class: the worker never raises them, it only
+records them.
 """
 
 from __future__ import annotations

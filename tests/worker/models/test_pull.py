@@ -1,94 +1,18 @@
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
-import ipaddress
-import ssl
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from fiqa.errors import SettingsError
 from fiqa_worker.errors import ModelError
 from fiqa_worker.models.pull import fetch_or_builtin, pull
 from fiqa_worker.models.registry import REGISTRY, Model
+from tests.worker.models.https import CONTENT
 
-CONTENT = b"stands for a model file" * 10_000
 OFFICIAL = ("yunet_2023mar", "ediffiqa_tiny_jun2024")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    stalled = threading.Event()
-
-    def do_GET(self) -> None:
-        if self.path == "/plain":
-            self.send_response(302)
-            self.send_header("Location", "http://127.0.0.1:9/model.onnx")
-            self.end_headers()
-            return
-        body = {"/model.onnx": CONTENT, "/other.onnx": CONTENT[::-1], "/long.onnx": CONTENT + b"!"}.get(self.path)
-        if self.path == "/stalls":
-            self.stalled.wait(20)
-        if body is None:
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the base class's
-        """Keep the output of the tests clean."""
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "fiqa tests")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
-@pytest.fixture
-def server(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a real https server that this process trusts."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as http:
-        http.socket = context.wrap_socket(http.socket, server_side=True)
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield f"https://127.0.0.1:{http.server_address[1]}"
-        _Handler.stalled.set()
-        http.shutdown()
-        thread.join()
-        _Handler.stalled.clear()
 
 
 def model_at(*urls: str) -> Model:
@@ -117,7 +41,7 @@ def test_pull_says_which_addresses_it_tried_and_why_each_failed(server: str, tmp
     message = str(error.value)
     assert "/missing: HTTP Error 404" in message
     assert "/other.onnx: this is not known.onnx: its SHA-256 is" in message
-    assert f"/long.onnx: sends more than the {len(CONTENT)} bytes" in message
+    assert f"/long.onnx: sends more than the {len(CONTENT):,} bytes" in message
     assert "/plain: unknown url type: http)" in message
     assert message.endswith(
         f": put known.onnx into {tmp_path} by hand, or set FIQA_MODELS_DIR to the folder that holds it"
