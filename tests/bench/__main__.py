@@ -10,7 +10,7 @@ from typing import Final
 # For the processes that load the published models without fiqa, such as the naive worker.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-from tests.bench import blackhole, bulk, ledger, local_run, memory, parity, speed
+from tests.bench import blackhole, bulk, ledger, local_run, memory, parity, reasons, speed
 
 _OTHERS: Final[dict[str, Callable[[], object]]] = {
     "blackhole": blackhole.main,
@@ -19,6 +19,7 @@ _OTHERS: Final[dict[str, Callable[[], object]]] = {
     "local_run": local_run.main,
     "memory": memory.main,
     "parity": parity.main,
+    "reasons": reasons.main,
 }
 
 if __name__ == "__main__":

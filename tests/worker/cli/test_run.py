@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import os
 import signal
@@ -20,10 +21,15 @@ from tests.worker.local.started import started_in
 
 
 def test_run_writes_a_table_if_the_files_suffix_names_one(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
-    assert fiqa("run", photos / "original-0.jpg", "-o", tmp_path / "out.csv").returncode == 0
-    header, row = (tmp_path / "out.csv").read_text().splitlines()
-    assert header.startswith("uri,")
-    assert row.startswith((photos / "original-0.jpg").as_uri())
+    images = [photos / "original-0.jpg", photos / "blur-4.jpg", photos / "group-0.jpg"]
+    options = ("--measures", "--min-face-px", "60", "--max-faces", "3")
+    assert fiqa("run", *images, *options, "-o", tmp_path / "out.csv").returncode == 0
+    with (tmp_path / "out.csv").open(newline="") as file:
+        good, blurred, *group = csv.DictReader(file)
+    assert good["uri"] == images[0].as_uri()
+    assert (good["reasons"], blurred["reasons"]) == ("", "blurred")
+    assert float(blurred["laplacian_variance"]) < float(good["laplacian_variance"])
+    assert [(row["faces"], row["faces_left_out"], row["reasons"]) for row in group] == [("3", "3", "several_faces")] * 3
 
 
 def test_run_reports_the_built_in_models_that_are_the_fallback(fiqa: Fiqa, photos: Path) -> None:

@@ -46,6 +46,8 @@ _DECIMALS: Final = {
     "NaturalColour": 2,
 }
 
+_WRITTEN: Final = {name: (decimals, name + SCALAR, SCALARS.get(name)) for name, decimals in _DECIMALS.items()}
+
 Measures = dict[str, float | int | None]
 
 
@@ -79,13 +81,14 @@ def measure(
     natives = [
         *_shape(landmarks, width, height),
         ("face_px", float(box[2:].max())),
-        ("SingleFacePresent", min(1.0, other_area / float(box[2] * box[3]))),
+        ("SingleFacePresent", min(1.0, other_area / max(float(box[2] * box[3]), 1e-9))),
         *light(pixels, crop, matrix),
     ]
     for name, native in natives:
-        value = measured[name] = round(native, _DECIMALS[name])
-        if name in SCALARS:
-            measured[name + SCALAR] = SCALARS[name](value)
+        decimals, scalar_name, scalar = _WRITTEN[name]
+        value = measured[name] = round(native, decimals)
+        if scalar:
+            measured[scalar_name] = scalar(value)
     return measured
 
 
