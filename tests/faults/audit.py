@@ -22,7 +22,7 @@ from fiqa.ledger.keys import (
 )
 from tests.faults.system import BROKEN, WORKERS, StuckError, System, wait_until
 
-_DUE_CODES: Final = {**BROKEN, "kills": "worker_crashed", "hangs": "time_limit"}
+_DUE_CODES: Final = {**BROKEN, "kills": "worker_crashed", "hangs": "time_limit", "stuck": "fetch_timeout"}
 _REST_S: Final = 45.0
 # For connections, their buffers, and the buffer of the append-only file.
 _REST_SLACK_BYTES: Final = 2 * 1024 * 1024

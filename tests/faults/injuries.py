@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
@@ -17,8 +18,9 @@ from fiqa import Client, ErrorCode, JobStateError
 from fiqa.contract import QUEUE
 from fiqa.ledger.keys import UNACKED, UNACKED_INDEX
 from fiqa.ledger.limits import LEASE_S
+from tests.dead_folder import dead, has_fuse
 from tests.faults.proxy import S3Fault
-from tests.faults.system import System, Worker, wait_until
+from tests.faults.system import STUCK, System, Worker, wait_until
 from tests.redis_refusals import REFUSALS
 from tests.refusing_s3 import refusing_s3
 
@@ -59,7 +61,7 @@ class Injury:
         storages: the storages that a job may have for this injury.
         may_end_as: error codes that images may end with because of it.
         kills: whether it kills a process that scores images.
-        poison: key of an object that is added to the job. It is the injury, and `inflict` does nothing.
+        poison: key of an object that is added to the job, or STUCK. It is the injury, and `inflict` does nothing.
     """
 
     name: str
@@ -217,6 +219,13 @@ def _fill_disk(scene: Scene) -> Details:
     return {"seconds": round(seconds, 1)}
 
 
+def _hang_storage(scene: Scene) -> Details:
+    seconds = 4.0 if scene.brief else scene.random.uniform(2, 90)
+    with dead(Path(scene.system.storages["folder"])):
+        time.sleep(seconds)
+    return {"seconds": round(seconds, 1)}
+
+
 def _lose_tickets(scene: Scene) -> Details:
     with closing(scene.system.server) as server:
         lost = server.llen(QUEUE)
@@ -304,6 +313,15 @@ _S3: Final = [
     for fault in S3Fault
 ]
 
+_DEAD: Final = (
+    [
+        Injury("storage_hangs", _hang_storage, storages=frozenset({"folder"})),
+        Injury("poison_is_never_read", _nothing, poison=STUCK),
+    ]
+    if has_fuse()
+    else []
+)
+
 INJURIES: Final = {
     injury.name: injury
     for injury in [
@@ -343,5 +361,6 @@ INJURIES: Final = {
         Injury("bad_machine_wrong_credentials", _bad_machine({}, (403, "InvalidAccessKeyId"))),
         Injury("poison_kills", _nothing, kills=True, poison="poison/kills.jpg"),
         Injury("poison_hangs", _nothing, poison="poison/hangs.jpg"),
+        *_DEAD,
     ]
 }

@@ -30,7 +30,7 @@ class S3Fault(StrEnum):
     SLOW_DOWN = "slow_down"  # 503
     TIMEOUT = "timeout"  # no response, until the client gives up
     CUT = "cut"  # the request is done; half of the response arrives, or nothing if it has no body
-    DRIP = "drip"  # the request is done; its body arrives at one byte a second, until the client gives up
+    DRIP = "drip"  # the request is done; its body arrives at one byte a second, until the proxy is healed
 
 
 HELD: Final = "held"  # until the proxy is healed; then the request is done
@@ -119,7 +119,7 @@ class S3Proxy:
             if fault in {S3Fault.CUT, S3Fault.DRIP}:
                 answer_head, _, body = (await up_reader.read()).partition(b"\r\n\r\n")
                 if fault is S3Fault.DRIP:
-                    await _drip(answer_head + b"\r\n\r\n", body, writer)
+                    await self._drip(answer_head + b"\r\n\r\n", body, writer)
                 elif body:
                     writer.write(answer_head + b"\r\n\r\n" + body[: len(body) // 2])
                     await writer.drain()
@@ -130,20 +130,22 @@ class S3Proxy:
             up_writer.close()  # before the wait, which may be cancelled
             await asyncio.gather(sending, return_exceptions=True)
 
+    async def _drip(self, head: bytes, body: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        while body and self._fault is S3Fault.DRIP:
+            writer.write(body[:1])
+            await writer.drain()  # raises an error when the client has gone
+            body = body[1:]
+            await asyncio.sleep(_DRIP_S)
+        writer.write(body)
+        await writer.drain()
+
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-
-
-async def _drip(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> None:
-    writer.write(head)
-    for number in range(len(body)):
-        writer.write(body[number : number + 1])
-        await writer.drain()  # raises an error when the client has gone
-        await asyncio.sleep(_DRIP_S)
 
 
 def region_of(head: bytes) -> str | None:

@@ -23,6 +23,7 @@ import redis
 from fiqa import Client, Item
 from fiqa.job import Job
 from fiqa_worker.demo.photos import make_photos
+from tests.dead_folder import dead, has_fuse
 from tests.faults.clock import Clock, build_clock
 from tests.faults.proxy import S3Proxy
 from tests.integration.planted import HANGS, KILLS
@@ -37,6 +38,8 @@ IMAGE_TIME_LIMIT_S: Final = 10
 CHUNK_IMAGES: Final = 10
 # The sample images that cannot be scored, and the error codes that they end with.
 BROKEN: Final = {"empty-0": "decode_failed", "cut-0": "decode_failed", "text-0": "unsupported_format"}
+# An image on a file system that never answers.
+STUCK: Final = "files/dead/stuck.jpg"
 DISK_BYTES: Final = 4 * 1024 * 1024
 # It limits a worker to about 8 / 0.03 images a second, so that a job lasts long enough to be injured.
 S3_DELAY_S: Final = 0.03
@@ -200,7 +203,8 @@ class System:
         """Submit a job of random images with the poison objects among them; the ids are "0", "1" and so on."""
         uris = [random.choice(self._photos) for _ in range(images - len(poison))]
         for key in poison:
-            uris.insert(random.randrange(len(uris)), f"s3://{self._bucket}/{key}")
+            uri = (self._folder / key).as_uri() if key == STUCK else f"s3://{self._bucket}/{key}"
+            uris.insert(random.randrange(len(uris)), uri)
         items = [Item(uri=uri, id=str(number)) for number, uri in enumerate(uris)]
         return client.submit(items, chunk_size=chunk_images, max_failed=1)
 
@@ -238,7 +242,7 @@ class System:
                     "FIQA_ALLOWED_STORAGES": ANY_STORAGE,
                     "FIQA_DETECTOR": "builtin_detector",
                     "FIQA_QUALITY_MODEL": "builtin_quality",
-                    "FIQA_ALLOWED_SOURCES": f"s3://{self._bucket}/",
+                    "FIQA_ALLOWED_SOURCES": f"s3://{self._bucket}/,{(self._folder / 'files').as_uri()}",
                     "FIQA_HEALTH_DIR": str(health_dir),
                     "FIQA_DRAIN_S": "60",  # these tests do not measure how long a drain takes
                     "FIQA_IMAGE_TIME_LIMIT_S": str(IMAGE_TIME_LIMIT_S),
@@ -298,6 +302,9 @@ def start_system(folder: Path, s3: S3Server, seed: int) -> Iterator[System]:
         system.disk.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", system.disk], check=True)
         stack.callback(lambda: subprocess.run(["umount", "-l", system.disk], check=True))
+        if has_fuse():
+            (folder / "files").mkdir()
+            stack.enter_context(dead((folder / STUCK).parent))
         stack.callback(system.stop)
         system.start()
         yield system
