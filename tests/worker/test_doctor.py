@@ -29,6 +29,11 @@ def found(*names: str, sources: Sequence[str] = ()) -> list[Finding]:
     return examine([check for check in worker_checks(sources) if check.name in names])
 
 
+def the_wrong(findings: list[Finding]) -> str:
+    """Return the text of the one finding that is wrong."""
+    return one([finding for finding in findings if finding.state is not State.OK], State.WRONG)
+
+
 def test_models_are_verified_and_tested_and_the_device_is_named() -> None:
     findings = found("models")
     assert [finding.check for finding in findings] == ["models", "models", "self-test", "device"]
@@ -45,7 +50,7 @@ def test_a_file_that_is_not_the_pinned_model_is_wrong(monkeypatch: pytest.Monkey
     file = tmp_path / "models" / REGISTRY["yunet_2023mar"].file
     file.parent.mkdir()
     file.write_bytes(b"something else")
-    text = one(found("models"), State.WRONG)
+    text = the_wrong(found("models"))
     assert f"{file}: refused: this is not " in text
     assert "delete it and run `fiqa models pull`" in text
 
@@ -53,7 +58,7 @@ def test_a_file_that_is_not_the_pinned_model_is_wrong(monkeypatch: pytest.Monkey
 def test_a_model_that_does_not_load_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "mine.onnx").write_bytes(b"not a model")
     monkeypatch.setenv("FIQA_QUALITY_MODEL", str(tmp_path / "mine.onnx"))
-    assert "is not an ONNX model that can be used" in one(found("models"), State.WRONG)
+    assert "is not an ONNX model that can be used" in the_wrong(found("models"))
 
 
 def test_a_model_that_computes_something_else_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -61,7 +66,7 @@ def test_a_model_that_computes_something_else_is_wrong(monkeypatch: pytest.Monke
         "from fiqa_worker.pipeline import self_test\nself_test._KNOWN['builtin_quality'] = self_test._Known(0.4)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    text = one(found("models"), State.WRONG)
+    text = the_wrong(found("models"))
     assert text.startswith("self-test: builtin_quality@")
     assert "install another version of onnxruntime" in text
 
@@ -79,7 +84,7 @@ def test_a_score_that_differs_from_the_published_one_is_a_warning(
 
 def test_a_device_that_is_not_here_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIQA_DEVICE", "tensorrt")
-    assert "FIQA_DEVICE=tensorrt: " in one(found("models"), State.WRONG)
+    assert "FIQA_DEVICE=tensorrt: " in the_wrong(found("models"))
 
 
 def test_a_gpu_that_is_not_used_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -125,6 +130,22 @@ def test_a_source_that_a_worker_here_may_not_read_is_a_warning(monkeypatch: pyte
     text = one(found("sources", sources=sources), State.WARNING)
     assert f"and not s3://***@other/, {tmp_path}: add what is missing to FIQA_ALLOWED_SOURCES" in text
     assert "5f1c" not in text
+
+
+def test_prepared_models_that_cannot_be_stored_are_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()  # root may write to every folder
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    texts = [finding.text for finding in found("models") if finding.state is State.WARNING]
+    assert len(texts) == 1
+    assert texts[0].startswith(f"prepared models cannot be stored in {tmp_path}/cache/fiqa/models, so each process")
+
+
+def test_the_folder_of_the_probes_must_be_writable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FIQA_HEALTH_DIR", str(tmp_path / "health" / "new"))
+    assert one([each for each in found("disk") if each.check == "health"], State.OK).endswith("new can be written")
+    assert not (tmp_path / "health").exists()
+    (tmp_path / "health").touch()
+    assert "set FIQA_HEALTH_DIR" in one([each for each in found("disk") if each.check == "health"], State.WRONG)
 
 
 def test_the_disk_of_the_models_is_looked_at(tmp_path: Path) -> None:

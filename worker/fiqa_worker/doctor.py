@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final
 
 from celery.utils.sysinfo import cpu_budget
@@ -18,6 +19,7 @@ from fiqa.doctor.machine import check_disk, versions
 from fiqa.doctor.sources import check_source
 from fiqa.text import count, without_secrets
 from fiqa_worker.models.locate import find, local_dir
+from fiqa_worker.models.prepare import is_prepared, prepared_dirs
 from fiqa_worker.models.registry import Kind
 from fiqa_worker.models.runtime import ONNXRUNTIMES, onnxruntime_version, processor
 from fiqa_worker.pipeline.roots import allows
@@ -60,8 +62,10 @@ def worker_checks(sources: Sequence[str]) -> list[Check]:
 
 def _models(settings: WorkerSettings) -> Iterator[Finding]:
     wanted: tuple[tuple[str, Kind], ...] = ((settings.detector, "detector"), (settings.quality_model, "quality"))
+    models = []
     for name, kind in wanted:
         model = find(name, kind, settings.models_dir)
+        models.append(model)
         yield Finding("models", State.OK, f"{kind}: {model.name}, verified, {model.path}")
     try:
         with checking_models(timeout_s=_MODELS_S) as checked:
@@ -70,6 +74,15 @@ def _models(settings: WorkerSettings) -> Iterator[Finding]:
         text = f"the package of the module {error.name} is not installed: pip install 'fiqa[cpu]'"
         yield Finding("self-test", State.WRONG, text)
         return
+    # The process that tested them has stored the prepared forms, if it could.
+    folders = prepared_dirs(settings.models_dir)
+    if not all(is_prepared(model, *folders) for model in models):
+        tried = " or ".join(map(str, folders)) or "the cache folder, since this user has no home folder"
+        text = (
+            f"prepared models cannot be stored in {tried}, so each process prepares them again: run"
+            " `fiqa models prepare` as a user who may write there, or set FIQA_MODELS_DIR to a writable folder"
+        )
+        yield Finding("models", State.WARNING, text)
     yield _self_test(checked)
     yield _device(settings, checked)
 
@@ -141,4 +154,17 @@ def _allowed(settings: WorkerSettings, sources: Sequence[str]) -> Iterator[Findi
 
 
 def _disk(settings: WorkerSettings) -> Iterator[Finding]:
-    return check_disk("models", local_dir(settings.models_dir))
+    yield from check_disk("models", local_dir(settings.models_dir))
+    if settings.health_dir:
+        yield _health(settings.health_dir)
+
+
+def _health(folder: Path) -> Finding:
+    """Look whether the files of probes can be written. Nothing is made."""
+    try:
+        existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        with TemporaryFile(dir=existing):
+            return Finding("health", State.OK, f"{folder} can be written")
+    except OSError as error:
+        text = f"cannot write {folder}: {error.strerror}: set FIQA_HEALTH_DIR to a writable folder"
+        return Finding("health", State.WRONG, text)

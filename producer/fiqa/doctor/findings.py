@@ -57,34 +57,35 @@ class Check:
 def examine(checks: Sequence[Check]) -> list[Finding]:
     """Run all checks at once, and return their findings in the order of the checks.
 
-    A check that does not return in time is left behind in its thread, which ends with the process.
+    What a check found before an error, or before its time was over, is kept. A check that does not return in time is
+    left behind in its thread, which ends with the process.
     """
-    found: dict[int, list[Finding]] = {}
-
-    def run(index: int, check: Check) -> None:
-        found[index] = _findings_of(check)
-
+    found: list[list[Finding]] = [[] for _ in checks]
     started = time.monotonic()
     # Not a pool: the interpreter would wait for its threads when it ends.
     threads = [
-        threading.Thread(target=run, args=(index, check), name=check.name, daemon=True)
-        for index, check in enumerate(checks)
+        threading.Thread(target=_run, args=(check, findings), name=check.name, daemon=True)
+        for check, findings in zip(checks, found, strict=True)
     ]
     for thread in threads:
         thread.start()
-    findings = []
-    for index, (check, thread) in enumerate(zip(checks, threads, strict=True)):
+    result = []
+    for check, findings, thread in zip(checks, found, threads, strict=True):
         thread.join(max(0.0, started + check.limit_s - time.monotonic()))
-        late = Finding(check.name, State.WRONG, f"no answer within {check.limit_s:g} s: {check.if_late}")
-        findings += found.get(index, [late])
-    return findings
+        is_late = thread.is_alive()
+        result += list(findings)  # a copy: a late check may still add to it
+        if is_late:
+            result.append(Finding(check.name, State.WRONG, f"no answer within {check.limit_s:g} s: {check.if_late}"))
+    return result
 
 
-def _findings_of(check: Check) -> list[Finding]:
+def _run(check: Check, findings: list[Finding]) -> None:
+    """Add what a check finds to `findings`, as it comes."""
     try:
-        return list(check.find())
+        for finding in check.find():
+            findings.append(finding)  # noqa: PERF402  extend() would lose what comes before an error
     except FiqaError as error:
-        return [Finding(check.name, State.WRONG, str(error))]
+        findings.append(Finding(check.name, State.WRONG, str(error)))
     except Exception as error:  # noqa: BLE001  one check that fails must not hide what the others found
-        text = " ".join(str(error).split())
-        return [Finding(check.name, State.WRONG, f"the check failed: {type(error).__name__}: {text}: report this")]
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        findings.append(Finding(check.name, State.WRONG, f"the check failed: {text}: report this"))

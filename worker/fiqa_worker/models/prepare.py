@@ -60,6 +60,11 @@ def prepare(model: ModelFile, *folders: Path) -> ModelFile:
     return replace(model, data=data)
 
 
+def is_prepared(model: ModelFile, *folders: Path) -> bool:
+    """Return whether the prepared form of a model is stored in one of these folders, with the right content."""
+    return any(_stored(model, folder) for folder in folders)
+
+
 def store_prepared(model: ModelFile, *folders: Path) -> Path:
     """Store a prepared model in the first folder that has it already or can be written. Return its path.
 
