@@ -1,4 +1,4 @@
-"""Which damages of an image get their reason, what they cost in quality, and how long measures take.
+"""Which damages of an image get their reason, how much quality they cost, and how long measures take.
 
     python -m tests.bench reasons --data IMAGES [--images 90] [--rounds 7]
 
@@ -32,7 +32,7 @@ from fiqa_worker.settings import WorkerSettings
 from tests.bench.image_sets import MAX_PIXELS
 
 _SEED: Final = 0
-_NOISE: Final = 4  # of a sensor; it stays if the light goes
+_NOISE: Final = 4  # the noise of a sensor; it stays the same with less light
 _MEASURES: Final = JobOptions(measures=True)
 
 

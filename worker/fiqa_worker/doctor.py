@@ -160,7 +160,7 @@ def _disk(settings: WorkerSettings) -> Iterator[Finding]:
 
 
 def _health(folder: Path) -> Finding:
-    """Look whether the files of probes can be written. Nothing is made."""
+    """Check whether the files of probes can be written. No file is created."""
     try:
         existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
         with TemporaryFile(dir=existing):

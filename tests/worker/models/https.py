@@ -1,4 +1,4 @@
-"""What the https server of these tests answers."""
+"""The answers of the https server of these tests."""
 
 from __future__ import annotations
 

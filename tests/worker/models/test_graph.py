@@ -16,7 +16,7 @@ def graph(tmp_path: Path) -> onnx.GraphProto:
     return onnx.load(graphs.quality(tmp_path / "model.onnx").path).graph
 
 
-def test_the_weights_that_old_files_list_are_no_inputs(graph: onnx.GraphProto) -> None:
+def test_the_weights_that_old_files_list_are_not_inputs(graph: onnx.GraphProto) -> None:
     stored = helper.make_tensor_value_info("stem_conv.w", TensorProto.FLOAT, [8, 3, 7, 7])
     graph.input.append(stored)
     assert [value.name for value in inputs_of(graph)] == ["input"]

@@ -10,7 +10,7 @@ from tests.waiting import WAIT_S, wait_until
 from tests.worker.service.conftest import StoppableRedis
 
 
-def test_a_redis_that_is_away_is_waited_for_and_reported_once(
+def test_the_consumer_waits_for_a_redis_that_is_away_and_reports_it_once(
     stoppable_redis: StoppableRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     stoppable_redis.stop()

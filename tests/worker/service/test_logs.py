@@ -1,4 +1,4 @@
-"""The lines of a worker, in a process of its own, since logging belongs to the whole process."""
+"""The log lines of a worker, in a new process, since logging belongs to the whole process."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_line_has_its_time_level_and_logger(as_json: list[dict[str, object]]) 
     assert all({"time", "level", "logger", "process", "message"} <= set(line) for line in as_json)
 
 
-def test_a_defect_has_its_traceback_and_a_lost_redis_has_none(as_json: list[dict[str, object]]) -> None:
+def test_an_unexpected_error_has_its_traceback_and_a_lost_redis_has_none(as_json: list[dict[str, object]]) -> None:
     (failed,) = [line for line in as_json if line["message"] == "failed"]
     assert "ConnectionError: planted" in str(failed["traceback"])
     (lost,) = [line for line in as_json if line["message"] == "Redis is away"]

@@ -175,7 +175,7 @@ def test_an_error_that_lasts_is_logged_once_and_one_that_comes_back_again(
 
 
 @needs_fuse
-def test_a_storage_that_never_answers_holds_up_no_other_summary(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_storage_that_never_answers_delays_no_other_summary(ledger: Ledger, tmp_path: Path) -> None:
     with dead(tmp_path / "dead") as folder:
         job_id = opened(ledger, chunks=1, storage=str(folder))
         ledger.control(job_id, Control.CANCEL)

@@ -22,7 +22,7 @@ MIN_LAPLACIAN_VARIANCE: Final = 30
 MIN_LAPLACIAN_VARIANCE_PER_LUMINANCE: Final = 150
 MAX_YAW: Final = 35
 MAX_PITCH: Final = 25
-# The detector's landmarks turn less than the head: those of heads that are tilted by 30 degrees by about 10.
+# The detector's landmarks turn less than the head: if a head is tilted by 30 degrees, they turn by about 10.
 MAX_ROLL: Final = 10
 # Dark skin in good light has 0.05 and more.
 MIN_LUMINANCE: Final = 0.03
