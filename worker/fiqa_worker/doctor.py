@@ -31,6 +31,8 @@ from fiqa_worker.settings import Device, WorkerSettings
 _MODELS_S: Final = 30.0
 # What a process takes with small images: docs/operate.md.
 _PROCESS_BYTES: Final = 240_000_000
+# The official models and their prepared forms take 15 MB.
+_MODELS_BYTES: Final = 50_000_000
 _PACKAGES: Final = (*ONNXRUNTIMES, "opencv-python-headless", "opencv-python", "numpy", "pillow", "obstore")
 _OPENCVS: Final = (
     *("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
@@ -154,7 +156,7 @@ def _allowed(settings: WorkerSettings, sources: Sequence[str]) -> Iterator[Findi
 
 
 def _disk(settings: WorkerSettings) -> Iterator[Finding]:
-    yield from check_disk("models", local_dir(settings.models_dir))
+    yield from check_disk("models", local_dir(settings.models_dir), warn_bytes=_MODELS_BYTES)
     if settings.health_dir:
         yield _health(settings.health_dir)
 

@@ -13,13 +13,20 @@ from typing import Final
 
 from fiqa.doctor.findings import Finding, State
 
-_LITTLE: Final = 1_000_000_000
-_TOO_LITTLE: Final = 100_000_000
+# A container often has 64 MB for temporary files, and a worker needs little of it.
+_TEMPORARY_BYTES: Final = 10_000_000
 _CLIENT: Final = ("celery", "kombu", "redis", "boto3")
 
 
-def check_disk(what: str, folder: Path) -> Iterator[Finding]:
-    """Look at the free space of the file system that a folder is on, or will be on."""
+def check_disk(what: str, folder: Path, *, warn_bytes: int, least_bytes: int = 0) -> Iterator[Finding]:
+    """Look at the free space of the file system that a folder is on, or will be on.
+
+    Args:
+        what: what is kept in the folder.
+        folder: the folder; it need not exist.
+        warn_bytes: less free space is a warning.
+        least_bytes: less free space is wrong.
+    """
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:
@@ -27,9 +34,9 @@ def check_disk(what: str, folder: Path) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("disk", State.WRONG, f"{what}: cannot read {folder}: {error.strerror}: mount it again")
         return
-    text = f"{what}: {usage.free / 1e9:,.1f} GB free of {usage.total / 1e9:,.1f} GB, in {folder}"
-    if usage.free < _LITTLE:
-        yield Finding("disk", State.WRONG if usage.free < _TOO_LITTLE else State.WARNING, f"{text}: free some space")
+    text = f"{what}: {usage.free / 1e9:,.2f} GB free of {usage.total / 1e9:,.2f} GB, in {folder}"
+    if usage.free < warn_bytes:
+        yield Finding("disk", State.WRONG if usage.free < least_bytes else State.WARNING, f"{text}: free some space")
     else:
         yield Finding("disk", State.OK, text)
 
@@ -42,7 +49,7 @@ def check_temporary_folder() -> Iterator[Finding]:
         text = "no temporary folder can be written, and `fiqa run` needs one: set TMPDIR to a writable folder"
         yield Finding("disk", State.WARNING, text)
         return
-    yield from check_disk("temporary files", folder)
+    yield from check_disk("temporary files", folder, warn_bytes=_TEMPORARY_BYTES)
 
 
 def check_versions() -> Iterator[Finding]:

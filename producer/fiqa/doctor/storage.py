@@ -39,7 +39,7 @@ def check_storage(url: str, redis_url: str) -> Iterator[Finding]:
         storage = open_storage(url, connection, new_client=quick_s3_client)
     folder = None if storage.url.startswith("s3://") else Path(storage.url)
     if folder:
-        yield from check_disk("storage", folder)
+        yield from check_disk("storage", folder, warn_bytes=1_000_000_000, least_bytes=100_000_000)
     missing = [each for each in (folder / JOBS, folder) if not os.path.lexists(each)] if folder else []
     job_id = new_job_id()
     try:

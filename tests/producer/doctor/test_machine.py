@@ -14,7 +14,7 @@ from tests.producer.doctor.looking import one
 
 
 def test_the_disk_of_a_folder_that_does_not_exist_yet_is_that_of_its_parent(tmp_path: Path) -> None:
-    text = one(check_disk("storage", tmp_path / "a" / "b"), State.OK)
+    text = one(check_disk("storage", tmp_path / "a" / "b", warn_bytes=1), State.OK)
     assert text.startswith("storage: ")
     assert text.endswith(f"in {tmp_path}")
 
@@ -23,7 +23,9 @@ def test_the_disk_of_a_folder_that_does_not_exist_yet_is_that_of_its_parent(tmp_
 def test_little_space_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, state: State) -> None:
     usage = type("Usage", (), {"free": free, "total": 10**11})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)  # a disk that is nearly full would need root
-    assert one(check_disk("models", tmp_path), state).endswith(": free some space")
+    assert one(check_disk("storage", tmp_path, warn_bytes=10**9, least_bytes=10**8), state).endswith(
+        ": free some space"
+    )
 
 
 def test_no_temporary_folder_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
