@@ -63,3 +63,25 @@ def test_an_unexpected_error_has_its_traceback_and_a_lost_redis_has_none(as_json
 def test_lines_of_celery_for_each_ticket_are_left_out_and_warnings_are_lines(as_json: list[dict[str, object]]) -> None:
     assert "for each ticket" not in [line["message"] for line in as_json]
     assert any("a warning of Python" in str(line["message"]) for line in as_json)
+
+
+LOG = """
+import logging, sys
+from fiqa_worker.service.logs import about, configure
+from fiqa_worker.settings import LogFormat
+configure(LogFormat(sys.argv[1]))
+with about("JOB", 7):
+    logging.getLogger("x").warning("%s: damaged\\n", "s3://KEY:SECRET@b/\\x1b[2J\\nINFO forged")
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_message_is_one_line_without_escape_codes_and_credentials(form: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LOG, form], capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()
+    assert "s3://***@b/" in line
+    assert "SECRET" not in line
+    assert "\x1b" not in line
+    assert "JOB" in line
+    escaped = r"\x1b[2J\nINFO forged: damaged"
+    assert (escaped if form == "text" else escaped.replace("\\", "\\\\")) in line

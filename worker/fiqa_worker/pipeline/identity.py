@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fiqa_worker.models.locate import ModelFile
     from fiqa_worker.settings import WorkerSettings
 
-# Raise it with each change of the code that changes scores, faces or landmarks of any image.
+# Raise it with each change of the code that changes scores, faces or landmarks of any image, from the first release on.
 SCORING_VERSION: Final = 1
 
 

@@ -16,6 +16,7 @@ from celery.utils.log import get_multiprocessing_logger
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
+from fiqa.text import shown
 from fiqa_worker.settings import LogFormat
 
 # Celery writes two lines for each ticket. They say less than our one line for each chunk. botocore writes where its
@@ -37,6 +38,8 @@ class _Labels(logging.Filter):
     A process works on one chunk at a time, so the labels belong to the process. A context variable would not reach the
     threads that fetch.
 
+    It makes each message one line, without escape codes and credentials.
+
     It also removes the tracebacks of lost processes and connections: they only show the line of Celery that noticed the
     loss.
     """
@@ -52,7 +55,8 @@ class _Labels(logging.Filter):
         if record.exc_info and isinstance(record.exc_info[0], type) and issubclass(record.exc_info[0], _LOST):
             record.exc_info = None
         if isinstance(record.msg, str):
-            record.msg = record.msg.rstrip()  # Celery ends some messages with empty lines
+            # Celery ends some messages with empty lines. The key of an object may hold escape codes of terminals.
+            record.msg, record.args = shown(record.getMessage().rstrip()), None
         # Celery repeats this warning at every lost connection. It is about a setting that is right here.
         return not (record.name == "py.warnings" and "CPendingDeprecationWarning" in record.getMessage())
 
