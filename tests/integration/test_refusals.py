@@ -24,7 +24,7 @@ from tests.redis_refusals import REFUSALS, replica
 from tests.redis_relay import RedisRelay, relayed
 from tests.servers import RedisServer, start_redis
 from tests.waiting import WAIT_S, wait_until
-from tests.worker_process import ROOT, Worker
+from tests.worker_process import ANY_STORAGE, ROOT, Worker
 
 # Longer than a worker lived after such an answer: 3 s.
 REFUSES_S: Final = 4.0
@@ -61,6 +61,7 @@ def worker(relay: RedisRelay, photos: Path, tmp_path_factory: pytest.TempPathFac
                 **BUILTIN,
                 "FIQA_REDIS_URL": relay.url,
                 "FIQA_ALLOWED_SOURCES": photos.as_uri(),
+                "FIQA_ALLOWED_STORAGES": ANY_STORAGE,
                 "FIQA_DRAIN_S": "30",
             },
             cwd=ROOT,
