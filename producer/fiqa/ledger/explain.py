@@ -15,6 +15,8 @@ _TEXTS: Final = {
     "ip address mismatch": "shows a certificate for another name: set that name in FIQA_REDIS_URL",
     "unknown ca": "does not trust the client's certificate: set another ssl_certfile in FIQA_REDIS_URL",
     "max number of clients reached": "has no connection left: raise its maxclients",
+    "db index is out of range": "has fewer databases: set a smaller number in FIQA_REDIS_URL",
+    "protocol error": "does not answer as Redis does: set FIQA_REDIS_URL to the host and port of a Redis",
     "certificate verify failed": _TRUST,
     "wrong version number": _NO_TLS,
     "record layer failure": _NO_TLS,

@@ -19,6 +19,7 @@ from tests.producer.ledger.ledger_jobs import (
     expire_leases,
     opened,
 )
+from tests.servers import S3Server
 
 
 @contextmanager
@@ -87,3 +88,13 @@ def test_a_redis_that_does_not_answer_in_time_is_an_error_in_one_line(monkeypatc
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         assert failure(f"{url}?socket_timeout=0.05") == f"Redis at {url} does not answer in time: try again"
+
+
+def test_a_database_that_redis_does_not_have_is_named_with_what_to_do(redis_url: str) -> None:
+    text = failure(redis_url.replace("/0", "/99"))
+    assert "has fewer databases: set a smaller number in FIQA_REDIS_URL" in text
+
+
+def test_a_server_that_is_not_redis_is_named_with_what_to_do(s3: S3Server) -> None:
+    text = failure(s3.endpoint.replace("http://", "redis://"))
+    assert "FIQA_REDIS_URL" in text
