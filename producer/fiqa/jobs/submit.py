@@ -11,6 +11,7 @@ from fiqa.contract import Item, JobSpec, JobState
 from fiqa.errors import JobStateError, SourceError
 from fiqa.jobs.delete import check_no_results, roll_back
 from fiqa.ledger.chunk_sizes import ChunkSizes
+from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
 from fiqa.sources.lines import IMAGE_SUFFIXES
 from fiqa.storage.shards import pack
@@ -85,7 +86,7 @@ def submit(
         raise SourceError(f"the source holds no images: in a folder or prefix, an image is a name that ends in {names}")
     if resume:
         _check_can_be_replaced(spec.id, ledger=ledger, storage=storage)
-    submission = ledger.create(spec, storage=storage.url, replace=resume)
+    spec, submission = _created(spec, ledger=ledger, storage=storage, resume=resume)
     images = written = 0
     chunk_sizes = ChunkSizes()
     try:
@@ -113,6 +114,18 @@ def submit(
         roll_back(error, spec.id, submission, ledger=ledger, storage=storage, is_written=images > 0)
         raise
     return whole
+
+
+def _created(spec: JobSpec, *, ledger: Ledger, storage: Storage, resume: bool) -> tuple[JobSpec, int]:
+    """Create the job, under another id if its new id is taken. Return the job and its submission token."""
+    while True:
+        try:
+            return spec, ledger.create(spec, storage=storage.url, replace=resume)
+        except JobStateError:
+            if resume:
+                raise
+            # Of 100,000 jobs at 300 per second, about one gets an id of the same second.
+            spec = spec.model_copy(update={"id": new_job_id()})
 
 
 def _writer(

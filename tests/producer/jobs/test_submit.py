@@ -31,6 +31,15 @@ def test_a_job_runs_once_it_is_submitted_and_a_ticket_waits_for_each_chunk(clien
 
 
 @in_redis
+def test_a_job_whose_new_id_is_taken_gets_another_one(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = client.submit(URIS).id
+    monkeypatch.setattr("fiqa.client.new_job_id", lambda: taken)
+    job = client.submit(URIS[:3])
+    assert job.id != taken
+    assert [client.status(each).images for each in (taken, job.id)] == [100, 3]
+
+
+@in_redis
 def test_a_job_is_preparing_while_its_source_is_read(client: Client, ledger: Ledger) -> None:
     states: list[tuple[JobState, int]] = []
     counts: list[int] = []
