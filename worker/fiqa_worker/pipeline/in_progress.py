@@ -101,17 +101,17 @@ class InProgress:
         self.faces = tuple(
             Face(
                 box=box,
-                confidence=confidence,
+                confidence=round(confidence, 6),
                 landmarks=landmarks,
-                quality=quality,
+                quality=round(quality, 6),
                 measures=measures,
                 reasons=why,
             )
             for box, confidence, landmarks, quality, (measures, why) in zip(
                 self.found.boxes.astype(np.float64).round(2).tolist(),
-                self.found.confidences.astype(np.float64).round(6).tolist(),
+                self.found.confidences.tolist(),
                 self.found.landmarks.astype(np.float64).round(2).tolist(),
-                np.round(qualities, 6).tolist(),
+                qualities,
                 repeat((None, None)) if self.measured is None else self.measured,
                 strict=False,  # repeat has no end
             )
