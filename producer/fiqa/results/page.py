@@ -12,10 +12,11 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
-from fiqa.contract import Status
+from fiqa.contract import Reason, Status
 from fiqa.results.advice import ADVICE
 from fiqa.results.charts import bars, histogram, import_drawing
 from fiqa.results.distribution import Bins, Distribution
+from fiqa.results.measured import SHARES
 from fiqa.results.tally import FACES_FROM, HEIGHT_FROM, LISTED, Scores, Tally
 from fiqa.text import digits, duration, local_time, number, per_cent, quality, readable_uri, shown
 
@@ -68,6 +69,8 @@ def render(tallies: Sequence[Tally], *, now: datetime | None = None) -> str:
         detectors=sorted({name for tally in tallies for name, _ in tally.models}),
         charts=_charts(tallies, markup),
         quantiles=QUANTILES,
+        reasons=list(Reason),
+        shares=SHARES,
         advice=ADVICE,
         status=Status,
         listed=LISTED,

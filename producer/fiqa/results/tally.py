@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from fiqa.contract import ErrorCode, ImageResult, Status
+from fiqa.contract import ErrorCode, ImageResult, Reason, Status
 from fiqa.errors import ContractError, SourceError
 from fiqa.ledger.status import JobStatus
 from fiqa.results.distribution import Distribution
+from fiqa.results.measured import Measured
 from fiqa.text import count
 
 LISTED: Final = 20  # images in the list of the best, and in that of the worst
@@ -33,7 +34,7 @@ OnBadLine = Callable[[SourceError], None]
 
 @dataclass(frozen=True, slots=True)
 class RankedImage:
-    """An image, and the quality and the size of its largest face, in pixels of the image as displayed."""
+    """An image, and the quality, the size in pixels and the reasons of its largest face."""
 
     quality: float
     uri: str
@@ -42,6 +43,7 @@ class RankedImage:
     face_width: float
     face_height: float
     faces: int
+    reasons: tuple[Reason, ...] = ()
 
 
 class Scores:
@@ -65,7 +67,16 @@ class Scores:
         best, worst = (quality, -self._number), (-quality, -self._number)
         if len(self._best) == LISTED and best < self._best[0][:2] and worst < self._worst[0][:2]:
             return  # true of nearly all images
-        image = RankedImage(quality, result.uri, result.id, result.version, box[2], box[3], len(result.faces))
+        image = RankedImage(
+            quality,
+            result.uri,
+            result.id,
+            result.version,
+            box[2],
+            box[3],
+            len(result.faces),
+            result.faces[0].reasons or (),
+        )
         for heap, key in ((self._best, best), (self._worst, worst)):
             heapq.heappush(heap, (*key, image))
             if len(heap) > LISTED:
@@ -102,6 +113,7 @@ class Tally:
         scores: by quality model.
         faces: images that did not fail, by the classes of FACES_FROM.
         heights: faces, by the classes of HEIGHT_FROM.
+        measured: the faces that have measures.
         ms: processing time of an image in milliseconds, without images that failed before they were decoded.
         bad_lines: lines that are not results and were left out.
     """
@@ -114,6 +126,7 @@ class Tally:
     scores: dict[str, Scores] = field(default_factory=dict)
     faces: Counter[int] = field(default_factory=Counter)
     heights: Counter[int] = field(default_factory=Counter)
+    measured: Measured = field(default_factory=Measured)
     ms: Distribution = field(default_factory=Distribution)
     bad_lines: int = 0
 
@@ -138,6 +151,7 @@ class Tally:
         self.faces[bisect_right(FACES_FROM, len(result.faces))] += 1
         for face in result.faces:
             self.heights[bisect_right(HEIGHT_FROM, face.box[3])] += 1
+            self.measured.add(face)
         if result.faces:
             self.scores.setdefault(result.quality_model, Scores()).add(result)
 
