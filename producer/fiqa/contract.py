@@ -166,6 +166,14 @@ class JobOptions(_Wire):
     min_face_px: Annotated[int, Field(ge=1)] | None = None
     max_faces: Annotated[int, Field(ge=1)] | None = None
 
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read options as the ledger holds them. Damaged ones count as one unknown option, `options`."""
+        try:
+            return cls.decode(text)
+        except ContractError:
+            return cls.model_validate({"options": text})
+
     @property
     def unknown(self) -> tuple[str, ...]:
         """The names of options that this version does not know."""

@@ -142,6 +142,8 @@ def test_options_of_a_newer_version_are_kept_and_named() -> None:
     assert spec.options.asked == {"measures": True, "smile": 0.5}
     assert JobSpec.decode(spec.encode()) == spec
     assert JobOptions().asked == {}
+    for damaged in ("", "[]", '{"measures": "maybe"}', '{"max_faces": 0}'):
+        assert JobOptions.read(damaged).unknown == ("options",)
 
 
 def test_what_a_job_did_not_ask_for_is_not_in_its_results() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fiqa.contract import JobSpec, JobState, Priority
+from fiqa.contract import JobOptions, JobSpec, JobState, Priority
 from fiqa.ledger.connection import Connection
 from fiqa.ledger.keys import FINGERPRINTS, WORKERS, job_key
 from fiqa.ledger.limits import PACE_BUCKET_S, PACE_WINDOW_S
@@ -135,7 +135,7 @@ def _status(
         max_failed=float(text["max_failed"]),
         keep_s=float(text["keep_s"]),
         fingerprint=fingerprint,
-        options=json.loads(text.get("options", "{}")),
+        options=JobOptions.read(text.get("options", "{}")).asked,
         workers_run=bool(fleet.fingerprints),
         workers_unfit=0 if fleet.fits(fingerprint) else fleet.workers,
     )

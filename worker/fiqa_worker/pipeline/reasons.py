@@ -24,7 +24,7 @@ MAX_YAW: Final = 35
 MAX_PITCH: Final = 25
 # The detector's landmarks turn less than the head: if a head is tilted by 30 degrees, they turn by about 10.
 MAX_ROLL: Final = 10
-# Dark skin in good light has 0.05 and more.
+# Low, since luminance depends on the skin as well: the darkest of 360 faces of LFW has 0.07.
 MIN_LUMINANCE: Final = 0.03
 MAX_LUMINANCE: Final = 0.7
 MAX_OVEREXPOSED: Final = 0.25

@@ -241,7 +241,7 @@ class ChunkProcessor:
             quarantined=quarantined,
             watch=lease,
             isolated=claim.isolated,
-            options=JobOptions.decode(claim.options),
+            options=JobOptions.read(claim.options),
         ):
             results.append(result)
             lease.check()
