@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-# In a URI: a user with or without a password before an @. A secret key of S3 may hold a slash.
-_CREDENTIALS: Final = re.compile(r"(?<=://)(?:[^\s/@]*@|[^\s/:@]*:[^\s@]*@)")
+# In a URI: a user with or without a password before an @. A secret key of S3 may hold a slash. If the URI was taken for a
+# path, one slash is gone.
+_CREDENTIALS: Final = re.compile(r"(?<=\w:/)(/?)(?:[^\s/@]*@|[^\s/:@]*:[^\s@]*@)")
+_MASKED: Final = r"\1***@"
 
 
 def duration(seconds: float) -> str:
@@ -79,7 +81,7 @@ def has_credentials(uri: str) -> bool:
 
 def without_secrets(uri: str) -> str:
     """Return a URI without its query, which may be a signature, and with *** instead of its user and password."""
-    return _CREDENTIALS.sub("***@", uri.partition("?")[0])
+    return _CREDENTIALS.sub(_MASKED, uri.partition("?")[0])
 
 
 def shown(text: str, *, most: int | None = None) -> str:
@@ -92,6 +94,6 @@ def shown(text: str, *, most: int | None = None) -> str:
         text: from any source, so it may be hostile.
         most: cut the text after this many characters; None: never.
     """
-    text = _CREDENTIALS.sub("***@", text)
+    text = _CREDENTIALS.sub(_MASKED, text)
     cut = text if most is None or len(text) <= most else text[:most] + "..."
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)

@@ -44,6 +44,8 @@ def test_one_thing_is_not_plural() -> None:
         ("a\x1b[31m\u202eb\n", r"a\x1b[31m\u202eb\n"),
         ("no s3://KEY:SECRET@b/x/ there", "no s3://***@b/x/ there"),
         ("s3://KEY:SEC/RET+@b/x", "s3://***@b/x"),
+        ("s3:/KEY:SECRET@b/x", "s3:/***@b/x"),
+        ("file:///a@b/c:d@e", "file:///a@b/c:d@e"),
         ("redis://:SECRET@host:6379/0 and https://u@h/", "redis://***@host:6379/0 and https://***@h/"),
         ("s3://b/a:b@c.jpg, mail@host", "s3://b/a:b@c.jpg, mail@host"),
     ],

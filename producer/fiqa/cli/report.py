@@ -14,6 +14,7 @@ from fiqa.errors import UsageError
 from fiqa.results.charts import import_drawing
 from fiqa.results.page import render
 from fiqa.results.tally import Tally, tally, tally_file
+from fiqa.sources.lines import is_uri
 from fiqa.text import count
 
 MAX_INPUTS: Final = 6  # a chart has no more colors that people can distinguish
@@ -56,6 +57,8 @@ def report(source: tuple[str, ...], output: Path, *, force: bool) -> int:
 
 
 def _tally(source: str, lost: LostShards) -> Tally:
+    if is_uri(source):
+        raise UsageError(f"{source}: a report reads a job or a file on this machine: copy the file here")
     # A job id has neither a slash nor a dot. So a missing file is reported as a file, and not as an unknown job.
     if "/" in source or "." in source or Path(source).exists():
         return tally_file(Path(source), on_bad_line=report_error)

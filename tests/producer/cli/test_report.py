@@ -121,6 +121,12 @@ def test_a_page_never_overwrites_its_input(tmp_path: Path) -> None:
     assert done.stderr == "fiqa: cannot write link.html: it is the input: choose another file\n"
 
 
+def test_a_uri_is_not_an_input_and_its_secret_is_not_shown(tmp_path: Path) -> None:
+    done = report("s3://KEY:SECRET@b/x.jsonl", "-o", "page.html", cwd=tmp_path)
+    line = "fiqa: s3://***@b/x.jsonl: a report reads a job or a file on this machine: copy the file here\n"
+    assert (done.returncode, done.stderr) == (2, line)
+
+
 def test_the_command_loads_what_draws_only_when_it_draws() -> None:
     code = "import fiqa.cli.report, sys; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
