@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-# In a URI: a user with or without a password before an @. A secret key of S3 may hold a slash. If the URI was taken for a
-# path, one slash is gone.
+# In a URI: a user with or without a password before an @. A secret key of S3 may hold a slash. If the URI was taken for
+# a path, it has one slash less.
 _CREDENTIALS: Final = re.compile(r"(?<=\w:/)(/?)(?:[^\s/@]*@|[^\s/:@]*:[^\s@]*@)")
 _MASKED: Final = r"\1***@"
 
