@@ -111,7 +111,7 @@ def test_a_snapshot_that_failed_is_a_warning_if_writes_go_on(admin: Any, redis_u
 def test_a_cluster_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "redis").mkdir()
     with (
-        start_redis(tmp_path / "redis", {"cluster-enabled": "yes"}) as server,
+        start_redis(tmp_path / "redis", {"cluster-enabled": "yes", "cluster-port": str(free_ports(1))}) as server,
         pytest.raises(SettingsError, match="Redis Cluster is not supported"),
     ):
         list(check_redis(server.url))
