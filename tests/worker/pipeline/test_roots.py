@@ -10,6 +10,7 @@ import pytest
 
 from fiqa_worker.errors import NotFound, SourceUnavailable
 from fiqa_worker.pipeline.roots import Roots, allows
+from tests.dead_folder import dead, needs_fuse
 from tests.worker.pipeline.fetching import BODY, fetcher
 
 ALLOWED = ("s3://", "file:///data", "file:///data/a%20b/")
@@ -82,3 +83,11 @@ def test_a_folder_that_was_mounted_and_is_not_any_more_lacks_every_file(tmp_path
         subprocess.run(["umount", "-l", tmp_path], check=True)
     with pytest.raises(SourceUnavailable, match="is not mounted any more on this machine"):
         reader.fetch(uri)
+
+
+@needs_fuse
+def test_a_share_that_does_not_answer_holds_up_no_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with dead(tmp_path / "dead") as folder:
+        roots = Roots((folder.as_uri(), tmp_path.as_uri()))
+    assert roots.root_of((folder / "a.jpg").as_uri()) == folder.as_uri()
+    assert caplog.messages == [f"{folder} does not answer: images below it will end as fetch_timeout"]

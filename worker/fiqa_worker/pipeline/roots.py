@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from fiqa_worker.errors import SourceUnavailable
+from fiqa_worker.pipeline.expendable import ExpendableThreads, StuckError
 from fiqa_worker.pipeline.files import is_below
+
+_log = logging.getLogger(__name__)
+
+# A process starts without a folder that does not answer for so long.
+_START_LIMIT_S: Final = 5.0
 
 
 def path_of(uri: str) -> str:
@@ -23,6 +32,23 @@ def allows(allowed: Sequence[str], uri: str) -> bool:
     return any(is_below(uri, prefix) for prefix in allowed if prefix.startswith("s3://"))
 
 
+def _mounts_of(folders: Iterable[str]) -> set[str]:
+    """Return the folders that are mounts. A folder that does not answer is one: only a share of a network hangs."""
+    calls = {folder: partial(os.path.ismount, folder) for folder in folders}
+    threads = ExpendableThreads(max(1, len(calls)), name="mounts")
+    started = {folder: threads.start(call) for folder, call in calls.items()}
+    mounts = set()
+    for folder, call in started.items():
+        try:
+            if threads.wait(call, limit_s=_START_LIMIT_S):
+                mounts.add(folder)
+        except StuckError:
+            _log.error("%s does not answer: images below it will end as fetch_timeout", folder)
+            mounts.add(folder)
+    threads.close()
+    return mounts
+
+
 class Roots:
     """The roots of a worker's allowed sources. It remembers which folders were mounted."""
 
@@ -30,7 +56,7 @@ class Roots:
         folders = {path_of(prefix): prefix for prefix in allowed if prefix.startswith("file://")}
         # The longest path first: a path belongs to the innermost folder that is listed.
         self._folders = dict(sorted(folders.items(), key=lambda each: -len(each[0])))
-        self._mounts = {path for path in folders if os.path.ismount(path)}
+        self._mounts = _mounts_of(folders)
 
     def root_of(self, uri: str) -> str:
         """Return the root of a URI: s3://bucket, or the allowed prefix above a file:// URI, or else the scheme."""
