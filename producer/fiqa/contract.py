@@ -237,6 +237,7 @@ class Face(_Wire):
         measures: the value under each name of fiqa.measures.MEASURES, None if it could not be measured. If the job did
             not ask for measures, this is None, and the line has neither this field nor `reasons`.
         reasons: why the quality may be low. They do not change it.
+        turned: how far the face is turned clockwise, in degrees. If it is upright, the line has no such field.
     """
 
     box: tuple[float, float, float, float]
@@ -245,6 +246,7 @@ class Face(_Wire):
     quality: float
     measures: Annotated[dict[str, int | float | None] | None, _ABSENT] = None
     reasons: Annotated[tuple[Reason, ...] | None, _ABSENT] = None
+    turned: Annotated[Literal[90, 180, 270] | None, _ABSENT] = None
 
     @property
     def size_px(self) -> float:

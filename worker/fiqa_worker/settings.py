@@ -32,6 +32,11 @@ class Decode(StrEnum):
     FAST = "fast"
 
 
+class Switch(StrEnum):
+    ON = "on"
+    OFF = "off"
+
+
 def _multiple_of_32(size: int) -> int:
     if size % 32:
         raise ValueError("must be a multiple of 32, since the detector's strides go up to 32")
@@ -70,6 +75,7 @@ class WorkerSettings(Settings):
         decode: full always decodes the whole image. If a JPEG is larger than detection needs, fast decodes it at a
             quarter or an eighth of its size. If a face is too small in that copy, it decodes the JPEG again.
         detect_threshold: least confidence of a face. None: the detector's own.
+        second_look: on looks again at images without a face, and at faces that may be turned or tilted.
         max_image_bytes: size limit of an image file.
         max_image_pixels: size limit of a decoded image.
         image_time_limit_s: an image that takes longer to fetch ends as fetch_timeout; one that takes longer to decode
@@ -93,6 +99,7 @@ class WorkerSettings(Settings):
     detect_size: Annotated[int, Field(ge=64, le=4096), AfterValidator(_multiple_of_32)] = 640
     decode: Decode = Decode.FAST
     detect_threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    second_look: Switch = Switch.ON
     max_image_bytes: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
     max_image_pixels: Annotated[int, Field(gt=0)] = 100_000_000
     image_time_limit_s: Annotated[float, Field(gt=0)] = 60.0

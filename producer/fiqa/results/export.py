@@ -37,6 +37,7 @@ COLUMNS: Final[dict[str, type]] = {
     "face": int,
     "quality": float,
     "confidence": float,
+    "turned": int,
     "box_x": float,
     "box_y": float,
     "box_width": float,
@@ -159,7 +160,8 @@ def _face_columns(face: Face) -> dict[str, Any]:
     }
     box = {"box_x": x, "box_y": y, "box_width": width, "box_height": height}
     why = {} if face.reasons is None else {"reasons": " ".join(face.reasons)}
-    return {"quality": face.quality, "confidence": face.confidence, **box, **points, **why, **(face.measures or {})}
+    face_columns = {"quality": face.quality, "confidence": face.confidence, "turned": face.turned, **box, **points}
+    return {**face_columns, **why, **(face.measures or {})}
 
 
 def _write_parquet(

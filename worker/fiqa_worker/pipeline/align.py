@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 CROP_SIZE: Final = 112
 
 # The landmarks of an aligned face (ArcFace's template), in YuNet's order.
-_TEMPLATE: Final = np.array(
+TEMPLATE: Final = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.729904, 92.2041)], np.float32
 )
 
@@ -43,7 +43,7 @@ def warp(image: NDArray[np.uint8], matrix: MatLike) -> NDArray[np.uint8]:
 
 def _robust(landmarks: NDArray[np.float32]) -> MatLike | None:
     """Compute the similarity transform of the reference: a 2 x 3 matrix, or None if OpenCV finds none."""
-    return cv2.estimateAffinePartial2D(landmarks, _TEMPLATE, method=cv2.LMEDS)[0]
+    return cv2.estimateAffinePartial2D(landmarks, TEMPLATE, method=cv2.LMEDS)[0]
 
 
 def _least_squares(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -52,7 +52,7 @@ def _least_squares(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
     If points are complex numbers, a similarity is z -> turn * z + shift, and least squares has a closed form.
     """
     source = landmarks[:, 0] + 1j * landmarks[:, 1]
-    target = _TEMPLATE[:, 0].astype(np.float64) + 1j * _TEMPLATE[:, 1]
+    target = TEMPLATE[:, 0].astype(np.float64) + 1j * TEMPLATE[:, 1]
     centered = source - source.mean()
     spread = np.vdot(centered, centered).real
     turn = np.vdot(centered, target) / spread if spread > 0 else 1.0 + 0.0j  # all landmarks in one point

@@ -25,29 +25,53 @@ class Detections:
         boxes: N x 4 float32: x, y, width, height; they may extend beyond the image.
         landmarks: N x 5 x 2 float32: right eye, left eye, nose tip, right and left mouth corner, as the subject's own.
         confidences: N float32, 0 to 1.
+        turned: N int16: how far each face is turned clockwise: 0, 90, 180 or 270 degrees.
     """
 
     boxes: NDArray[np.float32]
     landmarks: NDArray[np.float32]
     confidences: NDArray[np.float32]
+    turned: NDArray[np.int16]
 
     def __len__(self) -> int:
         return len(self.confidences)
 
-    def scaled(self, factor: int) -> Detections:
-        """Return the same faces, for an image that is `factor` times as large."""
-        return Detections(self.boxes * factor, self.landmarks * factor, self.confidences)
+    def __getitem__(self, faces: slice | list[int] | NDArray[np.intp] | NDArray[np.bool_]) -> Detections:
+        """Return some of the faces, in the order of `faces`."""
+        return Detections(self.boxes[faces], self.landmarks[faces], self.confidences[faces], self.turned[faces])
+
+    def scaled(self, factors: tuple[float, float]) -> Detections:
+        """Return the same faces, for an image whose width and height are so many times as large."""
+        size = np.array(factors, np.float32)
+        return Detections(self.boxes * np.tile(size, 2), self.landmarks * size, self.confidences, self.turned)
+
+    def joined(self, *others: Detections) -> Detections:
+        """Return these faces and those of the others, one after the other."""
+        every = (self, *others)
+        return Detections(
+            np.concatenate([found.boxes for found in every]),
+            np.concatenate([found.landmarks for found in every]),
+            np.concatenate([found.confidences for found in every]),
+            np.concatenate([found.turned for found in every]),
+        )
+
+    def surest_first(self) -> Detections:
+        """Return the same faces, sorted by confidence."""
+        return self[np.argsort(-self.confidences, kind="stable")]
 
     def largest(self, *, min_px: int | None, most: int | None) -> Detections:
         """Return the largest faces: at most `most`, whose boxes have a longer side of at least `min_px` pixels."""
         if min_px is None and most is None:
             return self
         kept = np.flatnonzero(self.boxes[:, 2:].max(axis=1) >= (min_px or 0))[:most]
-        return Detections(self.boxes[kept], self.landmarks[kept], self.confidences[kept])
+        return self[kept]
 
 
 NO_FACES: Final = Detections(
-    np.empty((0, 4), np.float32), np.empty((0, _LANDMARKS, 2), np.float32), np.empty(0, np.float32)
+    np.empty((0, 4), np.float32),
+    np.empty((0, _LANDMARKS, 2), np.float32),
+    np.empty(0, np.float32),
+    np.empty(0, np.int16),
 )
 
 
@@ -68,7 +92,7 @@ class Detector:
         self._session = session
         self._threshold = threshold
         self._candidate = threshold * threshold * 0.999
-        self._size = size
+        self.size = size
         self._nms_iou = nms_iou
         self._top_k = top_k
         self._blob = np.zeros((0, 3, 0, 0), np.float32)
@@ -93,7 +117,7 @@ class Detector:
         Args:
             images: each H x W x 3, BGR.
         """
-        copies = [_scaled_down(image, self._size) for image in images]
+        copies = [scaled_down(image, self.size) for image in images]
         # Only images of the same padded size share a batch. So each image has the same faces as if it were alone.
         alike: dict[tuple[int, int], list[int]] = {}
         for index, copy in enumerate(copies):
@@ -181,6 +205,7 @@ def _in_pixels_of(image: NDArray[np.uint8], copy: NDArray[np.uint8], faces: NDAr
         boxes=np.ascontiguousarray(points[:, :2].reshape(-1, 4)),
         landmarks=np.ascontiguousarray(points[:, 2:]),
         confidences=np.ascontiguousarray(faces[:, 14]),
+        turned=np.zeros(len(faces), np.int16),
     )
 
 
@@ -188,7 +213,7 @@ def _padded(side: int) -> int:
     return -(-side // _MULTIPLE) * _MULTIPLE
 
 
-def _scaled_down(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def scaled_down(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Return the image. If its long side is larger than `size`, return a copy that is scaled down to it."""
     height, width = image.shape[:2]
     scale = size / max(height, width)

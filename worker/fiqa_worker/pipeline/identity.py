@@ -43,6 +43,7 @@ def identify(
         settings.detect_size,
         threshold,
         str(settings.decode),
+        str(settings.second_look),
     )
     return Identity(
         detector=_with_hash(detector),

@@ -106,11 +106,13 @@ class InProgress:
                 quality=round(quality, 6),
                 measures=measures,
                 reasons=why,
+                turned=turned or None,
             )
-            for box, confidence, landmarks, quality, (measures, why) in zip(
+            for box, confidence, landmarks, turned, quality, (measures, why) in zip(
                 self.found.boxes.astype(np.float64).round(2).tolist(),
                 self.found.confidences.tolist(),
                 self.found.landmarks.astype(np.float64).round(2).tolist(),
+                self.found.turned.tolist(),
                 qualities,
                 repeat((None, None)) if self.measured is None else self.measured,
                 strict=False,  # repeat has no end

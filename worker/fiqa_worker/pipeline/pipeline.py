@@ -23,14 +23,15 @@ from fiqa_worker.models.prepare import prepare, prepared_dirs
 from fiqa_worker.models.sessions import Session, open_session
 from fiqa_worker.pipeline.align import CROP_SIZE, similarity, warp
 from fiqa_worker.pipeline.decode import decode_reduced
-from fiqa_worker.pipeline.detect import Detector
+from fiqa_worker.pipeline.detect import Detector, scaled_down
 from fiqa_worker.pipeline.fetch import Fetcher
 from fiqa_worker.pipeline.identity import Identity, identify
 from fiqa_worker.pipeline.in_progress import InProgress
 from fiqa_worker.pipeline.prefetch import prefetch
 from fiqa_worker.pipeline.quality import QualityScorer
+from fiqa_worker.pipeline.second_look import SecondLook
 from fiqa_worker.pipeline.watch import UNWATCHED, Watch
-from fiqa_worker.settings import Decode, WorkerSettings
+from fiqa_worker.settings import Decode, Switch, WorkerSettings
 
 FETCH_THREADS: Final = 16
 _MAX_BYTES_FETCHED: Final = 24 * 1024 * 1024
@@ -62,6 +63,7 @@ class Pipeline:
     """Scores images. One thread at a time may call `run`.
 
     Attributes:
+        second_look: None if it is off.
         detector_name: the name in every result.
         quality_model_name: the same for the quality model.
         max_pixels: an image with more pixels fails as too_many_pixels.
@@ -73,6 +75,7 @@ class Pipeline:
 
     fetcher: Fetcher
     detector: Detector
+    second_look: SecondLook | None
     scorer: QualityScorer
     detector_name: str
     quality_model_name: str
@@ -98,6 +101,8 @@ class Pipeline:
         cv2.setNumThreads(1)  # the processes are the parallelism
         threshold = settings.detect_threshold or detector.threshold
         session = _session(detector, settings, batch_size)
+        # Two, since a detector keeps the memory of its input as long as the input has the same shape.
+        first, second = (Detector(session, threshold=threshold, size=settings.detect_size) for _ in range(2))
         return cls(
             fetcher=Fetcher(
                 settings.allowed_sources,
@@ -105,7 +110,8 @@ class Pipeline:
                 # A third of the limit: after this time, one more request may follow, with its own tries.
                 patience_s=settings.image_time_limit_s / 3,
             ),
-            detector=Detector(session, threshold=threshold, size=settings.detect_size),
+            detector=first,
+            second_look=SecondLook(second) if settings.second_look is Switch.ON else None,
             scorer=QualityScorer(_session(quality, settings, batch_size)),
             detector_name=detector.name,
             quality_model_name=quality.name,
@@ -244,10 +250,12 @@ class Pipeline:
 
     def _find_and_score(self, images: Sequence[InProgress]) -> None:
         decoded = [image.decoded for image in images if image.decoded]
-        for image, copy, found in zip(
-            images, decoded, self.detector.detect_all([copy.pixels for copy in decoded]), strict=True
-        ):
-            image.find(found.scaled(copy.reduction))
+        copies = [scaled_down(one.pixels, self.detector.size) for one in decoded]
+        finds = self.detector.detect_all(copies)
+        for image, one, copy, found in zip(images, decoded, copies, finds, strict=True):
+            faces = self.second_look.improve(copy, found) if self.second_look else found
+            back = (one.pixels.shape[1] / copy.shape[1], one.pixels.shape[0] / copy.shape[0])
+            image.find(faces.scaled(back).scaled((one.reduction, one.reduction)))
         aligned = self._in_threads(self._align, images) if len(images) > 1 else map(self._align, images)
         scores = iter(self.scorer.score(np.concatenate([image.crops for image in aligned])).tolist())
         for image in images:
