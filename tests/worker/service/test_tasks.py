@@ -32,9 +32,10 @@ def python(code: str, **environment: str) -> str:
 
 def test_a_ticket_scores_one_chunk(redis_url: str, tmp_path: Path) -> None:
     photo = make_photos(tmp_path / "photos")[0]
-    with Client(redis_url, str(tmp_path / "storage")) as client:
+    storage = str(tmp_path / "storage")
+    with Client(redis_url, storage) as client:
         job = client.submit([photo.as_uri()] * 4, chunk_size=2)
-        log = python(RUN_ONE_TICKET, FIQA_REDIS_URL=redis_url, FIQA_ALLOWED_SOURCES="file:///")
+        log = python(RUN_ONE_TICKET, FIQA_REDIS_URL=redis_url, FIQA_STORAGE=storage, FIQA_ALLOWED_SOURCES="file:///")
         assert client.status(job.id).chunks_done == 1, log
         assert client.status(job.id).state is JobState.RUNNING
 
