@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from billiard.exceptions import WorkerLostError
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
@@ -27,6 +28,14 @@ class PatientConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
     def __init__(self, *args: Any, **options: Any) -> None:
         self._outage = Outage()
         super().__init__(*args, **options)
+
+    def start(self) -> None:
+        try:
+            super().start()
+        except WorkerLostError:
+            # A signal ends children that have not blocked it yet. Celery then reports that they could not start.
+            maybe_shutdown()
+            raise
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
         self._outage.report(exc)
