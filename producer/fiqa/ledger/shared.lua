@@ -107,9 +107,8 @@ function fiqa.finish(job, state, reason, now)
   for _, chunk in ipairs(redis.call('HKEYS', fiqa.key(job, 'attempts'))) do
     redis.call('ZREM', fiqa.LEASES, job .. ':' .. chunk)
   end
-  for _, part in ipairs({'attempts', 'holders', 'in_flight', 'quarantined', 'wrong_answers', 'requeued', 'doubts'}) do
-    redis.call('DEL', fiqa.key(job, part))
-  end
+  local parts = {'attempts', 'holders', 'in_flight', 'quarantined', 'wrong_answers', 'requeued', 'doubts', 'pace'}
+  for _, part in ipairs(parts) do redis.call('DEL', fiqa.key(job, part)) end
   -- A job that was never opened gets no summary. The reconciler writes the summary of a cancelled job, at once.
   if redis.call('HGET', hash, 'storage') == fiqa.REDIS_STORAGE or fiqa.number(job, 'chunks') == 0 then
     fiqa.expire(job, now)

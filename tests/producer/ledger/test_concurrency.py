@@ -73,7 +73,7 @@ def test_counts_are_exact_whatever_workers_do(ledger: Ledger) -> None:
     assert ledger.claim() is None
     assert ledger.connection.redis.zcard(DUE) == ledger.connection.redis.zcard(LEASES) == 0
     parts = {key.decode().rpartition(":")[2] for job in jobs for key in ledger.connection.redis.keys(job_key(job, "*"))}
-    assert parts == {"done", "pace"}
+    assert parts == {"done"}
 
 
 def test_pauses_and_resumes_at_the_same_time_leave_a_job_consistent(ledger: Ledger) -> None:

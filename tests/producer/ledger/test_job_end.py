@@ -82,9 +82,7 @@ def test_a_finished_job_keeps_only_the_keys_that_are_still_read(ledger: Ledger) 
         EXPIRING,
         job_key(job_id),
         job_key(job_id, "done"),
-        job_key(job_id, "pace"),
     }
-    assert 0 < ledger.connection.redis.ttl(job_key(job_id, "pace")) <= 120
 
 
 def test_a_finished_job_with_results_in_redis_expires_with_all_its_keys(ledger: Ledger) -> None:
@@ -97,7 +95,6 @@ def test_a_finished_job_with_results_in_redis_expires_with_all_its_keys(ledger: 
         answers.append(complete(ledger, claim))
     # Do not read the status: the job may have expired by now.
     assert answers == [Completion.COUNTED, Completion.JOB_IS_FINISHED]
-    ledger.connection.redis.delete(job_key(job_id, "pace"))  # this one expires after two minutes
     wait_until(lambda: not ledger.connection.redis.keys("fiqa:job:*"))
     assert ledger.jobs() == []
     assert ledger.connection.redis.keys() == []

@@ -35,8 +35,9 @@ def test_the_keys_of_a_job_at_each_stage_are_known(client: Client, ledger: Ledge
 
     work(ledger, chunks=1)
     ledger.claim()
-    done = {"fiqa:job:JOB:done", "fiqa:job:JOB:pace", "fiqa:job:JOB:results"}
-    assert parts() - brokers == started | done | {"fiqa:leases", "fiqa:job:JOB:attempts", "fiqa:job:JOB:holders"}
+    done = {"fiqa:job:JOB:done", "fiqa:job:JOB:results"}
+    running = {"fiqa:leases", *(f"fiqa:job:JOB:{part}" for part in ("attempts", "holders", "pace"))}
+    assert parts() - brokers == started | done | running
 
     work(ledger)
     for lease in ledger.connection.redis.zrange("fiqa:leases", 0, -1):
