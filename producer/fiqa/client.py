@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from itertools import chain
 from typing import Final, Self
 
 from pydantic import ValidationError
@@ -264,7 +265,8 @@ class Client:
 
         Args:
             job_id: the job.
-            selection: which results, and which of their faces.
+            selection: which results, and which of their faces. If it compares images, all results are read before the
+                first one is yielded.
             follow: wait for the other results too, until the job is finished.
             on_lost: called with an error for each shard that is gone or damaged; its results are left out. If None, the
                 error is raised. `repair` lets workers recreate such shards.
@@ -273,8 +275,7 @@ class Client:
             UnknownJobError: no such job.
         """
         with closing(self.result_shards(job_id, follow=follow, on_lost=on_lost)) as shards:
-            for shard in shards:
-                yield from selection.results(shard)
+            yield from chain.from_iterable(selection.batches(shards))
 
     def result_shards(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from itertools import chain
 from typing import Final
 
 from fiqa.cli.messages import report_line
@@ -55,7 +56,7 @@ def report_too_many(
 def _first_failure(client: Client, job_id: str) -> str:
     try:
         with closing(client.result_shards(job_id, on_lost=lambda _: None)) as shards:
-            found = next((result for shard in shards for result in _FAILED.results(shard)), None)
+            found = next(chain.from_iterable(_FAILED.batches(shards)), None)
     except FiqaError:  # if the results cannot be read, print the share alone
         return ""
     if found is None or found.error is None:

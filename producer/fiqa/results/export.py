@@ -101,14 +101,15 @@ def write(
     if file_format is Format.CSV:
         file.write((",".join(columns) + "\r\n").encode())
     written = 0
-    for lines in shards:
-        if file_format is Format.JSONL and selection.is_all:
+    if file_format is Format.JSONL and selection.is_all:
+        for lines in shards:
             file.writelines(line + b"\n" for line in lines)
             written += len(lines)
-        else:
-            results = list(selection.results(lines))
-            file.write(encode(results))
-            written += len(results)
+            file.flush()
+        return written
+    for results in selection.batches(shards):
+        file.write(encode(results))
+        written += len(results)
         file.flush()
     return written
 
@@ -178,8 +179,7 @@ def _write_parquet(
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
             rows.clear()
 
-        for lines in shards:
-            results = list(selection.results(lines))
+        for results in selection.batches(shards):
             written += len(results)
             rows += [row for result in results for row in _rows(result)]
             if len(rows) >= _PARQUET_ROWS:

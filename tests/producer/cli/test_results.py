@@ -14,6 +14,7 @@ from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
 from tests.producer.cli.running import FIQA, fiqa, refused, submitted
 from tests.producer.faceless import work
+from tests.producer.results.pages import result
 
 
 def test_results_go_to_standard_output_or_to_a_file(ledger: Ledger, images: Path, tmp_path: Path) -> None:
@@ -44,6 +45,31 @@ def test_results_are_selected_and_formatted_as_asked(ledger: Ledger, images: Pat
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 20
     line = refused(fiqa("results", job, "--format", "parquet"), 2)
     assert line == "Parquet is not written to standard output: name a file with -o"
+
+
+def test_results_are_chosen_by_comparing_images(ledger: Ledger, tmp_path: Path) -> None:
+    listed = tmp_path / "list.jsonl"
+    listed.write_text("".join(f'{{"uri": "s3://b/{n}", "id": "person {n % 3}"}}\n' for n in range(9)))
+    job = submitted(listed, "--chunk-size", "4")
+    work(ledger, end=lambda item: result(item.uri, int(item.uri[-1]) / 10, id=item.id))
+
+    def chosen(*options: str) -> list[str]:
+        return [ImageResult.decode(line).uri[-1] for line in fiqa("results", job, *options).stdout.splitlines()]
+
+    assert chosen("--best-per-id") == ["6", "7", "8"]
+    assert chosen("--top", "2") == ["8", "7"]
+    assert chosen("--worst", "2", "--best", "--min-face-px", "100") == ["0", "1"]
+    assert chosen("--min-face-px", "101") == []
+    line = refused(fiqa("results", job, "--reason", "blurred"), 2)
+    assert line == f"the results of {job} have no reasons: submit its images again with --measures"
+    assert refused(fiqa("results", job, "--top", "1", "--worst", "1"), 2).startswith("choose either the best images")
+
+
+def test_a_job_without_ids_has_no_best_image_of_an_id(ledger: Ledger, images: Path) -> None:
+    job = submitted(images)
+    work(ledger, end=lambda item: result(item.uri, 0.5))
+    line = refused(fiqa("results", job, "--best-per-id"), 0)
+    assert line == "none of the selected images has an id: give ids in the source of the job"
 
 
 def test_results_can_be_followed_to_the_end(ledger: Ledger, images: Path) -> None:
