@@ -3,55 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Final
+
+from tests.relay import Relay
 
 # What a client sends first: a Redis that is loading or part of a failing cluster takes these, too.
 _HANDSHAKE: Final = frozenset({b"HELLO", b"AUTH", b"CLIENT", b"SELECT"})
 
 
-class RedisRelay:
-    """Runs in a thread.
+class RedisRelay(Relay):
+    """A relay that knows Redis's protocol.
 
     Attributes:
         upstream: the port that new connections lead to.
         answer: the error that commands are answered with, such as "LOADING Redis is loading"; None to pass them on.
-        url: of the relay.
     """
 
     def __init__(self, upstream: int) -> None:
+        super().__init__()
         self.upstream = upstream
         self.answer: str | None = None
         self.refused = 0
-        self.url = ""
-        self._server: asyncio.Server | None = None
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-        started: Future[asyncio.Server] = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop
-        )
-        self._server = started.result(10)
-        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
-
-    def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _close(self) -> None:
-        if self._server:
-            self._server.close()
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):

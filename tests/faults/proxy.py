@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 from collections import deque
-from concurrent.futures import Future
 from contextlib import suppress
 from enum import StrEnum
 from random import Random
 from typing import Final
+
+from tests.relay import Relay
 
 _ANSWERS: Final = {
     "error": (500, "InternalError"),
@@ -36,10 +36,11 @@ class S3Fault(StrEnum):
 HELD: Final = "held"  # until the proxy is healed; then the request is done
 
 
-class S3Proxy:
-    """Runs in a thread. Each request has its own connection, so that one fault affects one request."""
+class S3Proxy(Relay):
+    """Each request has its own connection, so that one fault affects one request."""
 
     def __init__(self, upstream_port: int, seed: int) -> None:
+        super().__init__()
         self._upstream_port = upstream_port
         self._random = Random(seed)
         self._fault: S3Fault | str | None = None
@@ -50,33 +51,7 @@ class S3Proxy:
         self.expired_key = ""  # if it is set, requests that are signed with this key are refused as expired
         self.region = ""  # if it is set, a signature for another one is refused, as Amazon does
         self.broken = 0
-        self.port = 0
-        self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None] | None] = set()  # asyncio itself keeps only weak references to tasks
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-        started: Future[asyncio.Server] = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop
-        )
-        self._server = started.result(10)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _cancel_all(self) -> None:
-        if self._server:
-            self._server.close()
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def break_requests(self, fault: S3Fault | str, share: float, method: bytes = b"") -> None:
         """From now on, let this share of the requests, or of the requests of one method, end in the fault."""

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -19,17 +18,10 @@ from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.keys import EXPIRING
 from fiqa.ledger.ledger import Ledger
 from tests.producer.faceless import failed, no_face, work
+from tests.producer.jobs.one_hundred import URIS
 from tests.producer.ledger.ledger_jobs import beat
 from tests.servers import free_ports, start_redis
 from tests.waiting import WAIT_S, wait_until
-
-URIS = [f"s3://images/{number}.jpg" for number in range(100)]
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url, storage="redis") as client:
-        yield client
 
 
 # Arguments

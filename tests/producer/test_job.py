@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from fiqa.client import Client
@@ -10,14 +8,7 @@ from fiqa.errors import UnknownJobError
 from fiqa.ledger.ledger import Ledger
 from fiqa.results.selection import Selection
 from tests.producer.faceless import failed, work
-
-URIS = [f"s3://images/{number}.jpg" for number in range(100)]
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url, storage="redis") as client:
-        yield client
+from tests.producer.jobs.one_hundred import URIS
 
 
 # The handle of a job

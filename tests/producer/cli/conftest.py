@@ -1,4 +1,4 @@
-"""A ledger that the commands use, and a folder of image files."""
+"""A ledger that the commands use, a folder of image files, and a job whose results are damaged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fiqa.contract import ErrorCode
 from fiqa.ledger.ledger import Ledger
+from tests.producer.cli.running import submitted
+from tests.producer.faceless import failed, work
 
 
 @pytest.fixture
@@ -28,3 +31,13 @@ def images(tmp_path: Path) -> Path:
     for number in range(20):
         (folder / f"{number:02}.jpg").touch()
     return folder
+
+
+@pytest.fixture
+def job(ledger: Ledger, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a job of 20 images whose second shard, of four, is gone."""
+    monkeypatch.setenv("FIQA_STORAGE", str(tmp_path / "storage"))
+    job_id = submitted(images)
+    work(ledger, end=lambda item: failed(item, ErrorCode.FETCH_FAILED))
+    (tmp_path / "storage" / "jobs" / job_id / "results" / "00000001.jsonl.gz").unlink()
+    return job_id

@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
-from fiqa.contract import ErrorCode
 from fiqa.ledger.ledger import Ledger
 from tests.producer.cli.running import fiqa, refused
-from tests.producer.faceless import failed, work
 
 
 def test_submit_reports_bad_lines_and_submits_the_others(ledger: Ledger) -> None:
@@ -67,16 +63,6 @@ def test_escape_codes_of_names_do_not_reach_the_terminal(ledger: Ledger, images:
     for command in commands:
         done = fiqa(*command)
         assert "\x1b" not in done.stdout + done.stderr
-
-
-@pytest.fixture
-def job(ledger: Ledger, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return a job of 20 images whose second shard, of four, is gone."""
-    monkeypatch.setenv("FIQA_STORAGE", str(tmp_path / "storage"))
-    job_id = fiqa("submit", images).stdout.strip()
-    work(ledger, end=lambda item: failed(item, ErrorCode.FETCH_FAILED))
-    (tmp_path / "storage" / "jobs" / job_id / "results" / "00000001.jsonl.gz").unlink()
-    return job_id
 
 
 def test_results_report_and_retry_name_a_lost_shard_and_continue(job: str, tmp_path: Path) -> None:

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from fiqa.contract import ErrorCode
 from fiqa.ledger.ledger import Ledger
 from tests.producer.cli.running import fiqa, refused
-from tests.producer.faceless import failed, work
-
-
-@pytest.fixture
-def job(ledger: Ledger, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return a job of 20 images whose second shard, of four, is gone."""
-    monkeypatch.setenv("FIQA_STORAGE", str(tmp_path / "storage"))
-    job_id = fiqa("submit", images).stdout.strip()
-    work(ledger, end=lambda item: failed(item, ErrorCode.FETCH_FAILED))
-    (tmp_path / "storage" / "jobs" / job_id / "results" / "00000001.jsonl.gz").unlink()
-    return job_id
+from tests.producer.faceless import work
 
 
 def test_repair_recreates_it_and_reports_that(job: str, ledger: Ledger) -> None:

@@ -1,21 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from fiqa.client import Client
 from fiqa.contract import QUEUE
 from fiqa.ledger.ledger import Ledger
 from tests.producer.faceless import work
-
-URIS = [f"s3://images/{number}.jpg" for number in range(100)]
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url, storage="redis") as client:
-        yield client
+from tests.producer.jobs.one_hundred import URIS
 
 
 def test_every_key_has_the_prefix_of_fiqa_or_kombu(client: Client, ledger: Ledger) -> None:

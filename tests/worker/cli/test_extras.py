@@ -5,22 +5,8 @@ from pathlib import Path
 import pytest
 
 from fiqa.errors import MissingDependencyError
-from fiqa_worker.cli.extras import needs, own_settings
-from fiqa_worker.models.locate import find
+from fiqa_worker.cli.extras import needs
 from fiqa_worker.settings import WorkerSettings
-
-
-@pytest.fixture
-def chosen(tmp_path: Path) -> WorkerSettings:
-    """The settings of a command whose quality model was given by path."""
-    quality = find("builtin_quality", "quality", str(tmp_path))
-    copy = tmp_path / "mine.onnx"
-    copy.write_bytes(quality.path.read_bytes())
-    return own_settings(
-        WorkerSettings.load(),
-        find("builtin_detector", "detector", str(tmp_path)),
-        find(str(copy), "quality", str(tmp_path)),
-    )
 
 
 def test_a_model_of_the_registry_keeps_its_name_and_one_given_by_path_its_path(
