@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -18,13 +15,12 @@ import pytest
 
 from fiqa import Client, JobState, RedisUnavailableError
 from fiqa.ledger.ledger import Ledger
-from tests.fiqa_process import BUILTIN
 from tests.ledger_of import ledger_of
 from tests.redis_refusals import REFUSALS, replica
 from tests.redis_relay import RedisRelay, relayed
 from tests.servers import RedisServer, start_redis
 from tests.waiting import WAIT_S, wait_until
-from tests.worker_process import ANY_STORAGE, ROOT, Worker
+from tests.worker_process import Worker, launch_worker
 
 # Longer than a worker lived after such an answer: 3 s.
 REFUSES_S: Final = 4.0
@@ -52,27 +48,11 @@ def relay(server: RedisServer) -> Iterator[RedisRelay]:
 @pytest.fixture(scope="module")
 def worker(relay: RedisRelay, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """One worker for all refusals. It goes through the relay."""
-    folder = tmp_path_factory.mktemp("worker")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fiqa", "worker", "--concurrency", "1"],
-            env={
-                **os.environ,
-                **BUILTIN,
-                "FIQA_REDIS_URL": relay.url,
-                "FIQA_ALLOWED_SOURCES": photos.as_uri(),
-                "FIQA_ALLOWED_STORAGES": ANY_STORAGE,
-                "FIQA_DRAIN_S": "30",
-            },
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    yield Worker(process, folder / "log")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(WAIT_S) == 0
+    log = tmp_path_factory.mktemp("worker") / "log"
+    worker = launch_worker(relay.url, log, FIQA_ALLOWED_SOURCES=photos.as_uri())
+    yield worker
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(WAIT_S) == 0
 
 
 @pytest.fixture(scope="module")
@@ -174,23 +154,18 @@ def test_a_long_lived_client_continues_with_the_new_master(tmp_path: Path) -> No
 @pytest.mark.parametrize("answer", ANSWERS[:2])
 def test_a_worker_that_starts_while_redis_refuses_waits(answer: str, relay: RedisRelay, tmp_path: Path) -> None:
     relay.answer = answer
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fiqa", "worker", "--concurrency", "1"],
-            env={**os.environ, **BUILTIN, "FIQA_REDIS_URL": relay.url},
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    started = Worker(process, tmp_path / "log")
+    started = launch_worker(relay.url, tmp_path / "log")
+
+    def has_ended() -> bool:
+        return started.process.poll() is not None
+
     try:
-        wait_until(lambda: "waiting for Redis: " in started.log or process.poll() is not None, lambda: started.log)
+        wait_until(lambda: "waiting for Redis: " in started.log or has_ended(), lambda: started.log)
         relay.answer = None
-        wait_until(lambda: "Connected to redis" in started.log or process.poll() is not None, lambda: started.log)
-        assert process.poll() is None
+        wait_until(lambda: "Connected to redis" in started.log or has_ended(), lambda: started.log)
+        assert not has_ended()
         assert started.log.count("waiting for Redis: ") == 1
     finally:
         relay.answer = None
-        process.terminate()
-        process.wait(WAIT_S)
+        started.process.terminate()
+        started.process.wait(WAIT_S)
