@@ -16,6 +16,7 @@ RUN python -m venv /opt/pip \
     && mkdir -p producer/fiqa worker/fiqa_worker \
     && touch producer/fiqa/__init__.py worker/fiqa_worker/__init__.py \
     && /opt/pip/bin/pip install -c constraints.txt ".[$EXTRA,heif]" \
+    && if [ "$EXTRA" = gpu ]; then /opt/pip/bin/pip install 'onnxruntime-gpu[cuda,cudnn]'; fi \
     && /opt/pip/bin/pip uninstall -y fiqa \
     && find /opt/fiqa/venv -type d \( -name tests -o -path '*/onnx/backend/test' -o -path '*/onnxruntime/transformers' \) \
         -prune -exec rm -r {} + \
@@ -51,6 +52,8 @@ ENV PATH=/opt/fiqa/app/bin:/opt/fiqa/venv/bin:$PATH PYTHONPATH=/opt/fiqa/app \
 COPY --from=packages /opt/fiqa/venv /opt/fiqa/venv
 COPY --from=app /opt/fiqa/models /opt/fiqa/models
 COPY --from=app /opt/fiqa/app /opt/fiqa/app
+# The libraries of CUDA, if the image is for a GPU. The driver comes from the host.
+RUN find /opt/fiqa/venv -type d -path '*/nvidia/*/lib' >/etc/ld.so.conf.d/fiqa.conf && ldconfig
 # Any user works: all users can read the files, and no home folder is needed. Kubernetes can check a number only.
 USER 10001:10001
 WORKDIR /tmp

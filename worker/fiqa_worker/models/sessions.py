@@ -25,6 +25,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime as ort
 
+# Fatal errors only. Otherwise each session of a machine without a GPU's driver prints lines that repeat an error below.
+ort.set_default_logger_severity(4)
+
 _CPU: Final = "CPUExecutionProvider"
 _CUDA: Final = "CUDAExecutionProvider"
 _TENSORRT: Final = "TensorrtExecutionProvider"
@@ -130,14 +133,18 @@ def open_session(model: ModelFile, device: Device, *, threads: int = 1, batch_si
     if providers[0] not in available:
         raise ModelError(f"FIQA_DEVICE={device}: this onnxruntime has no {providers[0]}: {remedy}, or set it to cpu")
     try:
-        session = ort.InferenceSession(
-            model.data, _options(threads), providers=[name for name in providers if name in available]
-        )
+        with redirect_stdout(io.StringIO()):  # it prints which provider it tries next: the error below is enough
+            session = ort.InferenceSession(
+                model.data, _options(threads), providers=[name for name in providers if name in available]
+            )
     except Exception as error:  # noqa: BLE001  onnxruntime's errors share no class below Exception
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{model.path} does not load: {reason}") from None
     if device is not Device.AUTO and session.get_providers()[0] != providers[0]:
-        raise ModelError(f"FIQA_DEVICE={device}: {providers[0]} does not start here: check its driver and libraries")
+        raise ModelError(
+            f"FIQA_DEVICE={device}: {providers[0]} does not start here: check its driver (in Docker: --gpus all)"
+            " and libraries, or set it to cpu"
+        )
     if batch_size is None:
         batch_size = _GPU_BATCH if session.get_providers()[0] in _ON_A_GPU else 1
     return _OrtSession(session) if batch_size == 1 else _BatchSession(session, batch_size)
