@@ -22,7 +22,8 @@ from tests.containers.engine import BUCKET, STORAGE, Stack, build_images, start_
 from tests.waiting import wait_until
 
 SPEED_IMAGES: Final = 2_000
-LARGE_IMAGES: Final = 64
+# How often each of the large images is scored.
+TIMES: Final = 8
 # With cgroups of version 1, and of version 2.
 PEAK_FILES: Final = "/sys/fs/cgroup/memory/memory.max_usage_in_bytes /sys/fs/cgroup/memory.peak"
 
@@ -55,11 +56,9 @@ def measure_memory(stack: Stack, client: Client, folder: Path) -> None:
     for processes in (1, 2):
         stack.scale(0)
         (worker,) = stack.scale(1, processes=processes)
-        client.submit(islice(cycle(uris), LARGE_IMAGES)).wait()
-        peak = max(
-            stack.docker.run("exec", worker, "sh", "-c", f"cat {PEAK_FILES}", check=False).stdout.split(), key=int
-        )
-        print(f"peak of a worker with {processes} processes over {LARGE_IMAGES} images: {int(peak) / 1e6:.0f} MB")
+        client.submit(uris * TIMES).wait()
+        peak = max(read(stack, worker, PEAK_FILES))
+        print(f"peak of a worker with {processes} processes over {len(uris) * TIMES} images: {peak / 1e6:.0f} MB")
 
 
 def measure_speed(stack: Stack, client: Client, rounds: int) -> None:
@@ -67,20 +66,36 @@ def measure_speed(stack: Stack, client: Client, rounds: int) -> None:
         photos = [path for path in make_photos(Path(folder)) if path.name.startswith(("blur", "noise", "jpeg", "dark"))]
         uris = list(islice(cycle(upload(stack, photos)), SPEED_IMAGES))
     speeds: dict[int, list[float]] = {1: [], 2: []}
+    costs: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(rounds):
-        for workers, found in speeds.items():
-            stack.scale(workers, processes=1)
-            wait_until(lambda workers=workers: len(client.workers()) == workers)  # type: ignore[misc]
+        for count in (1, 2):
+            workers = stack.scale(count, processes=1)
+            wait_until(lambda count=count: len(client.workers()) == count)  # type: ignore[misc]
+            before = sum(processor_s(stack, worker) for worker in workers)
             status = client.submit(uris).wait()
             assert status.started
             assert status.finished
-            found.append(status.scored / (status.finished - status.started))
-    medians = {workers: statistics.median(found) for workers, found in speeds.items()}
-    print(f"images a second of 1 container with 1 process: {medians[1]:.0f}; of 2: {medians[2]:.0f}")
-    print(
-        f"ratio: {medians[2] / medians[1]:.2f}; by round: "
-        + ", ".join(f"{two / one:.2f}" for one, two in zip(speeds[1], speeds[2], strict=True))
-    )
+            speeds[count].append(status.scored / (status.finished - status.started))
+            costs[count].append((sum(processor_s(stack, worker) for worker in workers) - before) / status.scored)
+    for count in (1, 2):
+        speed, cost = statistics.median(speeds[count]), statistics.median(costs[count])
+        print(f"{count} containers of 1 process: {speed:.0f} images/s, {cost * 1e3:.1f} ms of processor time per image")
+    ratios = [two / one for one, two in zip(speeds[1], speeds[2], strict=True)]
+    print(f"ratio of the speeds: {statistics.median(ratios):.2f}; by round: {', '.join(f'{x:.2f}' for x in ratios)}")
+
+
+def processor_s(stack: Stack, container: str) -> float:
+    """Return the processor time that a container has used so far."""
+    nanoseconds, *_ = read(stack, container, "/sys/fs/cgroup/cpuacct/cpuacct.usage") or [
+        1_000 * read(stack, container, "/sys/fs/cgroup/cpu.stat")[0]
+    ]
+    return nanoseconds / 1e9
+
+
+def read(stack: Stack, container: str, files: str) -> list[int]:
+    """Return all numbers in those of the files that exist."""
+    text = stack.docker.run("exec", container, "sh", "-c", f"cat {files}", check=False).stdout
+    return [int(word) for word in text.split() if word.isdigit()]
 
 
 def upload(stack: Stack, files: list[Path]) -> list[str]:
