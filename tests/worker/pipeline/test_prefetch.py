@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from weakref import ref
 
 import pytest
 
@@ -51,6 +52,17 @@ def test_no_more_bytes_wait_than_are_allowed() -> None:
 def test_a_result_larger_than_the_bound_is_held_alone() -> None:
     assert _most_begun(lambda _: 1_000, depth=50, max_bytes=40, results=40) <= 4  # the first four count as small
     assert list(prefetch(str, range(9), threads=4, depth=9, size=lambda _: 1_000, max_bytes=40)) == list("012345678")
+
+
+def test_no_thread_keeps_a_result_that_the_caller_has_dropped() -> None:
+    class Image:
+        pass
+
+    images = prefetch(lambda _: Image(), range(8), threads=4, depth=8, size=lambda _: 0, max_bytes=100)
+    seen = [ref(next(images)) for _ in range(8)]
+    # The iteration has not ended, so its threads wait. It may hold the newest result.
+    wait_until(lambda: not any(image() for image in seen[:-1]))
+    assert list(images) == []
 
 
 def test_an_error_of_the_work_is_raised_in_place_of_its_result() -> None:

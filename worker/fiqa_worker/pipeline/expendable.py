@@ -52,6 +52,9 @@ class Call(Generic[R]):
             self._result = self._work()
         except BaseException as error:  # noqa: BLE001  raised in the thread that waits for the result
             self._error = error
+        # It may refer to the caller's record of this call, and thus to the result. Such a cycle would keep images until
+        # Python looks for cycles: 3.8 GB with 8 images of 100 megapixels, now 1.4.
+        del self._work
         self._running.release()
 
     def ended(self, timeout_s: float) -> bool:
@@ -138,3 +141,4 @@ class ExpendableThreads:
                 self._todo.put(None)  # for the next thread
                 return
             call.make(self._polls)
+            del call  # a thread that waits must not keep the result
