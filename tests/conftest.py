@@ -32,6 +32,7 @@ PROCESSES_A_CORE: Final = 3
 SHORT_FILES_A_PROCESS: Final = 8
 # The files that take longest start first. Otherwise one of them would run alone at the end.
 LONGEST_FIRST: Final = (
+    "integration/test_refusals.py",
     "test_bench.py",
     "faults/",
     "worker/cli/test_run.py",
