@@ -38,7 +38,15 @@ def test_an_unknown_priority_makes_no_job(client: Client, ledger: Ledger) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("max_failed", 1.5), ("keep_s", 0.0), ("chunk_size", 0), ("chunk_size", 10_001)]
+    ("name", "value"),
+    [
+        ("max_failed", 1.5),
+        ("keep_s", 0.0),
+        ("chunk_size", 0),
+        ("chunk_size", 10_001),
+        ("min_face_px", 0),
+        ("max_faces", 0),
+    ],
 )
 def test_the_error_for_a_number_out_of_range_is_one_line_and_makes_no_job(
     client: Client, name: str, value: float
