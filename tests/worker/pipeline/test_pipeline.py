@@ -183,7 +183,29 @@ def test_a_job_may_ask_for_large_faces_and_for_few(fast: Pipeline, tmp_path: Pat
     large = [face for face in every if face.size_px >= size]
     assert found(min_face_px=size) == (large, 4 - len(large))
     assert found(min_face_px=size, max_faces=1) == (every[:1], 3)
-    assert found(min_face_px=500) == ([], 4)
+    # Detection uses a smaller copy, in which it does not even find the small faces.
+    none, left_out = found(min_face_px=500)
+    assert none == []
+    assert 1 <= left_out < 4
+
+
+def test_a_job_that_asks_for_large_faces_only_is_decoded_and_detected_in_a_smaller_copy(
+    fast: Pipeline, decoded: list[DecodedImage], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.jpg", jpeg(in_a_scene(1200, 1800, 1300)))
+
+    def found(**options: int) -> tuple[Face, ...]:
+        decoded.clear()
+        (result,) = fast.run([Item(uri=path.as_uri())], quarantined={}, options=JobOptions.model_validate(options))
+        return result.faces
+
+    (face,) = found()
+    assert [image.reduction for image in decoded] == [1]
+    (seen,) = found(min_face_px=200)
+    assert decoded[0].reduction == 4
+    np.testing.assert_allclose(seen.box, face.box, atol=0.1 * face.size_px)
+    assert seen.quality == pytest.approx(face.quality, abs=0.1)
+    assert found(min_face_px=math.ceil(1.2 * face.size_px)) == ()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
@@ -52,15 +53,19 @@ class DecodedImage:
     warnings: tuple[str, ...] = ()
 
 
-def decode_reduced(data: FileBytes, *, max_pixels: int, long_side: float, least_reduction: int = 2) -> DecodedImage:
+def decode_reduced(
+    data: FileBytes, *, max_pixels: int, long_side: float | Callable[[int], float], least_reduction: int = 2
+) -> DecodedImage:
     """Decode a JPEG at the smallest size at which its long side has at least `long_side` pixels.
 
     If no copy that is reduced by `least_reduction` or more is large enough, the JPEG is decoded in full. Any other
-    format is decoded in full, too. For arguments and errors see `decode`.
+    format is decoded in full, too. If `long_side` is a function, it is called with the long side of the whole image.
+    For arguments and errors see `decode`.
     """
     header = _checked_header(data, max_pixels)
     with captured_output() as warnings:
-        image = _decode_reduced(data, header, long_side, least_reduction)
+        least = long_side(max(header.width, header.height)) if callable(long_side) else long_side
+        image = _decode_reduced(data, header, least, least_reduction)
     return replace(image, warnings=tuple(warnings)) if warnings else image
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fiqa_worker.models.sessions import Session
 
 _STRIDES: Final = (8, 16, 32)
-_MULTIPLE: Final = 32  # the sides of the network's input are multiples of it
+MULTIPLE: Final = 32  # the sides of the network's input are multiples of it
 _LANDMARKS: Final = 5
 
 
@@ -210,7 +210,7 @@ def _in_pixels_of(image: NDArray[np.uint8], copy: NDArray[np.uint8], faces: NDAr
 
 
 def _padded(side: int) -> int:
-    return -(-side // _MULTIPLE) * _MULTIPLE
+    return -(-side // MULTIPLE) * MULTIPLE
 
 
 def scaled_down(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Final, Self
 
@@ -23,7 +24,7 @@ from fiqa_worker.models.prepare import prepare, prepared_dirs
 from fiqa_worker.models.sessions import Session, open_session
 from fiqa_worker.pipeline.align import CROP_SIZE, similarity, warp
 from fiqa_worker.pipeline.decode import decode_reduced
-from fiqa_worker.pipeline.detect import Detector, scaled_down
+from fiqa_worker.pipeline.detect import MULTIPLE, Detector, scaled_down
 from fiqa_worker.pipeline.fetch import Fetcher
 from fiqa_worker.pipeline.identity import Identity, identify
 from fiqa_worker.pipeline.in_progress import InProgress
@@ -44,6 +45,11 @@ _LEAST_FACE_WIDTH: Final = 1.5 * CROP_SIZE
 # A copy at half the size is not worth it. Its decode saves a quarter of the time. But if it turns out too small, a
 # second decode takes three quarters more.
 _LEAST_REDUCTION: Final = 4
+
+# A job that asks for faces of at least so many pixels only is detected in a copy in which they have this many. With 32,
+# 2 of 59 faces of 100 px in 60 scenes of WIDER FACE were lost, with 48 none of 106 faces of 60 px and 1 of 59.
+_ENOUGH_PX: Final = 48
+_LEAST_COPY: Final = 256  # the long side in pixels: a smaller copy would save less than it costs to make
 
 _SKIPPED: Final = {
     ErrorCode.WORKER_CRASHED: "the worker died while it worked on this image",
@@ -223,7 +229,10 @@ class Pipeline:
         started = time.perf_counter()
         try:
             image.decoded = decode_reduced(
-                image.data, max_pixels=self.max_pixels, long_side=self.long_side, least_reduction=_LEAST_REDUCTION
+                image.data,
+                max_pixels=self.max_pixels,
+                long_side=partial(_long_side, image.options, self.long_side),
+                least_reduction=_LEAST_REDUCTION,
             )
             image.log_warnings()
         except Exception as error:  # noqa: BLE001  recorded as this image's result
@@ -250,7 +259,10 @@ class Pipeline:
 
     def _find_and_score(self, images: Sequence[InProgress]) -> None:
         decoded = [image.decoded for image in images if image.decoded]
-        copies = [scaled_down(one.pixels, self.detector.size) for one in decoded]
+        copies = [
+            scaled_down(one.pixels, int(_long_side(image.options, self.detector.size, max(one.width, one.height))))
+            for image, one in zip(images, decoded, strict=True)
+        ]
         finds = self.detector.detect_all(copies)
         for image, one, copy, found in zip(images, decoded, copies, finds, strict=True):
             faces = self.second_look.improve(copy, found) if self.second_look else found
@@ -280,6 +292,20 @@ class Pipeline:
         if image.options.measures:
             image.measure(pixels, matrices)
         return image
+
+
+def _long_side(options: JobOptions, most: float, whole: int) -> float:
+    """Return the long side that a copy needs for the faces that a job asks for.
+
+    Args:
+        options: the options of the job.
+        most: the long side for faces of any size; infinite if the image is not to be reduced.
+        whole: the long side of the whole image.
+    """
+    if options.min_face_px is None or math.isinf(most):
+        return most
+    enough = math.ceil(whole * _ENOUGH_PX / options.min_face_px / MULTIPLE) * MULTIPLE
+    return min(most, max(_LEAST_COPY, enough))
 
 
 def _batches(images: Iterable[InProgress], size: int) -> Iterator[list[InProgress]]:
