@@ -159,7 +159,14 @@ def test_what_lies_outside_of_the_image_does_not_count() -> None:
     assert (cut_again["laplacian_variance"] or 99) < 10
 
 
-NOWHERE = [np.zeros((5, 2)), np.full((5, 2), 300.0), FACE.landmarks - 9000, FACE.landmarks * 1e6, FACE.landmarks * 1e-4]
+NOWHERE = [
+    np.zeros((5, 2)),
+    np.full((5, 2), 300.0),
+    FACE.landmarks - 9000,
+    FACE.landmarks * 1e6,
+    FACE.landmarks * 1e-4,
+    FACE.landmarks * 1e-9,
+]
 
 
 @pytest.mark.parametrize("landmarks", NOWHERE)

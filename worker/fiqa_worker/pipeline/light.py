@@ -89,7 +89,8 @@ def _seen(image: NDArray[np.uint8], matrix: MatLike) -> NDArray[np.uint8]:
     right, bottom = image.shape[1] - 1, image.shape[0] - 1
     corners = np.array([(0, 0), (right, 0), (right, bottom), (0, bottom)]) @ matrix[:, :2].T + matrix[:, 2]
     seen = np.zeros_like(_OVAL)
-    cv2.fillConvexPoly(seen, np.rint(corners).astype(np.int32), 255)
+    # Landmarks that nearly coincide enlarge the image more than 32 bits can hold.
+    cv2.fillConvexPoly(seen, np.rint(np.clip(corners, -1e6, 1e6)).astype(np.int32), 255)
     # The edge to the black outside is not a detail of the face.
     return np.asarray(cv2.bitwise_and(cv2.erode(seen, np.ones((5, 5), np.uint8)), _OVAL), np.uint8)
 
