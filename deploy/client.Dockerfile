@@ -19,7 +19,7 @@ RUN python -m venv /opt/pip \
         ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -r {} +
 
 FROM ${PYTHON_IMAGE}
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="fiqa client" \
       org.opencontainers.image.description="Submits images for face image quality, and reads the results" \

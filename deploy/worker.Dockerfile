@@ -37,7 +37,7 @@ RUN fiqa models prepare || { fiqa models pull && fiqa models prepare; }
 FROM ${PYTHON_IMAGE}
 ARG FIQA_DETECTOR=yunet_2023mar
 ARG FIQA_QUALITY_MODEL=ediffiqa_tiny_jun2024
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="fiqa worker" \
       org.opencontainers.image.description="Scores the quality of faces in images: YuNet and eDifFIQA(T)" \

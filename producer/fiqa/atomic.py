@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from fiqa.errors import MissingDependencyError
+
+try:
+    import fcntl
+except ImportError as error:
+    raise MissingDependencyError("Windows itself cannot run this: install fiqa in WSL 2, which is a Linux") from error
 
 _NO_HARD_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 # Errors of fsync: some network file systems cannot do it for a folder.

@@ -48,7 +48,7 @@ class UsageError(FiqaError):
 
 
 class MissingDependencyError(FiqaError):
-    """An optional package is not installed. The message names the extra that brings it."""
+    """An optional package or a module of Python is missing. The message says what to install."""
 
     exit_status = 2
 

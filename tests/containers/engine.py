@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
+from fiqa import __version__
 from tests.servers import S3Server, free_ports
 
 ROOT: Final = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ class Docker:
 
     def build(self, name: str, dockerfile: str, **arguments: str) -> str:
         """Build an image of deploy/ on the base that needs no registry; returns its name."""
-        options = [f"--build-arg={key}={value}" for key, value in arguments.items()]
+        options = [f"--build-arg={key}={value}" for key, value in {"VERSION": __version__, **arguments}.items()]
         base = "--build-arg=PYTHON_IMAGE=fiqa-test-python"
         self.run("build", "-q", "--network=host", "-t", name, "-f", f"deploy/{dockerfile}", base, *options, ".")
         return name
