@@ -17,7 +17,6 @@ import pytest
 import fiqa
 from fiqa import Client, ErrorCode, Face, ImageResult, Job, JobState, Reason, Status
 from fiqa.cli.main import fiqa as command_line
-from fiqa.ledger import keys
 from fiqa.measures import OFIQ_MEASURES, OWN_MEASURES
 from fiqa.results.advice import ADVICE
 from fiqa.results.export import COLUMNS, Format, write
@@ -28,6 +27,7 @@ from fiqa_worker.settings import WorkerSettings
 from tests.faults.injuries import INJURIES
 from tests.faults.short import SHORT
 from tests.integration.test_security import ACL
+from tests.keys import KEYS
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -291,8 +291,7 @@ def test_every_fault_of_the_tests_is_explained() -> None:
 
 def test_the_redis_keys_are_complete() -> None:
     documented = set(names("docs/architecture.md", "key | type | content"))
-    constants = {value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)}
-    assert {key for key in constants if key != keys.JOB} <= documented
+    assert set(vars(KEYS).values()) - {KEYS.job_prefix} <= documented
 
 
 def test_the_diagram_has_every_state_of_a_job() -> None:

@@ -14,7 +14,7 @@ from base64 import b64encode
 from typing import Any, Final
 from uuid import uuid4
 
-from fiqa.contract import QUEUE, TASK_NAME
+from fiqa.contract import TASK_NAME
 from fiqa.ledger.ledger import Ledger
 
 _EMPTY_BODY: Final = b64encode(
@@ -24,7 +24,7 @@ _EMPTY_BODY: Final = b64encode(
 _BATCH: Final = 500
 
 
-def new_ticket() -> dict[str, Any]:
+def new_ticket(queue: str) -> dict[str, Any]:
     """Return a ticket: a message of Celery's protocol 2, in kombu's envelope. Tickets differ only in their ids."""
     ticket_id = str(uuid4())
     return {
@@ -47,7 +47,7 @@ def new_ticket() -> dict[str, Any]:
         },
         "properties": {
             "correlation_id": ticket_id,
-            "delivery_info": {"exchange": "", "routing_key": QUEUE},
+            "delivery_info": {"exchange": "", "routing_key": queue},
             "delivery_mode": 2,
             "delivery_tag": ticket_id,
             "priority": 0,
@@ -64,7 +64,7 @@ def publish_tickets(ledger: Ledger) -> int:
     """
     missing = ledger.missing_tickets()
     # All of them have the same text. When a worker takes a ticket, it puts a new id into it.
-    ticket = json.dumps(new_ticket()) if missing else ""
+    ticket = json.dumps(new_ticket(ledger.connection.keys.tickets)) if missing else ""
     for first in range(0, missing, _BATCH):
         ledger.add_tickets([ticket] * min(_BATCH, missing - first))
     return missing

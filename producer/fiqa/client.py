@@ -40,6 +40,7 @@ from fiqa.jobs.repair import Repair, repair
 from fiqa.jobs.retry import retry
 from fiqa.jobs.submit import submit
 from fiqa.jobs.summary import stored_jobs
+from fiqa.ledger.connection import Connection
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
@@ -70,21 +71,24 @@ class Client:
     job does not.
     """
 
-    def __init__(self, redis_url: str | None = None, storage: str | None = None) -> None:
+    def __init__(
+        self, redis_url: str | None = None, storage: str | None = None, *, namespace: str | None = None
+    ) -> None:
         """Check the settings. The first call connects.
 
         Args:
             redis_url: redis://, rediss:// or unix://; None takes FIQA_REDIS_URL.
             storage: where new jobs are stored: `redis`, s3://bucket/prefix, or a folder that the workers share. None
                 takes FIQA_STORAGE.
+            namespace: the namespace of the workers; None takes FIQA_NAMESPACE.
 
         Raises:
             SettingsError: one of them is wrong.
         """
-        given = {"redis_url": redis_url, "storage": storage}
+        given = {"redis_url": redis_url, "storage": storage, "namespace": namespace}
         settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
         self._redis_url = settings.redis_url
-        self._ledger = Ledger(settings.redis_url)
+        self._ledger = Ledger(Connection(settings.redis_url, settings.namespace))
         self._storage = open_storage(settings.storage, self._ledger.connection)
 
     @property

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from fiqa.errors import ContractError, first_problem
 
 WIRE_VERSION: Final = 1
-QUEUE: Final = "fiqa"
+DEFAULT_NAMESPACE: Final = "fiqa"
 TASK_NAME: Final = "fiqa.score_chunk"
 REDIS_STORAGE: Final = "redis"  # the URL of the storage in Redis
 

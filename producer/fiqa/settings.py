@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from fiqa.contract import REDIS_STORAGE
+from fiqa.contract import DEFAULT_NAMESPACE, REDIS_STORAGE
 from fiqa.errors import SettingsError, first_problem
 from fiqa.text import has_credentials
 
@@ -20,6 +20,7 @@ NO_CREDENTIALS: Final = (
     "credentials are not a part of a URI: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 )
 _REDIS_SCHEME: Final = re.compile(r"(redis|rediss|unix)://")
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OTHER_REDIS: Final = re.compile(r"(?i)[a-z+]*(sentinel|cluster)[a-z+]*://")
 
 
@@ -39,11 +40,19 @@ def _redis_url(url: str) -> str:
     return url
 
 
+def _namespace(name: str) -> str:
+    if not _NAMESPACE.fullmatch(name):
+        # Braces would move the keys to other slots of a cluster, and Redis's rules for users read * and ? as patterns.
+        raise PydanticCustomError("namespace", "1 to 64 letters and digits of ASCII, dots, hyphens and underscores")
+    return name
+
+
 class Settings(BaseSettings):
     """Settings from the environment. Most S3 settings are AWS's own (AWS_ENDPOINT_URL, AWS_PROFILE and so on).
 
     Attributes:
         redis_url: redis://, rediss:// or unix://.
+        namespace: the beginning of all keys in Redis. Installations with different ones can share a Redis.
         storage: where the manifests and results of new jobs are.
         s3_requester_pays: agree to pay for requests to "requester pays" buckets.
         s3_anonymous: read and list images without credentials. A storage and a mirror of models still use credentials.
@@ -52,6 +61,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FIQA_", frozen=True)
 
     redis_url: Annotated[str, AfterValidator(_redis_url)] = "redis://localhost:6379/0"
+    namespace: Annotated[str, AfterValidator(_namespace)] = DEFAULT_NAMESPACE
     storage: Annotated[str, Field(min_length=1)] = REDIS_STORAGE
     s3_requester_pays: bool = False
     s3_anonymous: bool = False

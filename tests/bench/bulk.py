@@ -24,10 +24,11 @@ from rich.table import Table
 
 from fiqa import Client
 from fiqa.broker import publish_tickets
-from fiqa.contract import QUEUE, ImageResult, JobSpec
+from fiqa.contract import ImageResult, JobSpec
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import MAX_TICKETS
+from tests.keys import QUEUE
 from tests.servers import start_redis
 from tests.worker_process import ANY_STORAGE
 
@@ -43,6 +44,7 @@ _SUBMIT: Final = """
 import resource, sys, time
 from fiqa import Client
 from fiqa.sources.manifest import read_source
+from tests.keys import QUEUE
 client = Client()
 started = time.perf_counter()
 job = client.submit(read_source([sys.argv[1]], on_bad_line=print))

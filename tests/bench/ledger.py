@@ -21,8 +21,8 @@ from rich.table import Table
 
 from fiqa.contract import JobSpec
 from fiqa.ledger.claims import Claim, Counts
-from fiqa.ledger.keys import JOBS, LEASES
 from fiqa.ledger.ledger import Ledger
+from tests.keys import JOBS, LEASES, job_key
 from tests.servers import start_redis
 
 _JOBS: Final = (1, 100, 10_000)
@@ -113,7 +113,7 @@ def _measure_finished(table: Table, ledger: Ledger, jobs: int) -> None:
     table.add_row(f"{jobs:,} finished jobs", f"{(full - before) / _MIB:.0f} MiB")
     if hasattr(ledger, "forget_expired"):
         for job_id in ids:
-            server.hset(f"fiqa:job:{job_id}", "keep_s", int(keep_s))
+            server.hset(job_key(job_id), "keep_s", int(keep_s))
             ledger.summarized(job_id, chunks_done=1)
         time.sleep(keep_s + 1)
         while ledger.forget_expired():

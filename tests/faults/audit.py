@@ -9,18 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fiqa import Client, ErrorCode, ImageResult, JobState, JobStatus, Status
-from fiqa.contract import QUEUE
-from fiqa.ledger import keys as ledger_keys
-from fiqa.ledger.keys import (
-    ENDED,
-    LEASES,
-    RECONCILER_LOCK,
-    UNACKED,
-    UNACKED_INDEX,
-    UNACKED_MUTEX,
-    job_key,
-)
 from tests.faults.system import BROKEN, WORKERS, StuckError, System, wait_until
+from tests.keys import ENDED, KEYS, LEASES, QUEUE, RECONCILER_LOCK, UNACKED, UNACKED_INDEX, UNACKED_MUTEX, job_key
 
 _DUE_CODES: Final = {**BROKEN, "kills": "worker_crashed", "hangs": "time_limit", "stuck": "fetch_timeout"}
 _REST_S: Final = 45.0
@@ -148,8 +138,8 @@ def _check_memory(system: System, found: Audit) -> None:
         keys = sorted(
             key.decode()
             for key in server.scan_iter(count=1000)
-            if not key.startswith((b"_kombu.", ledger_keys.WORKERS.encode()))
-            and key.decode() not in {RECONCILER_LOCK, UNACKED_MUTEX, ledger_keys.FINGERPRINTS}
+            if not key.startswith((b"_kombu.", KEYS.workers.encode()))
+            and key.decode() not in {RECONCILER_LOCK, UNACKED_MUTEX, KEYS.fingerprints}
         )
         if keys:
             found.left.append(f"{len(keys)} keys of a deleted job: {', '.join(keys[:5])}")

@@ -15,12 +15,11 @@ from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
 from fiqa import Client, ErrorCode, JobStateError
-from fiqa.contract import QUEUE
-from fiqa.ledger.keys import UNACKED, UNACKED_INDEX
 from fiqa.ledger.limits import LEASE_S
 from tests.dead_folder import dead, has_fuse
 from tests.faults.proxy import S3Fault
 from tests.faults.system import STUCK, System, Worker, wait_until
+from tests.keys import QUEUE, UNACKED, UNACKED_INDEX
 from tests.redis_refusals import REFUSALS
 from tests.refusing_s3 import refusing_s3
 

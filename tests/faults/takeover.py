@@ -8,9 +8,9 @@ from contextlib import closing
 from random import Random
 from typing import Final
 
-from fiqa.ledger.keys import LEASES, job_key
 from tests.faults.audit import Audit, audit
 from tests.faults.system import S3_DELAY_S, System, wait_until
+from tests.keys import LEASES, job_key
 
 _IMAGES: Final = 300
 _SLOW_S: Final = 6.0  # for each request, 16 at once: the chunk takes longer than a worker takes to start

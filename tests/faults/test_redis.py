@@ -8,12 +8,12 @@ from random import Random
 
 import pytest
 
-from fiqa.ledger.keys import RECONCILER_LOCK
 from tests.faults.audit import audit
 from tests.faults.proxy import HELD
 from tests.faults.short import MARKS, REDIS, SEED, WAIT_S, injure
 from tests.faults.system import System, wait_until
 from tests.faults.trial import Log
+from tests.keys import RECONCILER_LOCK
 
 pytestmark = MARKS
 

@@ -13,13 +13,13 @@ import redis
 
 from fiqa import Client, JobState
 from fiqa.broker import new_ticket
-from fiqa.contract import QUEUE, TASK_NAME
-from fiqa.ledger.keys import UNACKED, UNACKED_INDEX
+from fiqa.contract import TASK_NAME
 from fiqa_worker.service.app import make_app
 from fiqa_worker.service.tickets import is_ticket
 from tests.hostile.messages import message, pickled
 from tests.hostile.test_images import children_of
 from tests.integration.conftest import StartWorker
+from tests.keys import QUEUE, UNACKED, UNACKED_INDEX
 from tests.ledger_of import ledger_of
 from tests.waiting import WAIT_S, wait_until
 
@@ -39,14 +39,14 @@ def ticket(redis_url: str) -> bytes:
 
 def test_a_published_ticket_and_a_restored_ticket_are_recognized(ticket: bytes) -> None:
     fields = json.loads(ticket)
-    assert is_ticket(fields)
+    assert is_ticket(fields, QUEUE)
     fields["headers"]["redelivered"] = fields["properties"]["delivery_info"]["redelivered"] = True
-    assert is_ticket(fields)
+    assert is_ticket(fields, QUEUE)
 
 
 def test_a_clean_ticket_has_the_fields_that_celery_publishes(ticket: bytes) -> None:
-    published, clean = json.loads(ticket), new_ticket()
-    assert is_ticket(clean)
+    published, clean = json.loads(ticket), new_ticket(QUEUE)
+    assert is_ticket(clean, QUEUE)
     assert base64.b64decode(clean["body"]) == base64.b64decode(published["body"])
     names = {"id", "root_id", "correlation_id", "delivery_tag"}
     for part in ("headers", "properties"):

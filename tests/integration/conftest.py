@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fiqa import Client, ImageResult, JobState, Status
-from fiqa.ledger.keys import LEASES, job_key
+from tests.keys import LEASES, job_key
 from tests.ledger_of import ledger_of
 from tests.waiting import WAIT_S, wait_until
 from tests.worker_process import Worker, launch_worker

@@ -9,9 +9,9 @@ import duckdb
 import pytest
 
 from fiqa import Client, Item, JobState, Selection, Status
-from fiqa.ledger.keys import LEASES
 from tests.conftest import Bucket
 from tests.integration.conftest import StartWorker, assert_exactly_once, wait_for_lease
+from tests.keys import LEASES, job_key
 from tests.ledger_of import ledger_of
 from tests.waiting import WAIT_S, wait_until
 from tests.worker_process import Worker
@@ -164,4 +164,4 @@ def test_a_job_deleted_while_its_chunk_is_stored_does_not_come_back(
     client.delete(job.id)
     wait_for_log(worker, f"job {job.id} chunk 0: ")
     assert list((tmp_path / "storage" / "jobs").iterdir()) == []
-    assert ledger_of(client).connection.redis.keys("fiqa:job:*") == []
+    assert ledger_of(client).connection.redis.keys(job_key("*")) == []

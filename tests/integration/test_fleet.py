@@ -9,9 +9,9 @@ from typing import Any, Final
 import pytest
 
 from fiqa import Client, Job, JobState, Status
-from fiqa.ledger.keys import LEASES
 from tests.integration.conftest import StartWorker, wait_for_lease
 from tests.integration.machines import launch_on, make_share, stop_all, wait_for_workers
+from tests.keys import LEASES
 from tests.ledger_of import ledger_of
 from tests.waiting import WAIT_S, wait_until
 from tests.worker_process import STOP_S, Worker

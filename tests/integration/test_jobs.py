@@ -13,14 +13,13 @@ from threading import Thread
 import pytest
 
 from fiqa import Client, ImageResult, Status
-from fiqa.contract import QUEUE
 from fiqa.ledger.claims import ISOLATED_FROM_ATTEMPT
-from fiqa.ledger.keys import LEASES, UNACKED
 from fiqa.storage.shards import pack
 from fiqa.storage.storage import open_storage
 from tests.conftest import Bucket
 from tests.integration import planted
 from tests.integration.conftest import StartWorker, assert_exactly_once, wait_for_lease
+from tests.keys import LEASES, QUEUE, UNACKED
 from tests.ledger_of import ledger_of
 from tests.waiting import WAIT_S, wait_until
 

@@ -20,10 +20,10 @@ import pytest
 import redis
 
 from fiqa import Client, JobState
-from fiqa.ledger.keys import LEASES
 from tests.fiqa_process import BUILTIN
 from tests.integration import planted
 from tests.integration.conftest import StartWorker
+from tests.keys import LEASES, job_key
 from tests.ledger_of import ledger_of
 from tests.servers import free_ports, start_redis
 from tests.waiting import WAIT_S, wait_until
@@ -334,7 +334,7 @@ def test_a_worker_with_wrong_credentials_of_s3_shows_in_the_status_after_its_fir
         with Client(redis_url, str(tmp_path)) as client:
             job = client.submit([f"s3://images/{number}.jpg" for number in range(100)])
             if storage != "redis":
-                ledger_of(client).connection.redis.hset(f"fiqa:job:{job.id}", "storage", storage)
+                ledger_of(client).connection.redis.hset(job_key(job.id), "storage", storage)
             worker = start_worker(FIQA_ALLOWED_STORAGES=f"{tmp_path},s3://")
             wait_until(lambda: job.status().last_error)
             status = job.status()  # no chunk was done before: it was the first

@@ -19,12 +19,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fiqa import Client, JobState
-from fiqa.contract import QUEUE
-from fiqa.ledger.keys import job_key
 from tests.conftest import Bucket
 from tests.fiqa_process import BUILTIN, Run, run_fiqa
 from tests.integration import planted
 from tests.integration.conftest import StartWorker
+from tests.keys import QUEUE, job_key
 from tests.servers import RedisServer, S3Server, free_ports, start_redis
 from tests.waiting import WAIT_S, wait_until
 
@@ -34,19 +33,20 @@ SIGNATURE = "5f1c0ffee5f1c0ffee"
 # The user of docs/operate.md.
 ACL = (
     *("on", "resetchannels", "resetkeys"),
-    *("~fiqa", "~fiqa:*", "~_kombu.binding.fiqa", "~_kombu.binding_permanent.fiqa"),
+    *("~{fiqa}:*", "~_kombu.binding.{fiqa}:*", "~_kombu.binding_permanent.{fiqa}:*"),
     *("-@all", "+@string", "+@hash", "+@list", "+@set", "+@sortedset", "+@bitmap", "-@dangerous"),
     *("+del", "+unlink", "+exists", "+expire", "+pexpire", "+persist", "+ttl", "+pttl"),
     *("+multi", "+exec", "+discard", "+watch", "+unwatch", "+evalsha", "+script|load"),
     *("+ping", "+select", "+time", "+info", "+client|setname"),
 )
 FORBIDDEN = (
-    *(["GET", "other"], ["GET", "fiqaother"], ["SMEMBERS", "_kombu.binding.celery"], ["SORT", "fiqa", "GET", "other"]),
+    *(["GET", "other"], ["GET", "{fiqa}other"], ["GET", "{fiqa2}:jobs"], ["SMEMBERS", "_kombu.binding.celery"]),
+    ["SORT", QUEUE, "GET", "other"],
     *(["FUNCTION", "LOAD", "REPLACE", "#!lua name=other"], ["FUNCTION", "FLUSH"], ["FCALL", "other", "0"]),
     *(["SCRIPT", "FLUSH"], ["SCRIPT", "KILL"], ["EVAL", "return 1", "0"]),
     *(["SCAN", "0"], ["KEYS", "*"], ["RANDOMKEY"], ["DBSIZE"]),
-    *(["COPY", "fiqa", "other"], ["MOVE", "fiqa", "1"], ["RENAME", "fiqa", "other"], ["DUMP", "fiqa"]),
-    *(["MIGRATE", "host", "1", "fiqa", "0", "1"], ["RESTORE", "fiqa", "0", "x"], ["OBJECT", "ENCODING", "fiqa"]),
+    *(["COPY", QUEUE, "other"], ["MOVE", QUEUE, "1"], ["RENAME", QUEUE, "other"], ["DUMP", QUEUE]),
+    *(["MIGRATE", "host", "1", QUEUE, "0", "1"], ["RESTORE", QUEUE, "0", "x"], ["OBJECT", "ENCODING", QUEUE]),
     *(["FLUSHALL"], ["FLUSHDB"], ["SWAPDB", "0", "1"], ["SHUTDOWN"], ["MONITOR"]),
     *(
         ["CONFIG", "GET", "*"],

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from fiqa import Client, JobState
-from fiqa.ledger.keys import LEASES
 from tests.conftest import Bucket
 from tests.dead_folder import dead, needs_fuse
 from tests.faults.proxy import S3Fault
 from tests.integration.conftest import StartWorker, assert_exactly_once, wait_for_lease
+from tests.keys import LEASES
 from tests.ledger_of import ledger_of
 from tests.producer.s3_settings import proxied
 from tests.servers import S3Server

@@ -8,11 +8,12 @@ from urllib.parse import quote
 import pytest
 
 from fiqa.broker import publish_tickets
-from fiqa.contract import QUEUE, TASK_NAME, JobSpec
+from fiqa.contract import TASK_NAME, JobSpec
 from fiqa.errors import RedisUnavailableError
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import MAX_TICKETS
+from tests.keys import QUEUE
 from tests.servers import start_redis
 
 PASSWORD = "p@s/s w%rd?"  # noqa: S105  of a test server

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from fiqa.client import Client
-from fiqa.contract import QUEUE, ErrorCode, ImageResult, Item, JobState
+from fiqa.contract import ErrorCode, ImageResult, Item, JobState
 from fiqa.errors import RedisUnavailableError, SettingsError, SourceError, StorageError, UnknownJobError, UsageError
 from fiqa.ledger.job_id import new_job_id
-from fiqa.ledger.keys import EXPIRING
 from fiqa.ledger.ledger import Ledger
+from tests.keys import EXPIRING, KEYS, QUEUE, job_key
 from tests.producer.faceless import failed, no_face, work
 from tests.producer.jobs.one_hundred import URIS
 from tests.producer.ledger.ledger_jobs import beat
@@ -208,7 +208,7 @@ def test_a_failed_image_has_a_result_with_its_uri_and_code(client: Client, ledge
 def test_the_error_for_a_lost_shard_is_one_line(client: Client, ledger: Ledger) -> None:
     job = client.submit(URIS)
     work(ledger)
-    ledger.connection.redis.hdel(f"fiqa:job:{job.id}:results", 3)
+    ledger.connection.redis.hdel(job_key(job.id, "results"), 3)
     with pytest.raises(StorageError, match=rf"^results 3 of job {job.id} is not in Redis: [^\n]+$"):
         list(client.results(job.id))
 
@@ -247,20 +247,20 @@ def test_a_job_of_score_whose_client_was_killed_is_forgotten(redis_url: str, led
     code = "import sys, fiqa; fiqa.Client(sys.argv[1]).score('s3://images/1.jpg', timeout_s=60)"
     killed = subprocess.Popen([sys.executable, "-c", code, redis_url])
     redis = ledger.connection.redis
-    wait_until(lambda: any(redis.ttl(f"fiqa:job:{status.id}") >= 0 for status in ledger.jobs()))
+    wait_until(lambda: any(redis.ttl(job_key(status.id)) >= 0 for status in ledger.jobs()))
     killed.kill()
     killed.wait()
     (status,) = ledger.jobs()
     claim = ledger.claim()
     assert claim
     for part in ("", ":manifest"):
-        assert 0 < redis.ttl(f"fiqa:job:{status.id}{part}") <= 70
-        redis.expire(f"fiqa:job:{status.id}{part}", 0)
+        assert 0 < redis.ttl(job_key(status.id) + part) <= 70
+        redis.expire(job_key(status.id) + part, 0)
     redis.zadd(EXPIRING, {status.id: 0})
     assert ledger.claim() is None
     assert not ledger.renew(claim)
     ledger.forget_expired()
-    assert redis.keys("fiqa:job*") == []
+    assert redis.keys(f"{KEYS.job_prefix}*") == []
 
 
 # A Redis that is restarted while somebody follows a job

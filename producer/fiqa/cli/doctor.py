@@ -72,16 +72,16 @@ def _checks(sources: Sequence[str]) -> list[Check]:
         settings = Settings.load()
     except SettingsError as error:
         return [Check("settings", partial(_fail, error), ""), *machine]
-    url, storage = settings.redis_url, settings.storage
+    url, namespace, storage = settings.redis_url, settings.namespace, settings.storage
     in_s3 = any(each.startswith("s3://") for each in (storage, *sources))
     return [
-        Check("redis", lambda: check_redis(url), _ASK_REDIS),
-        Check("rights", lambda: check_rights(url), _ASK_REDIS),
-        Check("storage", lambda: check_storage(storage, url), _ASK_STORAGE),
+        Check("redis", lambda: check_redis(url, namespace), _ASK_REDIS),
+        Check("rights", lambda: check_rights(url, namespace), _ASK_REDIS),
+        Check("storage", lambda: check_storage(storage, url, namespace), _ASK_STORAGE),
         Check("s3", lambda: check_s3(is_needed=in_s3), _ASK_S3),
         *(Check("source", partial(check_source, source), _ASK_STORAGE) for source in sources),
-        Check("workers", lambda: check_workers(url), _ASK_REDIS),
-        Check("jobs", lambda: check_jobs(url), _ASK_REDIS),
+        Check("workers", lambda: check_workers(url, namespace), _ASK_REDIS),
+        Check("jobs", lambda: check_jobs(url, namespace), _ASK_REDIS),
         *_workers_half(sources),
         *machine,
     ]

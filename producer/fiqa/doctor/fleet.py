@@ -8,7 +8,7 @@ from contextlib import closing
 from importlib.metadata import version
 from typing import Final
 
-from fiqa.contract import JobState
+from fiqa.contract import DEFAULT_NAMESPACE, JobState
 from fiqa.doctor.findings import Finding, State
 from fiqa.doctor.redis import quick_connection
 from fiqa.errors import RedisUnavailableError
@@ -23,14 +23,14 @@ _SHOWN: Final = 5
 _SCORES_MAY_DIFFER: Final = 1e-3
 
 
-def check_workers(redis_url: str) -> Iterator[Finding]:
+def check_workers(redis_url: str, namespace: str = DEFAULT_NAMESPACE) -> Iterator[Finding]:
     """Look at the workers that run.
 
     Raises:
         SettingsError: `redis_url` is not a Redis URL.
     """
     try:
-        with closing(quick_connection(redis_url)) as connection:
+        with closing(quick_connection(redis_url, namespace)) as connection:
             workers = Ledger(connection).workers.all()
     except RedisUnavailableError:
         yield Finding("workers", State.SKIPPED, "not checked: Redis does not answer, or refuses")
@@ -46,14 +46,14 @@ def check_workers(redis_url: str) -> Iterator[Finding]:
         yield Finding("workers", State.OK, text)
 
 
-def check_jobs(redis_url: str) -> Iterator[Finding]:
+def check_jobs(redis_url: str, namespace: str = DEFAULT_NAMESPACE) -> Iterator[Finding]:
     """Look at the newest jobs.
 
     Raises:
         SettingsError: `redis_url` is not a Redis URL.
     """
     try:
-        with closing(quick_connection(redis_url)) as connection:
+        with closing(quick_connection(redis_url, namespace)) as connection:
             jobs = Ledger(connection).jobs(limit=_NEWEST)
     except RedisUnavailableError:
         yield Finding("jobs", State.SKIPPED, "not checked: Redis does not answer, or refuses")

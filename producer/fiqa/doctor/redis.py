@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import redis
 
+from fiqa.contract import DEFAULT_NAMESPACE
 from fiqa.doctor.findings import Finding, State
 from fiqa.errors import RedisUnavailableError
 from fiqa.ledger.connection import Connection
@@ -20,7 +21,7 @@ _NEARLY_FULL: Final = 0.8
 _CLOCKS_MAY_DIFFER_S: Final = 2.0
 
 
-def quick_connection(redis_url: str) -> Connection:
+def quick_connection(redis_url: str, namespace: str) -> Connection:
     """Connect as clients do, but wait for 4 s only, unless the URL has other times.
 
     Raises:
@@ -28,17 +29,17 @@ def quick_connection(redis_url: str) -> Connection:
     """
     added = [f"{name}=4" for name in ("socket_connect_timeout", "socket_timeout") if f"{name}=" not in redis_url]
     url = redis_url + ("&" if "?" in redis_url else "?") + "&".join(added) if added else redis_url
-    return Connection(url, max_connections=1)
+    return Connection(url, namespace, max_connections=1)
 
 
-def check_redis(redis_url: str) -> Iterator[Finding]:
+def check_redis(redis_url: str, namespace: str = DEFAULT_NAMESPACE) -> Iterator[Finding]:
     """Look at a Redis.
 
     Raises:
         SettingsError: `redis_url` is not a Redis URL, or it is the URL of a Redis Cluster.
         RedisUnavailableError: it does not answer, or refuses.
     """
-    with closing(quick_connection(redis_url)) as connection:
+    with closing(quick_connection(redis_url, namespace)) as connection:
         connection.ping()  # the first command also connects
         started = time.perf_counter()
         connection.ping()

@@ -10,16 +10,14 @@ from typing import Any, Final
 import redis
 from kombu.transport.redis import Channel
 
-from fiqa.contract import QUEUE
+from fiqa.contract import DEFAULT_NAMESPACE
 from fiqa.doctor.findings import Finding, State
 from fiqa.doctor.redis import quick_connection
 from fiqa.errors import RedisUnavailableError
 from fiqa.ledger.connection import Connection
 from fiqa.ledger.explain import explained
-from fiqa.ledger.keys import DOCTOR, DUE, JOBS, TICKETS, UNACKED
 
 _EXPIRES_MS: Final = 60_000
-_ABSENT: Final = "doctor"
 
 # What the ledger, its Lua scripts and kombu send. KEY stands for one key per type. These keys expire.
 _COMMANDS: Final[tuple[str, ...]] = (
@@ -38,21 +36,26 @@ _COMMANDS: Final[tuple[str, ...]] = (
     *("SETBIT {key}:bits 1 1", "PEXPIRE {key}:bits {ms}", "GETBIT {key}:bits 1", "BITCOUNT {key}:bits"),
     *("BITPOS {key}:bits 0", "TTL {key}:bits", "PTTL {key}:bits", "PERSIST {key}:bits", "EXPIRE {key}:bits 60"),
     # Commands on fiqa's real keys that change nothing.
-    *(f"LREM {TICKETS} 1 {_ABSENT}", f"ZREM {DUE} {_ABSENT}", f"ZREM {JOBS} {_ABSENT}", f"HDEL {UNACKED} {_ABSENT}"),
-    f"SREM {Channel.keyprefix_queue % QUEUE} {_ABSENT}",
-    f"SREM {Channel.keyprefix_binding_permanent % QUEUE} {_ABSENT}",
+    *(
+        "LREM {keys.tickets} 1 doctor",
+        "ZREM {keys.due} doctor",
+        "ZREM {keys.jobs} doctor",
+        "HDEL {keys.unacked} doctor",
+    ),
+    f"SREM {Channel.keyprefix_queue % '{keys.tickets}'} doctor",
+    f"SREM {Channel.keyprefix_binding_permanent % '{keys.tickets}'} doctor",
     *("DEL {key}:string {key}:hash {key}:zset", "UNLINK {key}:set {key}:list {key}:bits"),
 )
 
 
-def check_rights(redis_url: str) -> Iterator[Finding]:
+def check_rights(redis_url: str, namespace: str = DEFAULT_NAMESPACE) -> Iterator[Finding]:
     """Try what fiqa does in Redis. It leaves nothing behind.
 
     Raises:
         SettingsError: `redis_url` is not a Redis URL.
         RedisUnavailableError: the connection was cut.
     """
-    with closing(quick_connection(redis_url)) as connection:
+    with closing(quick_connection(redis_url, namespace)) as connection:
         try:
             connection.ping()
         except RedisUnavailableError:
@@ -72,9 +75,11 @@ def check_rights(redis_url: str) -> Iterator[Finding]:
 
 def _try_all(connection: Connection) -> tuple[list[str], redis.RedisError | None]:
     """Return what the user may not do, and the first error that has another reason."""
-    key = f"{DOCTOR}:{secrets.token_hex(4)}"
+    key = f"{connection.keys.doctor}:{secrets.token_hex(4)}"
     database = connection.redis.connection_pool.connection_kwargs.get("db") or 0
-    commands = [line.format(key=key, ms=_EXPIRES_MS, database=database).split() for line in _COMMANDS]
+    commands = [
+        line.format(key=key, ms=_EXPIRES_MS, database=database, keys=connection.keys).split() for line in _COMMANDS
+    ]
     # Any: in redis-py's types, no answer is an error.
     pipe: Any
     with connection.errors(), connection.redis.pipeline(transaction=False) as pipe:
@@ -105,7 +110,7 @@ def _missing(command: list[str], text: str, key: str) -> str:
     """Name what is missing: the command, or the key if the command is allowed for other keys."""
     if "key" not in text:
         return " ".join(command[:2]) if command[0] == "SCRIPT" else command[0]
-    return f"the key {command[1].replace(key, f'{DOCTOR}:*')}"
+    return f"the key {command[1].replace(key, key.rpartition(':')[0] + ':*')}"
 
 
 def _follows(error: redis.RedisError) -> bool:

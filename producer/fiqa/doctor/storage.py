@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from fiqa.contract import REDIS_STORAGE
+from fiqa.contract import DEFAULT_NAMESPACE, REDIS_STORAGE
 from fiqa.doctor.findings import Finding, State
 from fiqa.doctor.machine import check_disk
 from fiqa.errors import FiqaError
@@ -25,7 +25,7 @@ _SECOND: Final = b"second"
 quick_s3_client = partial(s3_client, connect_timeout_s=3, read_timeout_s=5, tries=1)
 
 
-def check_storage(url: str, redis_url: str) -> Iterator[Finding]:
+def check_storage(url: str, redis_url: str, namespace: str = DEFAULT_NAMESPACE) -> Iterator[Finding]:
     """Store a shard of a job that does not exist, and delete it.
 
     Raises:
@@ -35,7 +35,7 @@ def check_storage(url: str, redis_url: str) -> Iterator[Finding]:
     if url == REDIS_STORAGE:
         yield Finding("storage", State.OK, "redis: manifests and results are in Redis, and need its memory")
         return
-    with closing(Connection(redis_url)) as connection:
+    with closing(Connection(redis_url, namespace)) as connection:
         storage = open_storage(url, connection, new_client=quick_s3_client)
     folder = None if storage.url.startswith("s3://") else Path(storage.url)
     if folder:

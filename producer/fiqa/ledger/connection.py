@@ -5,21 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from fiqa.contract import DEFAULT_NAMESPACE
 from fiqa.errors import RedisUnavailableError, SettingsError
 from fiqa.ledger.explain import explained, is_passing
+from fiqa.ledger.keys import Keys
 from fiqa.ledger.lua import script_text
 from fiqa.ledger.redis_url import connection_arguments
-
-if TYPE_CHECKING:
-    from redis.commands.core import Script
-
 
 # How long a thread waits for a connection that another thread uses. It is longer than a command takes until it fails.
 _TURN_S: Final = 30.0
@@ -31,13 +30,18 @@ class Connection:
     Attributes:
         redis: the redis-py client. Call it inside `errors()`.
         where: the URL without user, password and options, for messages.
+        namespace: the namespace of this installation of fiqa.
+        keys: the keys of this namespace.
     """
 
-    def __init__(self, redis_url: str, *, max_connections: int | None = None) -> None:
+    def __init__(
+        self, redis_url: str, namespace: str = DEFAULT_NAMESPACE, *, max_connections: int | None = None
+    ) -> None:
         """Check the URL. The first command connects.
 
         Args:
             redis_url: redis://, rediss:// or unix://.
+            namespace: the namespace of the keys.
             max_connections: if all are in use, a thread waits for one. None: each thread may have its own.
 
         Raises:
@@ -47,6 +51,8 @@ class Connection:
         retry = Retry(ExponentialBackoff(cap=1, base=0.1), 3, supported_errors=(redis.ConnectionError,))
         arguments = connection_arguments(redis_url) | {"retry": retry}
         self.where = _redacted(redis_url)
+        self.namespace = namespace
+        self.keys = Keys(namespace)
         pool: Any = (
             redis.BlockingConnectionPool(max_connections=max_connections, timeout=_TURN_S, **arguments)  # type: ignore[no-untyped-call]  # half typed
             if max_connections
@@ -55,10 +61,10 @@ class Connection:
         # Any: redis-py types every answer as the union of all modes that a connection can be in.
         self.redis: Any = redis.Redis.from_pool(pool)
 
-    def script(self, name: str) -> Script:
+    def script(self, name: str) -> Callable[..., Any]:
         """Return the Lua script `name`.lua. A call sends only its hash (EVALSHA), once Redis knows it."""
-        script: Script = self.redis.register_script(script_text(name))
-        return script
+        # One key stands for all: the others are in the same slot.
+        return partial(self.redis.register_script(script_text(name, self.namespace)), keys=[self.keys.jobs])
 
     @contextmanager
     def errors(self) -> Iterator[None]:

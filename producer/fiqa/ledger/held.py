@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fiqa.ledger.connection import Connection
-from fiqa.ledger.keys import LEASES, job_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +35,12 @@ def held_chunks(connection: Connection) -> Mapping[str, tuple[HeldChunk, ...]]:
     """
     chunks: dict[str, list[str]] = defaultdict(list)
     with connection.errors():
-        for lease in connection.redis.zrangebyscore(LEASES, connection.now(), "+inf"):
+        for lease in connection.redis.zrangebyscore(connection.keys.leases, connection.now(), "+inf"):
             job, _, chunk = lease.decode().rpartition(":")
             chunks[job].append(chunk)
         with connection.redis.pipeline(transaction=False) as pipe:
             for job, numbers in chunks.items():
-                pipe.hmget(job_key(job, "holders"), numbers)
+                pipe.hmget(connection.keys.job(job, "holders"), numbers)
             tokens = pipe.execute()
     held: dict[str, list[HeldChunk]] = defaultdict(list)
     for (job, numbers), of_job in zip(chunks.items(), tokens, strict=True):

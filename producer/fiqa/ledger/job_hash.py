@@ -9,7 +9,6 @@ from typing import Final
 
 from fiqa.contract import JobOptions, JobSpec, JobState, Priority
 from fiqa.ledger.connection import Connection
-from fiqa.ledger.keys import FINGERPRINTS, WORKERS, job_key
 from fiqa.ledger.limits import PACE_BUCKET_S, PACE_WINDOW_S
 from fiqa.ledger.status import JobStatus
 
@@ -64,11 +63,11 @@ def read_statuses(connection: Connection, job_ids: Sequence[str]) -> list[JobSta
     """
     with connection.errors(), connection.redis.pipeline(transaction=False) as pipe:
         pipe.time()
-        pipe.zcard(WORKERS)
-        pipe.zrange(FINGERPRINTS, 0, -1, withscores=True)
+        pipe.zcard(connection.keys.workers)
+        pipe.zrange(connection.keys.fingerprints, 0, -1, withscores=True)
         for job_id in job_ids:
-            pipe.hgetall(job_key(job_id))
-            pipe.hgetall(job_key(job_id, "pace"))
+            pipe.hgetall(connection.keys.job(job_id))
+            pipe.hgetall(connection.keys.job(job_id, "pace"))
         (seconds, micros), workers, fingerprints, *hashes = pipe.execute()
     now = seconds + micros / 1e6
     fleet = _Fleet(workers, {name.decode() for name, until in fingerprints if until > now})

@@ -16,7 +16,6 @@ from fiqa.ledger.control import REPLACED, Control, check_allowed, check_preparin
 from fiqa.ledger.doubts import Doubts
 from fiqa.ledger.job_hash import new_fields, read_statuses
 from fiqa.ledger.job_id import check_job_id, is_job_id
-from fiqa.ledger.keys import DUE, ENDED, EXPIRING, JOBS, LEASES, PREPARING, TICKETS, job_key
 from fiqa.ledger.limits import LEASE_S
 from fiqa.ledger.status import JobStatus
 from fiqa.ledger.workers import Workers
@@ -34,12 +33,13 @@ class Ledger:
     """
 
     def __init__(self, connection: Connection | str) -> None:
-        """Take a connection, or the URL of a Redis. The first command connects.
+        """Take a connection, or the URL of a Redis for the default namespace. The first command connects.
 
         Raises:
             SettingsError: the URL is not a Redis URL.
         """
         self.connection = Connection(connection) if isinstance(connection, str) else connection
+        self._keys = self.connection.keys
         self.workers = Workers(self.connection)
         self.doubts = Doubts(self.connection)
         self._create = self.connection.script("create")
@@ -95,7 +95,7 @@ class Ledger:
             JobStateError: the job is not `preparing`, or was replaced.
         """
         with self.connection.errors():
-            state, found = self.connection.redis.hmget(job_key(job_id), "state", "submission")
+            state, found = self.connection.redis.hmget(self._keys.job(job_id), "state", "submission")
         is_replaced = state == b"preparing" and int(found) != submission
         check_preparing(job_id, read_state(job_id, REPLACED if is_replaced else state))
 
@@ -185,7 +185,7 @@ class Ledger:
         while len(found) < limit:
             end = start + min(limit - len(found), _PAGE) - 1
             with self.connection.errors():
-                ids = [raw.decode() for raw in self.connection.redis.zrange(JOBS, start, end, desc=True)]
+                ids = [raw.decode() for raw in self.connection.redis.zrange(self._keys.jobs, start, end, desc=True)]
             if not ids:
                 break
             page = read_statuses(self.connection, ids)
@@ -193,29 +193,29 @@ class Ledger:
             # Jobs that have expired: Redis drops their keys by itself, but not the members of a set.
             if gone := set(ids) - {status.id for status in page}:
                 with self.connection.errors():
-                    self.connection.redis.zrem(JOBS, *gone)
-                    self.connection.redis.zrem(EXPIRING, *gone)
+                    self.connection.redis.zrem(self._keys.jobs, *gone)
+                    self.connection.redis.zrem(self._keys.expiring, *gone)
             start += len(page)
         return found
 
     def known(self) -> tuple[set[str], set[str]]:
         """Return the ids of all jobs, and of those that are `preparing`, in one round trip."""
         with self.connection.errors(), self.connection.redis.pipeline() as pipe:
-            pipe.zrange(JOBS, 0, -1)
-            pipe.smembers(PREPARING)
+            pipe.zrange(self._keys.jobs, 0, -1)
+            pipe.smembers(self._keys.preparing)
             jobs, preparing = pipe.execute()
         return {raw.decode() for raw in jobs}, {raw.decode() for raw in preparing}
 
     def done_chunks(self, job_id: str) -> list[int]:
         """Return the chunks whose results are counted, in order."""
         with self.connection.errors():
-            bitmap = self.connection.redis.get(job_key(job_id, "done")) or b""
+            bitmap = self.connection.redis.get(self._keys.job(job_id, "done")) or b""
         return [8 * i + bit for i, byte in enumerate(bitmap) if byte for bit in range(8) if byte & (0x80 >> bit)]
 
     def chunk_sizes(self, job_id: str) -> str:
         """Return how many images each chunk has, as a JobSpec has it; empty if that is not known."""
         with self.connection.errors():
-            return (self.connection.redis.hget(job_key(job_id), "sizes") or b"").decode()
+            return (self.connection.redis.hget(self._keys.job(job_id), "sizes") or b"").decode()
 
     def repair(self, job_id: str, chunks: Sequence[int], *, done: int, counts: Counts) -> JobState | None:
         """Let workers recreate these chunks of a finished job.
@@ -258,8 +258,8 @@ class Ledger:
     def _drop_stranger(self, job: bytes, chunk: int) -> None:
         """Remove a job from the queue if its id is not one of fiqa's: such an id would become a part of a path."""
         with self.connection.errors():
-            self.connection.redis.zrem(DUE, job)
-            self.connection.redis.zrem(LEASES, job + b":%d" % chunk)
+            self.connection.redis.zrem(self._keys.due, job)
+            self.connection.redis.zrem(self._keys.leases, job + b":%d" % chunk)
         _log.warning("job dropped from the queue, its id is not one of fiqa's: %r", job[:80])
 
     def renew(self, claim: Claim, *, in_flight: int | None = None) -> bool:
@@ -320,12 +320,12 @@ class Ledger:
     def waiting_tickets(self) -> int:
         """Return the number of tickets in the queue that no worker has taken."""
         with self.connection.errors():
-            return int(self.connection.redis.llen(TICKETS))
+            return int(self.connection.redis.llen(self._keys.tickets))
 
     def add_tickets(self, tickets: Sequence[str]) -> None:
         """Put these messages into the queue."""
         with self.connection.errors():
-            self.connection.redis.lpush(TICKETS, *tickets)
+            self.connection.redis.lpush(self._keys.tickets, *tickets)
 
     def missing_tickets(self, *, count_again: bool = False) -> int:
         """Return how many tickets to publish, so that one waits for each unclaimed chunk, up to MAX_TICKETS.
@@ -344,14 +344,14 @@ class Ledger:
     def ended(self) -> list[str]:
         """Return the finished jobs whose summary is not written yet."""
         with self.connection.errors():
-            return sorted(raw.decode() for raw in self.connection.redis.zrange(ENDED, 0, -1))
+            return sorted(raw.decode() for raw in self.connection.redis.zrange(self._keys.ended, 0, -1))
 
     def take_summary(self) -> str | None:
         """Return a finished job whose summary must be written now, or None. No other process gets this job."""
         with self.connection.errors():
             job_id = self._take_summary()
             while job_id is not None and not is_job_id(job_id):
-                self.connection.redis.zrem(ENDED, job_id)
+                self.connection.redis.zrem(self._keys.ended, job_id)
                 job_id = self._take_summary()
         return None if job_id is None else job_id.decode()
 
@@ -363,15 +363,15 @@ class Ledger:
     def summary_failed(self, job_id: str, error: str) -> None:
         """Show in the status of a finished job why its summary is not written yet."""
         with self.connection.errors():
-            if self.connection.redis.exists(job_key(job_id)):
-                self.connection.redis.hset(job_key(job_id), "last_error", error)
+            if self.connection.redis.exists(self._keys.job(job_id)):
+                self.connection.redis.hset(self._keys.job(job_id), "last_error", error)
 
     def expire_in(self, job_id: str, seconds: float) -> None:
         """Let Redis forget a job after so many seconds, whatever its state, unless it ends earlier."""
         with self.connection.errors(), self.connection.redis.pipeline() as pipe:
             for part in ("", "manifest"):
-                pipe.pexpire(job_key(job_id, part), int(1000 * seconds))
-            pipe.zadd(EXPIRING, {job_id: self.connection.now() + seconds})
+                pipe.pexpire(self._keys.job(job_id, part), int(1000 * seconds))
+            pipe.zadd(self._keys.expiring, {job_id: self.connection.now() + seconds})
             pipe.execute()
 
     def forget_expired(self) -> int:

@@ -10,7 +10,6 @@ from typing import Any, Final
 from fiqa.contract import SelfTest
 from fiqa.ledger.connection import Connection
 from fiqa.ledger.held import HeldChunk, held_chunks
-from fiqa.ledger.keys import FINGERPRINTS, WORKERS, worker_key
 
 # A worker reports a problem again for as long as it lasts, at most this often.
 PROBLEM_REPORTED_EVERY_S: Final = 20.0
@@ -70,6 +69,7 @@ class Workers:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._keys = connection.keys
         self._beat = connection.script("beat")
 
     def beat(self, worker: WorkerStatus, *, seconds: float) -> None:
@@ -79,7 +79,7 @@ class Workers:
             worker: what it is. Its `heartbeat` and `problems` are not used.
             seconds: how long it counts as running without another heartbeat.
         """
-        keys = [WORKERS, FINGERPRINTS, worker_key(worker.id)]
+        keys = [self._keys.workers, self._keys.fingerprints, self._keys.worker(worker.id)]
         facts = {name: value for name, value in asdict(worker).items() if name in _FACTS}
         with self._connection.errors():
             self._beat(keys=keys, args=[worker.id, worker.fingerprint, json.dumps(facts), seconds])
@@ -87,8 +87,8 @@ class Workers:
     def leave(self, worker_id: str) -> None:
         """Report that a worker takes no more chunks."""
         with self._connection.errors(), self._connection.redis.pipeline() as pipe:
-            pipe.zrem(WORKERS, worker_id)
-            pipe.unlink(worker_key(worker_id))
+            pipe.zrem(self._keys.workers, worker_id)
+            pipe.unlink(self._keys.worker(worker_id))
             pipe.execute()
 
     def report(self, worker_id: str, subject: str, problem: str) -> None:
@@ -99,7 +99,7 @@ class Workers:
             subject: a source or a job.
             problem: one line.
         """
-        key = worker_key(worker_id)
+        key = self._keys.worker(worker_id)
         with self._connection.errors():
             redis = self._connection.redis
             if redis.exists(key):
@@ -112,7 +112,7 @@ class Workers:
 
         Nothing is reported for a worker that is not in the registry.
         """
-        key = worker_key(worker_id)
+        key = self._keys.worker(worker_id)
         with self._connection.errors():
             if self._connection.redis.exists(key):
                 self._connection.redis.hset(key, _READ + source, 1)
@@ -121,7 +121,7 @@ class Workers:
     def withdraw(self, worker_id: str, subject: str) -> None:
         """Report that a problem is over."""
         with self._connection.errors():
-            self._connection.redis.hdel(worker_key(worker_id), _PROBLEM + subject)
+            self._connection.redis.hdel(self._keys.worker(worker_id), _PROBLEM + subject)
 
     def all(self) -> list[WorkerStatus]:
         """Return the workers that run, by host and process id."""
@@ -135,10 +135,10 @@ class Workers:
         start = 0
         while True:
             with self._connection.errors():
-                page = self._connection.redis.zrange(WORKERS, start, start + _PAGE - 1, withscores=True)
+                page = self._connection.redis.zrange(self._keys.workers, start, start + _PAGE - 1, withscores=True)
                 with self._connection.redis.pipeline(transaction=False) as pipe:
                     for raw, _ in page:
-                        pipe.hgetall(worker_key(raw.decode()))
+                        pipe.hgetall(self._keys.worker(raw.decode()))
                     found = pipe.execute()
             for (raw, _), worker in zip(page, found, strict=True):
                 if b"facts" in worker:  # else its last heartbeat was too long ago, and no other worker dropped it

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fiqa.contract import ErrorCode
 from fiqa.ledger.ledger import Ledger
+from tests.keys import job_key
 from tests.producer.cli.running import FIQA, fiqa
 from tests.producer.faceless import failed, work
 
@@ -26,5 +27,5 @@ def test_a_job_whose_images_all_failed_is_reported_with_the_reason(ledger: Ledge
     assert reported.splitlines()[-1] == why
     again = fiqa("watch", job, "--json")
     assert (again.returncode, again.stderr) == (1, f"{why}\n")
-    ledger.connection.redis.delete(f"fiqa:job:{job}:results")  # they are gone before the job is
+    ledger.connection.redis.delete(job_key(job, "results"))  # they are gone before the job is
     assert fiqa("watch", job).stderr.splitlines()[-1] == "fiqa: 100 % failed, more than --max-failed 50 %"

@@ -12,6 +12,7 @@ from fiqa.contract import ErrorCode
 from fiqa.jobs.summary import write_summary
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import open_storage
+from tests.keys import job_key
 from tests.producer.cli.running import FIQA, JOB_ID, fiqa, refused, submitted
 from tests.producer.faceless import failed, work
 
@@ -54,7 +55,7 @@ def test_status_is_for_people_and_as_json_for_programs(ledger: Ledger, images: P
 
 def test_jobs_lists_the_newest_first_with_whole_ids_and_numbers(ledger: Ledger, images: Path) -> None:
     jobs = [submitted(images, "--name", f"a long name [/] of job {number}") for number in range(3)]
-    ledger.connection.redis.hset(f"fiqa:job:{jobs[0]}", mapping={"images": 12_345_678_901, "scored": 10_234_567_890})
+    ledger.connection.redis.hset(job_key(jobs[0]), mapping={"images": 12_345_678_901, "scored": 10_234_567_890})
     shown = fiqa("jobs", env={"COLUMNS": "60"}).stdout
     assert JOB_ID.findall(shown) == jobs[::-1]
     assert "12,345,678,901" in shown
@@ -125,7 +126,7 @@ def test_jobs_all_lists_those_that_redis_has_forgotten(ledger: Ledger, images: P
     before = [json.loads(line) for line in fiqa("jobs", "--json").stdout.splitlines()]
     for job_id in ids:
         write_summary(job_id, ledger=ledger, open_storage=lambda url: open_storage(url, ledger.connection))
-    ledger.connection.redis.delete(*(f"fiqa:job:{job_id}" for job_id in ids))
+    ledger.connection.redis.delete(*(job_key(job_id) for job_id in ids))
     assert fiqa("jobs", "--json").stdout == ""
     found = [json.loads(line) for line in fiqa("jobs", "--all", "--json", env=storage).stdout.splitlines()]
     assert [job["id"] for job in found] == [job["id"] for job in before]

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fiqa.cli.progress import JobProgress
-from fiqa.ledger.keys import job_key
 from fiqa.ledger.ledger import Ledger
+from tests.keys import job_key
 from tests.producer.cli.running import FIQA, submitted
 from tests.producer.status import STATUS
 

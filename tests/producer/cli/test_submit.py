@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fiqa.ledger.ledger import Ledger
+from tests.keys import job_key
 from tests.producer.cli.running import FIQA, JOB_ID, fiqa, refused, submitted
 from tests.producer.faceless import work
 
@@ -81,7 +82,7 @@ def test_submit_as_json_prints_the_jobs_id_name_and_size(ledger: Ledger, images:
 
 def test_submit_sets_the_failure_threshold_and_how_long_the_job_is_kept(ledger: Ledger, images: Path) -> None:
     job = submitted(images, "--max-failed", "0.25", "--keep-days", "0.5")
-    assert ledger.connection.redis.hmget(f"fiqa:job:{job}", "max_failed", "keep_s") == [b"0.25", b"43200"]
+    assert ledger.connection.redis.hmget(job_key(job), "max_failed", "keep_s") == [b"0.25", b"43200"]
 
 
 def test_submit_passes_the_options_for_faces_on(ledger: Ledger, images: Path) -> None:
@@ -97,7 +98,7 @@ def test_an_interrupted_submit_says_what_to_do_with_the_unfinished_job(ledger: L
         assert run.stderr is not None
         run.stdin.write(b"s3://b/1.jpg\n" * 3)
         run.stdin.flush()
-        while not ledger.connection.redis.keys("fiqa:job:*:manifest"):
+        while not ledger.connection.redis.keys(job_key("*:manifest")):
             time.sleep(0.02)
         run.send_signal(signal.SIGINT)
         lines = run.stderr.read().decode().splitlines()

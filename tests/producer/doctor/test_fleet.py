@@ -8,8 +8,8 @@ from typing import Any
 from fiqa.contract import SelfTest
 from fiqa.doctor.findings import State
 from fiqa.doctor.fleet import check_jobs, check_workers
-from fiqa.ledger.keys import job_key
 from fiqa.ledger.ledger import Ledger
+from tests.keys import job_key
 from tests.producer.doctor.looking import one
 from tests.producer.ledger.ledger_jobs import beat, opened
 from tests.servers import free_ports

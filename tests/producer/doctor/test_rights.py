@@ -15,6 +15,7 @@ from fiqa.doctor.findings import State
 from fiqa.doctor.rights import _COMMANDS, check_rights
 from fiqa.ledger.lua import script_text
 from tests.integration.test_security import ACL
+from tests.keys import QUEUE
 from tests.producer.doctor.looking import one
 from tests.redis_refusals import replica
 from tests.servers import free_ports
@@ -69,15 +70,15 @@ def test_a_command_that_is_not_allowed_is_named(user_url: UserUrl, change: str, 
 
 
 def test_a_key_that_is_not_allowed_is_named(user_url: UserUrl) -> None:
-    text = one(check_rights(user_url("resetkeys", "~fiqa:*")), State.WRONG)
-    assert "the key fiqa, " in text
-    assert "the key _kombu.binding.fiqa" in text
+    text = one(check_rights(user_url("resetkeys", "~{fiqa}:jobs", "~{fiqa}:d*")), State.WRONG)
+    assert f"the key {QUEUE}, " in text
+    assert f"the key _kombu.binding.{QUEUE}" in text
     assert "doctor" not in text
 
 
 def test_another_prefix_of_keys_is_named_once_for_each_type(user_url: UserUrl) -> None:
     text = one(check_rights(user_url("resetkeys", "~other:*")), State.WRONG)
-    assert text.count("the key fiqa:doctor:*:string") == 1
+    assert text.count("the key {fiqa}:doctor:*:string") == 1
 
 
 def test_every_command_of_the_lua_scripts_is_tried() -> None:

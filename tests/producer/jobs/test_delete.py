@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from fiqa.client import Client
-from fiqa.contract import QUEUE, JobState
+from fiqa.contract import JobState
 from fiqa.errors import JobStateError, UnknownJobError
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import open_storage
+from tests.keys import QUEUE, job_key
 from tests.producer.faceless import work
 from tests.producer.jobs.one_hundred import URIS, wait_until_written
 
@@ -41,4 +42,4 @@ def test_a_job_deleted_while_it_is_submitted_does_not_come_back(client: Client, 
         client.submit(source())
     assert client.jobs() == []
     assert client.recoverable() == []
-    assert ledger.connection.redis.keys("fiqa:job:*") == []
+    assert ledger.connection.redis.keys(job_key("*")) == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fiqa.client import Client
-from fiqa.contract import QUEUE, ErrorCode, JobSpec, JobState
+from fiqa.contract import ErrorCode, JobSpec, JobState
 from fiqa.errors import ContractError, JobStateError, StorageError, UnknownJobError
 from fiqa.jobs.summary import write_summary
 from fiqa.ledger.claims import Counts
@@ -15,6 +15,7 @@ from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.shards import pack
 from fiqa.storage.storage import open_storage
+from tests.keys import QUEUE
 from tests.producer.faceless import failed, work
 from tests.producer.jobs.one_hundred import URIS, in_a_folder, outside_redis
 

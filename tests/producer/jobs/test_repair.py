@@ -12,6 +12,7 @@ from fiqa.errors import JobStateError, StorageError
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.shards import pack
 from fiqa.storage.storage import Storage, open_storage
+from tests.keys import job_key
 from tests.producer.faceless import failed, no_face, work
 from tests.producer.jobs.one_hundred import URIS, in_a_folder
 
@@ -65,7 +66,7 @@ def test_lost_shards_are_named_left_out_and_recreated(client: Client, ledger: Le
 @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.PREPARING])
 def test_a_job_that_is_not_finished_is_not_repaired(client: Client, ledger: Ledger, state: JobState) -> None:
     job = client.submit(URIS)
-    ledger.connection.redis.hset(f"fiqa:job:{job.id}", "state", state)
+    ledger.connection.redis.hset(job_key(job.id), "state", state)
     with pytest.raises(JobStateError, match=rf"^job {job.id} is {state}: only a finished one can be repaired$"):
         job.repair()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fiqa.client import Client
-from fiqa.contract import QUEUE, Item, JobState, Priority
+from fiqa.contract import Item, JobState, Priority
 from fiqa.errors import JobStateError, SourceError, StorageError, UnknownJobError
 from fiqa.jobs.submit import chunked
 from fiqa.ledger.job_id import new_job_id
@@ -15,6 +15,7 @@ from fiqa.ledger.ledger import Ledger
 from fiqa.storage.shards import pack, unpack
 from fiqa.storage.storage import open_storage
 from tests.conftest import Bucket
+from tests.keys import KEYS, QUEUE
 from tests.producer.faceless import work
 from tests.producer.jobs.one_hundred import URIS, in_redis, wait_until_written
 
@@ -148,7 +149,7 @@ def test_a_job_cancelled_while_it_is_submitted_leaves_nothing(client: Client, le
 
     with pytest.raises(JobStateError, match=r"is cancelled: only one that is `preparing` can be opened$"):
         client.submit(source())
-    assert ledger.connection.redis.keys("fiqa:job*") == []
+    assert ledger.connection.redis.keys(f"{KEYS.job_prefix}*") == []
 
 
 # An interrupted submit

@@ -9,9 +9,9 @@ from fiqa.contract import ErrorCode
 from fiqa.errors import StorageError
 from fiqa.jobs.summary import write_summaries, write_summary
 from fiqa.ledger.control import Control
-from fiqa.ledger.keys import ENDED
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.storage import Storage, open_storage
+from tests.keys import ENDED, job_key
 from tests.producer.faceless import failed, work
 from tests.producer.jobs.one_hundred import URIS, in_a_folder, outside_redis
 
@@ -44,7 +44,7 @@ def test_a_finished_job_has_a_summary_next_to_its_results(client: Client, ledger
 def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledger, storage: str) -> None:
     job = client.submit(URIS)
     work(ledger)
-    ledger.connection.redis.hset(f"fiqa:job:{job.id}", "storage", "/dev/null/storage")
+    ledger.connection.redis.hset(job_key(job.id), "storage", "/dev/null/storage")
     other = client.submit(URIS)
     work(ledger)
     ledger.connection.redis.zadd(ENDED, dict.fromkeys(ledger.ended(), 0))
@@ -52,7 +52,7 @@ def test_a_summary_that_cannot_be_written_stays_due(client: Client, ledger: Ledg
         write_all(ledger)
     assert ledger.ended() == [job.id]
     assert open_storage(storage, ledger.connection).read_document(other.id, "summary") is not None
-    ledger.connection.redis.hset(f"fiqa:job:{job.id}", "storage", storage)
+    ledger.connection.redis.hset(job_key(job.id), "storage", storage)
     assert write_all(ledger) == 0
     ledger.connection.redis.zadd(ENDED, {job.id: 0})
     assert write_all(ledger) == 1

@@ -8,9 +8,9 @@ from typing import Any
 from fiqa.contract import JobSpec, Priority
 from fiqa.ledger.claims import Claim, Completion, Counts
 from fiqa.ledger.job_id import new_job_id
-from fiqa.ledger.keys import LEASES
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.workers import WorkerStatus
+from tests.keys import LEASES
 
 
 def beat(ledger: Ledger, worker: str = "one:1:0", *, seconds: float = 60.0, **facts: Any) -> WorkerStatus:

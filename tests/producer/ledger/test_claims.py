@@ -8,8 +8,8 @@ import pytest
 
 from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, JobState, Status
 from fiqa.ledger.claims import Completion, Counts
-from fiqa.ledger.keys import JOBS, job_key
 from fiqa.ledger.ledger import Ledger
+from tests.keys import JOBS, job_key
 from tests.producer.ledger.ledger_jobs import (
     claimed,
     complete,

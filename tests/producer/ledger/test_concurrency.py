@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from fiqa.contract import JobState, Priority
 from fiqa.ledger.claims import Claim, Completion
 from fiqa.ledger.control import Control
-from fiqa.ledger.keys import DUE, LEASES, job_key
 from fiqa.ledger.ledger import Ledger
+from tests.keys import DUE, LEASES, job_key
 from tests.producer.ledger.ledger_jobs import (
     claimed,
     complete,

@@ -8,9 +8,9 @@ from fiqa.contract import ErrorCode, JobState, Priority
 from fiqa.errors import JobStateError
 from fiqa.ledger.claims import Completion, Counts
 from fiqa.ledger.control import Control
-from fiqa.ledger.keys import DUE, LEASES, job_key
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.redis import RedisStorage
+from tests.keys import DUE, LEASES, job_key
 from tests.producer.ledger.ledger_jobs import (
     claimed,
     complete,

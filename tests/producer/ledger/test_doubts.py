@@ -7,8 +7,8 @@ import pytest
 from fiqa.contract import Priority
 from fiqa.ledger.claims import Claim, Claimant
 from fiqa.ledger.doubts import LONGEST_BACKOFF_S, MACHINES_NEEDED, Action, Decision
-from fiqa.ledger.keys import job_key
 from fiqa.ledger.ledger import Ledger
+from tests.keys import job_key
 from tests.producer.ledger.ledger_jobs import claimed, complete, expire_leases, opened
 
 

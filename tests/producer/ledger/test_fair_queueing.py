@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fiqa.contract import Priority
 from fiqa.ledger.claims import Claim
-from fiqa.ledger.keys import DUE, job_key
 from fiqa.ledger.ledger import Ledger
+from tests.keys import DUE, job_key
 from tests.producer.ledger.ledger_jobs import (
     claimed,
     opened,

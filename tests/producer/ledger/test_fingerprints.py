@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fiqa.contract import ErrorCode, JobState, Priority
 from fiqa.ledger.claims import Claim, Claimant, Offer
-from fiqa.ledger.keys import job_key
 from fiqa.ledger.ledger import Ledger
+from tests.keys import job_key
 from tests.producer.ledger.ledger_jobs import beat, claimed, complete, create, expire_leases, opened
 
 

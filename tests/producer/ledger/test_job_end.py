@@ -7,9 +7,9 @@ import pytest
 from fiqa.contract import ErrorCode, JobState
 from fiqa.ledger.claims import Completion, Counts
 from fiqa.ledger.control import Control
-from fiqa.ledger.keys import ENDED, EXPIRING, JOBS, LEASES, job_key
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.redis import RedisStorage
+from tests.keys import ENDED, EXPIRING, JOBS, LEASES, job_key
 from tests.producer.ledger.ledger_jobs import (
     claimed,
     complete,
@@ -95,7 +95,7 @@ def test_a_finished_job_with_results_in_redis_expires_with_all_its_keys(ledger: 
         answers.append(complete(ledger, claim))
     # Do not read the status: the job may have expired by now.
     assert answers == [Completion.COUNTED, Completion.JOB_IS_FINISHED]
-    wait_until(lambda: not ledger.connection.redis.keys("fiqa:job:*"))
+    wait_until(lambda: not ledger.connection.redis.keys(job_key("*")))
     assert ledger.jobs() == []
     assert ledger.connection.redis.keys() == []
 

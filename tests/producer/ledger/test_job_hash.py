@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fiqa.ledger.control import Control
-from fiqa.ledger.keys import job_key
 from fiqa.ledger.ledger import Ledger
+from tests.keys import job_key
 from tests.producer.ledger.ledger_jobs import (
     beat,
     claimed,

@@ -8,9 +8,9 @@ import pytest
 
 from fiqa.contract import ErrorCode
 from fiqa.ledger.claims import Claim, Counts
-from fiqa.ledger.keys import LEASES, job_key
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import LEASE_S
+from tests.keys import LEASES, job_key
 from tests.producer.ledger.ledger_jobs import (
     claimed,
     complete,

@@ -13,8 +13,8 @@ from fiqa.contract import JobSpec, JobState, Priority
 from fiqa.errors import JobStateError, UnknownJobError
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
-from fiqa.ledger.keys import DUE, LEASES, job_key
 from fiqa.ledger.ledger import Ledger
+from tests.keys import DUE, LEASES, job_key
 from tests.producer.ledger.ledger_jobs import (
     claimed,
     complete,

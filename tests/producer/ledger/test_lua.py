@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import fiqa.ledger
-from fiqa.ledger.lua import CONSTANTS, script_text
+from fiqa.ledger.lua import constants, script_text
 
 FOLDER = Path(fiqa.ledger.__file__).parent
 SHARED = FOLDER / "shared.lua"
@@ -37,7 +37,7 @@ def test_every_script_is_used_and_every_used_script_exists() -> None:
 def test_every_shared_name_exists_and_is_used() -> None:
     functions = set(re.findall(r"^function fiqa\.(\w+)", SHARED.read_text("utf-8"), re.MULTILINE))
     text = "".join(path.read_text("utf-8") for path in [SHARED, *SCRIPTS])
-    assert set(re.findall(r"(?<!function )\bfiqa\.(\w+)", text)) == functions | CONSTANTS.keys()
+    assert set(re.findall(r"(?<!function )\bfiqa\.(\w+)", text)) == functions | constants("fiqa").keys()
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -6,13 +6,13 @@ import time
 from contextlib import closing, suppress
 from random import Random
 
-from fiqa.contract import QUEUE, Priority
+from fiqa.contract import Priority
 from fiqa.errors import JobStateError
 from fiqa.ledger.claims import Claim
 from fiqa.ledger.control import Control
-from fiqa.ledger.keys import RECONCILER_LOCK, UNACKED, UNACKED_INDEX, UNCLAIMED
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import MAX_TICKETS
+from tests.keys import QUEUE, RECONCILER_LOCK, UNACKED, UNACKED_INDEX, UNCLAIMED
 from tests.producer.ledger.ledger_jobs import (
     claimed,
     complete,

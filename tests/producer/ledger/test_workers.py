@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from fiqa.ledger.keys import FINGERPRINTS, WORKERS, worker_key
 from fiqa.ledger.ledger import Ledger
+from tests.keys import FINGERPRINTS, WORKERS, worker_key
 from tests.producer.ledger.ledger_jobs import beat
 from tests.waiting import wait_until
 

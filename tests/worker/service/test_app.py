@@ -12,11 +12,12 @@ from kombu.exceptions import ContentDisallowed
 from kombu.messaging import Producer
 
 from fiqa.broker import publish_tickets
-from fiqa.contract import QUEUE, JobSpec
+from fiqa.contract import JobSpec
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.redis_url import connection_arguments
 from fiqa_worker.service.app import make_app
+from tests.keys import QUEUE
 
 
 def test_a_pickle_is_refused_and_never_loaded(redis_url: str) -> None:

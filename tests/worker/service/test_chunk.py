@@ -20,7 +20,6 @@ from fiqa.jobs.summary import write_summary
 from fiqa.ledger.claims import Claim
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
-from fiqa.ledger.keys import LEASES
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.directory import DirectoryStorage
 from fiqa.storage.layout import Part
@@ -36,6 +35,7 @@ from fiqa_worker.service.fleet import Fleet
 from fiqa_worker.service.standing import Standing
 from fiqa_worker.settings import WorkerSettings
 from tests.dead_folder import dead, needs_fuse
+from tests.keys import LEASES
 from tests.waiting import WAIT_S, wait_until
 from tests.worker.service.conftest import StoppableRedis
 

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fiqa.contract import QUEUE
 from fiqa.ledger.ledger import Ledger
 from fiqa_worker.service.health import CONNECTED_S, LOOKS_EVERY_S, STUCK_S, Health, mark_loaded
+from tests.keys import QUEUE
 from tests.worker.service.conftest import StoppableRedis
 from tests.worker.service.stepped import SteppedClock
 

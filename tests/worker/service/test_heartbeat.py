@@ -6,12 +6,12 @@ from typing import Final
 import pytest
 
 from fiqa.contract import SelfTest
-from fiqa.ledger.keys import WORKERS, worker_key
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.workers import WorkerStatus
 from fiqa_worker.pipeline.identity import Identity
 from fiqa_worker.service.heartbeat import Heartbeat, describe, in_words, worker_id
 from fiqa_worker.settings import WorkerSettings
+from tests.keys import WORKERS, worker_key
 from tests.worker.service.conftest import StoppableRedis
 from tests.worker.service.stepped import Over, rounds
 

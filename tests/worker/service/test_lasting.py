@@ -12,7 +12,6 @@ import pytest
 from fiqa.client import Client
 from fiqa.contract import ErrorCode, ImageError, ImageResult, Item, JobOptions, JobState, Status
 from fiqa.job import Job
-from fiqa.ledger.keys import LEASES
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.workers import WorkerStatus
 from fiqa.storage.shards import pack
@@ -26,6 +25,7 @@ from fiqa_worker.service.heartbeat import machine
 from fiqa_worker.service.lasting import WRONG_ANSWERS
 from fiqa_worker.service.standing import Standing
 from tests.conftest import Bucket
+from tests.keys import LEASES, job_key
 
 URIS: Final = [f"s3://images/{number}.jpg" for number in range(100)]  # chunks of 16, the last of 4
 pytestmark = pytest.mark.usefixtures("signals")
@@ -154,7 +154,7 @@ def test_images_of_a_lost_object_fail_and_a_lost_bucket_is_waited_for(
         assert job.status().failed_by_code == {"manifest_lost": 16}
 
         waits = client.submit(URIS)
-        processor.ledger.connection.redis.hset(f"fiqa:job:{waits.id}", "storage", "s3://no-such-bucket/fiqa")
+        processor.ledger.connection.redis.hset(job_key(waits.id), "storage", "s3://no-such-bucket/fiqa")
         rounds(processor, WRONG_ANSWERS + 2)
         assert (waits.status().state, waits.status().images_done) == (JobState.RUNNING, 0)
         assert "no such bucket" in str(waits.status().last_error)
@@ -163,7 +163,7 @@ def test_images_of_a_lost_object_fail_and_a_lost_bucket_is_waited_for(
 def test_a_lost_shard_of_a_storage_in_redis_ends_as_failed(processor: ChunkProcessor, redis_url: str) -> None:
     with Client(redis_url, "redis") as client:
         job = client.submit(URIS)
-        processor.ledger.connection.redis.hdel(f"fiqa:job:{job.id}:manifest", 6)
+        processor.ledger.connection.redis.hdel(job_key(job.id, "manifest"), 6)
         rounds(processor, WRONG_ANSWERS)
         assert job.status().failed_by_code == {"manifest_lost": 4}
 

@@ -9,10 +9,10 @@ from fiqa.contract import ErrorCode, JobSpec
 from fiqa.ledger.claims import Claim
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
-from fiqa.ledger.keys import LEASES, job_key
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import LEASE_S, LEASES_RENEWED_EVERY_S
 from fiqa_worker.service.lease import HUNG_EXIT_STATUS, Lease, LeaseLost
+from tests.keys import LEASES, job_key
 from tests.worker.service.conftest import StoppableRedis
 from tests.worker.service.stepped import SteppedClock
 

@@ -12,7 +12,6 @@ from fiqa.contract import JobSpec
 from fiqa.ledger.claims import Counts
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
-from fiqa.ledger.keys import ENDED, RECONCILER_LOCK
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import SUMMARY_TRIES
 from fiqa.storage.directory import DirectoryStorage
@@ -20,6 +19,7 @@ from fiqa.storage.layout import Document
 from fiqa.storage.storage import Storage, open_storage
 from fiqa_worker.service.reconciler import Reconciler, Summaries, SummaryWriter
 from tests.dead_folder import dead, needs_fuse
+from tests.keys import ENDED, RECONCILER_LOCK
 from tests.waiting import wait_until
 from tests.worker.service.conftest import StoppableRedis
 from tests.worker.service.stepped import Over, nothing, rounds

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fiqa.ledger.keys import DUE, ENDED, LEASES
 from fiqa.ledger.ledger import Ledger
 from fiqa_worker.errors import SourceUnavailable
 from fiqa_worker.service.storages import Storages
 from fiqa_worker.settings import WorkerSettings
+from tests.keys import DUE, ENDED, LEASES, job_key
 from tests.producer.ledger.ledger_jobs import claimed, create, opened
 
 
@@ -59,8 +59,8 @@ def test_without_both_settings_only_redis_is_opened(
 def test_a_job_with_a_forged_id_is_dropped_and_others_are_served(ledger: Ledger, forged: str) -> None:
     job_id = opened(ledger, chunks=1)
     redis = ledger.connection.redis
-    real = redis.hgetall(f"fiqa:job:{job_id}")
-    redis.hset(f"fiqa:job:{forged}", mapping=real)
+    real = redis.hgetall(job_key(job_id))
+    redis.hset(job_key(forged), mapping=real)
     redis.zadd(DUE, {forged: 0})
     redis.zadd(ENDED, {forged: 0})
     assert claimed(ledger).job_id == job_id

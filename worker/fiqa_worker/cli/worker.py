@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from fiqa.ledger.connection import Connection
 from fiqa.ledger.ledger import Ledger
 from fiqa_worker.cli.extras import concurrency_option, needs
 from fiqa_worker.settings import WorkerSettings
@@ -56,7 +57,7 @@ def worker(concurrency: int | None) -> int:
             configure(settings.log_format)
 
     # This comes after the check, so that a missing package is reported even if Redis is down.
-    ledger = Ledger(settings.redis_url)
+    ledger = Ledger(Connection(settings.redis_url, settings.namespace))
     if checked.self_test.warning:
         _log.error("%s", checked.self_test.warning)
     ledger.connection.wait_until_ready(lambda error: _log.warning("waiting for Redis: %s", error))

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from fiqa.contract import QUEUE
-from fiqa.ledger.keys import UNACKED, UNACKED_INDEX, UNACKED_MUTEX
+from fiqa.contract import DEFAULT_NAMESPACE
+from fiqa.ledger.keys import Keys
 from fiqa.ledger.redis_url import connection_arguments
 from fiqa_worker.service.tickets import TicketTransport
 
@@ -36,15 +36,17 @@ def _with_transport(connection: Any) -> Any:
     return connection
 
 
-def make_app(redis_url: str) -> Celery:
+def make_app(redis_url: str, namespace: str = DEFAULT_NAMESPACE) -> Celery:
     """Make the application.
 
     Args:
         redis_url: the Redis that holds the tickets.
+        namespace: the namespace of the keys.
 
     Raises:
         SettingsError: `redis_url` is not a Redis URL.
     """
+    keys = Keys(namespace)
     app = _Celery("fiqa", loader="app", set_as_current=False)
     app.config_from_object({"broker_url": _shown(redis_url)})
     app.conf.update(
@@ -54,8 +56,8 @@ def make_app(redis_url: str) -> Celery:
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         # One queue on the default exchange is enough: the ledger decides priority and fairness.
-        task_default_queue=QUEUE,
-        task_queues=[Queue(QUEUE, Exchange(""), routing_key=QUEUE)],
+        task_default_queue=keys.tickets,
+        task_queues=[Queue(keys.tickets, Exchange(""), routing_key=keys.tickets)],
         # A ticket is acknowledged when its chunk is done. Celery must not redeliver the ticket of a pool process that
         # died: with task_reject_on_worker_lost, a chunk that kills workers was delivered 100 times in 12 s. The ledger
         # counts attempts before the work, and so limits them.
@@ -75,9 +77,9 @@ def make_app(redis_url: str) -> Celery:
             "visibility_timeout": 3600,
             # By default, kombu would also read three more lists, which are always empty.
             "priority_steps": [0],
-            "unacked_key": UNACKED,
-            "unacked_index_key": UNACKED_INDEX,
-            "unacked_mutex_key": UNACKED_MUTEX,
+            "unacked_key": keys.unacked,
+            "unacked_index_key": keys.unacked_index,
+            "unacked_mutex_key": keys.unacked_mutex,
             # TicketTransport connects with these arguments. Kombu would ignore some options of the URL, and raise
             # errors for others.
             "fiqa_connection": connection_arguments(redis_url),

@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 _STUCK_THREADS: Final = 64
 
 settings = WorkerSettings.load()
-app = make_app(settings.redis_url)
+app = make_app(settings.redis_url, settings.namespace)
 app.conf.include = [__name__]
 
 # In KiB. Celery compares it, after each chunk, with the most memory that the process ever held.
@@ -96,7 +96,7 @@ def _outage() -> Outage:
 @cache
 def _ledger() -> Ledger:
     # One connection per process. Its threads take turns; each use takes about a millisecond.
-    return Ledger(Connection(settings.redis_url, max_connections=1))
+    return Ledger(Connection(settings.redis_url, settings.namespace, max_connections=1))
 
 
 @cache

@@ -22,7 +22,7 @@ from kombu.transport.redis import Channel, QoS, Transport
 from redis import RedisError
 
 from fiqa.broker import new_ticket
-from fiqa.contract import QUEUE, TASK_NAME
+from fiqa.contract import TASK_NAME
 from fiqa.errors import MissingDependencyError
 
 _log = logging.getLogger(__name__)
@@ -61,17 +61,17 @@ def check_kombu() -> None:
 check_kombu()
 
 
-def is_ticket(message: object) -> bool:
-    """Return whether a message is one that fiqa publishes: its one task, without arguments."""
+def is_ticket(message: object, queue: str) -> bool:
+    """Return whether a message of this queue is one that fiqa publishes: its one task, without arguments."""
     match message:
         case {
             "body": str(body),
             "content-type": "application/json",
             "content-encoding": "utf-8",
             "headers": {"task": task, **headers},
-            "properties": {"body_encoding": "base64", "delivery_info": {"exchange": "", "routing_key": queue}},
+            "properties": {"body_encoding": "base64", "delivery_info": {"exchange": "", "routing_key": key}},
         }:
-            return task == TASK_NAME and queue == QUEUE and "compression" not in headers and _has_no_arguments(body)
+            return task == TASK_NAME and key == queue and "compression" not in headers and _has_no_arguments(body)
     return False
 
 
@@ -140,9 +140,9 @@ class TicketTransport(Transport):
     connection_errors = (*Transport.connection_errors, RedisError)
 
     def _deliver(self, message: Any, queue: str) -> None:
-        if not is_ticket(message):
+        if not is_ticket(message, queue):
             _log.warning(_DROPPED, "unknown content")
             return
         # All tickets are alike, so a new ticket is delivered, with nothing of the received message. Each has its own
         # id: if two tickets had the same id, the second would never be acknowledged.
-        super()._deliver(new_ticket(), queue)  # type: ignore[no-untyped-call]  # half typed
+        super()._deliver(new_ticket(queue), queue)  # type: ignore[no-untyped-call]  # half typed
