@@ -10,7 +10,7 @@ from typing import Final
 # For the processes that load the published models without fiqa, such as the naive worker.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-from tests.bench import blackhole, bulk, ledger, local_run, memory, parity, reasons, speed
+from tests.bench import blackhole, bulk, ledger, local_run, memory, parity, reasons, second_look, speed
 
 _OTHERS: Final[dict[str, Callable[[], object]]] = {
     "blackhole": blackhole.main,
@@ -20,6 +20,7 @@ _OTHERS: Final[dict[str, Callable[[], object]]] = {
     "memory": memory.main,
     "parity": parity.main,
     "reasons": reasons.main,
+    "second_look": second_look.main,
 }
 
 if __name__ == "__main__":
