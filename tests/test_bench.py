@@ -15,6 +15,7 @@ from fiqa_worker.pipeline.pipeline import Pipeline
 from fiqa_worker.settings import WorkerSettings
 from tests.bench import image_sets
 from tests.bench.figures import COMPETITORS, LIMIT, NAIVE, PIPELINE, RATIOS, REFERENCE, SYSTEM, SYSTEM_2
+from tests.worker.pipeline.images import portrait_jpeg
 
 ROOT: Final = Path(__file__).parents[1]
 FIQA: Final = (LIMIT, PIPELINE, SYSTEM, SYSTEM_2)
@@ -115,3 +116,12 @@ def test_made_images_are_the_same_bytes_each_time(tmp_path: Path, monkeypatch: p
     (first,) = image_sets.collect(None, tmp_path / "first", detector, names=["groups"], quick=True)
     (second,) = image_sets.collect(None, tmp_path / "second", detector, names=["groups"], quick=True)
     assert [path.read_bytes() for path in first.files] == [path.read_bytes() for path in second.files]
+
+
+def test_the_second_look_is_measured_on_images_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "lfw").mkdir()
+    (tmp_path / "lfw" / "portrait.jpg").write_bytes(portrait_jpeg())
+    done = bench("second_look", "--data", str(tmp_path), "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    row = next(line for line in done.stdout.splitlines() if "turned by 180" in line)
+    assert [cell.strip() for cell in row.split("│")[2:4]] == ["0.0%", "100.0%"]

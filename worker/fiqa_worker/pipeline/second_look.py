@@ -19,8 +19,8 @@ from fiqa_worker.pipeline.detect import Detections, Detector
 from fiqa_worker.pipeline.looks import around, quarter, roll, turn_between, whole
 from fiqa_worker.pipeline.same_face import covered, one_each
 
-# YuNet's confidence in the largest face of 360 upright images of Labeled Faces in the Wild (LFW) is 0.89 to 0.95, in two
-# of them below this. Of the faces that it finds in these images turned by 90, 180 or 270 degrees, none reaches it.
+# YuNet's confidence in the largest face of 360 upright images of Labeled Faces in the Wild (LFW) is 0.89 to 0.95, in
+# two of them below this. Of the faces that it finds in these images turned by 90, 180 or 270 degrees, none reaches it.
 _SURE: Final = 0.9
 # At a tilt of 20 degrees the median is 0.92. There the landmarks show 8 degrees; upright, 95 % show less than 4.
 _SURE_UPRIGHT: Final = 0.93
