@@ -40,6 +40,8 @@ _GAIN: Final = 0.03
 _DIFFERENCE: Final = 0.05
 _LEAST_TILT: Final = 16.0
 _TILTS: Final = (15.0, 45.0)
+# Beside upright faces, what a look at the turned image finds and is less sure of is often no face.
+_SURE_ALONE: Final = 0.8
 _STRAIGHT_DEGREES: Final = 2.0
 _FLAT: Final = 0.01
 
@@ -128,7 +130,8 @@ class SecondLook:
         # If one face is turned, so may be others that the first look did not find. And at the full size a face has the
         # landmarks that it has in an upright image.
         for turn in sorted({int(face.turned[0]) for face in tilted + turned} - set(found.turned.tolist())):
-            faces = one_each([faces.joined(self._look_turned(image, turn)).surest_first()])
+            others = self._look_turned(image, turn)
+            faces = one_each([faces.joined(others[others.confidences >= _SURE_ALONE]).surest_first()])
         return one_each([*tilted, faces, *turned])
 
     def _upright(self, image: NDArray[np.uint8], face: Detections) -> _View | None:
