@@ -9,10 +9,12 @@ from fiqa.ledger.keys import Keys
 KEYS: Final = Keys()
 DUE: Final = KEYS.due
 ENDED: Final = KEYS.ended
+EXPIRED: Final = KEYS.expired
 EXPIRING: Final = KEYS.expiring
 FINGERPRINTS: Final = KEYS.fingerprints
 JOBS: Final = KEYS.jobs
 LEASES: Final = KEYS.leases
+OVERVIEW: Final = KEYS.overview
 QUEUE: Final = KEYS.tickets
 RECONCILER_LOCK: Final = KEYS.reconciler_lock
 UNACKED: Final = KEYS.unacked

@@ -89,6 +89,7 @@ class WorkerSettings(Settings):
             megapixels takes 0.8 GB at its peak, or about twice that in AVIF. So on the CPU only a leak reaches the
             limit.
         health_dir: a folder for the files `alive` and `ready`. None: no files are written.
+        metrics_port: the TCP port on which the worker serves its metrics. None: it serves none.
         log_format: text, or one JSON object per line.
     """
 
@@ -110,4 +111,5 @@ class WorkerSettings(Settings):
     drain_s: Annotated[float, Field(gt=0)] = 10.0
     max_child_mb: Annotated[int, Field(gt=0)] = 2048
     health_dir: Path | None = None
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     log_format: LogFormat = LogFormat.TEXT

@@ -3,8 +3,8 @@
 -- Skip the jobs from which the caller backs off, and the jobs with another fingerprint than the caller's. If the
 -- caller's machine has failed a chunk before (suspect.lua), claim it only if the job has no other.
 --
--- Keys: due; leases; the hash of the job, and its parts done, attempts, holders, requeued, in_flight, quarantined and
---   doubts.
+-- Keys: due; leases; expired; the hash of the job, and its parts done, attempts, holders, requeued, in_flight,
+--   quarantined and doubts.
 -- ARGV: 1 length of the lease in seconds; 2 name of the caller's machine, or ''; 3 its fingerprint, or '' to fit any
 --   job; 4 the id of its worker, or ''; then the ids of the jobs that it backs off from.
 -- Reply: number of jobs that were skipped, and ids of those with another fingerprint. Then, if a chunk is claimed: job

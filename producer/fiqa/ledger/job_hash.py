@@ -12,7 +12,7 @@ from fiqa.ledger.connection import Connection
 from fiqa.ledger.limits import PACE_BUCKET_S, PACE_WINDOW_S
 from fiqa.ledger.status import JobStatus
 
-_RANKS: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
+RANKS: Final = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 
 
 ANY_FINGERPRINT: Final = "*"  # any worker may score the job
@@ -43,7 +43,7 @@ def new_fields(spec: JobSpec, *, storage: str, submission: int) -> dict[str, str
     return {
         "name": spec.name or "",
         "priority": spec.priority,
-        "rank": _RANKS.get(spec.priority, _RANKS[Priority.NORMAL]),  # a priority of a newer version counts as normal
+        "rank": RANKS.get(spec.priority, RANKS[Priority.NORMAL]),  # a priority of a newer version counts as normal
         "storage": storage,
         "created": f"{spec.created:.3f}",
         "parent": spec.parent or "",

@@ -30,8 +30,11 @@ class Keys:
         # zset: jobs with unclaimed chunks, by priority and then by virtual time (shared.lua)
         self.due: Final = prefix + "due"
         self.leases: Final = prefix + "leases"  # zset: job:chunk by expiry
+        self.expired: Final = self.leases + ":expired"  # string: number of leases that have expired
         self.reconciler_lock: Final = prefix + "reconciler"  # string: exists while a worker reconciles for all workers
         self.workers: Final = prefix + "workers"  # zset: id of each worker by the time at which its heartbeat expires
+        # string: figures over all jobs as JSON (overview.py); it expires after seconds
+        self.overview: Final = prefix + "overview"
         self.fingerprints: Final = prefix + "fingerprints"  # zset: fingerprint of each worker by the same time
         self.doctor: Final = prefix + "doctor"  # prefix of keys on which `fiqa doctor` tries its rights; they expire
         self.job_prefix: Final = prefix + "job"  # prefix of all keys of one job

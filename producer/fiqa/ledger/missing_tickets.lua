@@ -3,8 +3,8 @@
 -- Tickets that workers hold are not counted: a worker may have died, and a chunk must not wait for the ticket of a dead
 -- worker. An extra ticket does no harm.
 --
--- Keys: due; leases; unclaimed; tickets; unacked; unacked_index; to count again, the hashes of due jobs and their part
---   requeued.
+-- Keys: due; leases; expired; unclaimed; tickets; unacked; unacked_index; to count again, the hashes of due jobs
+--   and their part requeued.
 -- ARGV: 1 '1' to count the unclaimed chunks again, else '0'. Every script updates the key `unclaimed`; counting again
 --   corrects it.
 -- Reply: the number of tickets to publish.

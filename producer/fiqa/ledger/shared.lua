@@ -134,7 +134,9 @@ function fiqa.sweep(now)
   for _, lease in ipairs(redis.call('ZRANGEBYSCORE', fiqa.LEASES, latest, '+inf', 'LIMIT', 0, 100)) do
     redis.call('ZADD', fiqa.LEASES, now + fiqa.LEASE_S, lease)
   end
-  for _, lease in ipairs(redis.call('ZRANGEBYSCORE', fiqa.LEASES, '-inf', now, 'LIMIT', 0, 100)) do
+  local expired = redis.call('ZRANGEBYSCORE', fiqa.LEASES, '-inf', now, 'LIMIT', 0, 100)
+  if #expired > 0 then redis.call('INCRBY', fiqa.LEASES .. ':expired', #expired) end
+  for _, lease in ipairs(expired) do
     local job, chunk = lease:match('^(.*):(%d+)$')
     fiqa.requeue(job, chunk)
   end

@@ -9,7 +9,7 @@ import pytest
 from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, JobState, Status
 from fiqa.ledger.claims import Completion, Counts
 from fiqa.ledger.ledger import Ledger
-from tests.keys import JOBS, job_key
+from tests.keys import EXPIRED, JOBS, job_key
 from tests.producer.ledger.ledger_jobs import (
     claimed,
     complete,
@@ -82,7 +82,7 @@ def test_completing_a_chunk_of_a_job_that_is_gone_counts_nothing(ledger: Ledger)
     assert not ledger.renew(claim)
     expire_leases(ledger)
     assert ledger.claim() is None
-    assert ledger.connection.redis.keys() == []
+    assert ledger.connection.redis.keys() == [EXPIRED.encode()]
 
 
 @pytest.mark.parametrize("chunks", [1, 8, 9, 1000])

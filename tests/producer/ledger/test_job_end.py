@@ -9,7 +9,7 @@ from fiqa.ledger.claims import Completion, Counts
 from fiqa.ledger.control import Control
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.redis import RedisStorage
-from tests.keys import ENDED, EXPIRING, JOBS, LEASES, job_key
+from tests.keys import ENDED, EXPIRED, EXPIRING, JOBS, LEASES, job_key
 from tests.producer.ledger.ledger_jobs import (
     claimed,
     complete,
@@ -79,6 +79,7 @@ def test_a_finished_job_keeps_only_the_keys_that_are_still_read(ledger: Ledger) 
         complete(ledger, claim)
     assert {key.decode() for key in ledger.connection.redis.scan_iter()} == {
         JOBS,
+        EXPIRED,
         EXPIRING,
         job_key(job_id),
         job_key(job_id, "done"),

@@ -33,4 +33,5 @@ def test_the_keys_of_a_job_at_each_stage_are_known(client: Client, ledger: Ledge
         ledger.connection.redis.zadd("{fiqa}:leases", {lease: 1})
     work(ledger)
     ledger.connection.redis.delete(QUEUE)  # no worker takes the tickets in this test
-    assert parts() - brokers == done | {"{fiqa}:jobs", "{fiqa}:expiring", "{fiqa}:job:JOB", "{fiqa}:job:JOB:manifest"}
+    ended = {"{fiqa}:jobs", "{fiqa}:expiring", "{fiqa}:leases:expired", "{fiqa}:job:JOB", "{fiqa}:job:JOB:manifest"}
+    assert parts() - brokers == done | ended

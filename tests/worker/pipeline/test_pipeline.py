@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from fiqa_worker.pipeline import pipeline as module
 from fiqa_worker.pipeline.decode import DecodedImage, decode_reduced
 from fiqa_worker.pipeline.pipeline import Pipeline
 from fiqa_worker.pipeline.quality import QualityScorer
-from fiqa_worker.pipeline.watch import UNWATCHED, Watch
+from fiqa_worker.pipeline.watch import UNWATCHED, Stage, Watch
 from fiqa_worker.settings import Decode, Device, WorkerSettings
 from tests.worker.pipeline.images import gradient, jpeg, portrait, resized
 
@@ -255,6 +255,34 @@ def test_in_an_isolated_chunk_an_image_is_reported_before_any_work_on_it(
         assert started == [index for index in range(len(results)) if index not in quarantined]
     for one, other in zip(results, run(fast, mixed, quarantined=quarantined), strict=True):
         assert_same_faces(one, other, share=1e-4, quality=1e-4)
+
+
+class Durations(Watch):
+    """Keeps what it is called with at the end of each item."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[dict[Stage, float], int]] = []
+
+    def on_item_end(self, seconds: Mapping[Stage, float], bytes_fetched: int) -> None:
+        self.ended.append((dict(seconds), bytes_fetched))
+
+
+@pytest.mark.parametrize("name", ["fast", "batching"])
+def test_the_watch_gets_the_duration_of_each_stage_that_ran(
+    name: str, tmp_path: Path, photos: Path, request: pytest.FixtureRequest
+) -> None:
+    pipeline: Pipeline = request.getfixturevalue(name)
+    text, photo = write(tmp_path / "notes.jpg", b"not an image"), min(photos.glob("*.jpg"))
+    items = [Item(uri=path.as_uri()) for path in (photo, tmp_path / "missing.jpg", text, photo)]
+    watch = Durations()
+    assert len(list(pipeline.run(items, quarantined={3: ErrorCode.WORKER_CRASHED}, watch=watch))) == 4
+    assert [(set(seconds), size) for seconds, size in watch.ended] == [
+        (set(Stage), photo.stat().st_size),
+        ({Stage.FETCH}, 0),
+        ({Stage.FETCH, Stage.DECODE}, len(b"not an image")),
+        (set(), 0),
+    ]
+    assert all(duration >= 0 for seconds, _ in watch.ended for duration in seconds.values())
 
 
 class _OneAtATime(QualityScorer):

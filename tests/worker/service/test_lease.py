@@ -11,6 +11,7 @@ from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import LEASE_S, LEASES_RENEWED_EVERY_S
+from fiqa_worker.service.counters import Counters
 from fiqa_worker.service.lease import HUNG_EXIT_STATUS, Lease, LeaseLost
 from tests.keys import LEASES, job_key
 from tests.worker.service.conftest import StoppableRedis
@@ -52,7 +53,15 @@ def make_lease(
     publish_tickets: Callable[[], object] = lambda: None,
     end: Callable[[int], object] = _never,
 ) -> Lease:
-    return Lease(ledger, claim, image_time_limit_s=LIMIT_S, publish_tickets=publish_tickets, wait=clock.wait, end=end)
+    return Lease(
+        ledger,
+        claim,
+        image_time_limit_s=LIMIT_S,
+        publish_tickets=publish_tickets,
+        counters=Counters(),
+        wait=clock.wait,
+        end=end,
+    )
 
 
 def claimed(ledger: Ledger) -> Claim:

@@ -31,6 +31,7 @@ from fiqa_worker.pipeline.detect import NO_FACES, Detections
 from fiqa_worker.pipeline.file_bytes import FileBytes
 from fiqa_worker.pipeline.measures import Measures, measure
 from fiqa_worker.pipeline.reasons import reasons
+from fiqa_worker.pipeline.watch import Stage
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class InProgress:
     faces: tuple[Face, ...] = ()
     failure: ImageError | None = None
     ms: float = 0.0
+    seconds: dict[Stage, float] = field(default_factory=dict)
 
     def find(self, every: Detections) -> None:
         """Store the faces, in pixels of the whole image, and leave out faces that the job does not ask for."""

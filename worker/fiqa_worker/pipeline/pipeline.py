@@ -31,7 +31,7 @@ from fiqa_worker.pipeline.in_progress import InProgress
 from fiqa_worker.pipeline.prefetch import prefetch
 from fiqa_worker.pipeline.quality import QualityScorer
 from fiqa_worker.pipeline.second_look import SecondLook
-from fiqa_worker.pipeline.watch import UNWATCHED, Watch
+from fiqa_worker.pipeline.watch import UNWATCHED, Stage, Watch
 from fiqa_worker.settings import Decode, Switch, WorkerSettings
 
 FETCH_THREADS: Final = 16
@@ -160,12 +160,16 @@ class Pipeline:
                 if not image.failure:
                     with watch.computing(image.index):
                         self._score([self._open(image)])
-                yield image.result(self.detector_name, self.quality_model_name)
+                yield self._result(image, watch)
             return
         for batch in _batches(self._opened(images, watch), self.batch_size):
             with watch.computing(None):
                 self._score(batch)
-            yield from (image.result(self.detector_name, self.quality_model_name) for image in batch)
+            yield from (self._result(image, watch) for image in batch)
+
+    def _result(self, image: InProgress, watch: Watch) -> ImageResult:
+        watch.on_item_end(image.seconds, len(image.data))
+        return image.result(self.detector_name, self.quality_model_name)
 
     def _fetched(self, todo: Iterable[InProgress], watch: Watch, *, isolated: bool) -> Iterator[InProgress]:
         def reported() -> Iterator[InProgress]:
@@ -217,12 +221,14 @@ class Pipeline:
         return instead
 
     def _fetch(self, image: InProgress) -> InProgress:
+        started = time.perf_counter()
         try:
             image.data = self.fetcher.fetch(image.item.uri, image.item.version)
         except SourceUnavailable:
             raise  # it is not an error of this image: the chunk is released
         except Exception as error:  # noqa: BLE001  recorded as this image's result
             image.fail(error)
+        image.seconds[Stage.FETCH] = time.perf_counter() - started
         return image
 
     def _open(self, image: InProgress) -> InProgress:
@@ -237,7 +243,8 @@ class Pipeline:
             image.log_warnings()
         except Exception as error:  # noqa: BLE001  recorded as this image's result
             image.fail(error)
-        image.ms += _ms_since(started)
+        image.seconds[Stage.DECODE] = time.perf_counter() - started
+        image.ms += 1000 * image.seconds[Stage.DECODE]
         return image
 
     def _score(self, images: Sequence[InProgress]) -> None:
@@ -255,9 +262,10 @@ class Pipeline:
                 return
             images[0].fail(error)
         for image in images:
-            image.ms += _ms_since(started) / len(images)
+            image.ms += 1000 * (time.perf_counter() - started) / len(images)
 
     def _find_and_score(self, images: Sequence[InProgress]) -> None:
+        started = time.perf_counter()
         decoded = [image.decoded for image in images if image.decoded]
         copies = [
             scaled_down(one.pixels, int(_long_side(image.options, self.detector.size, max(one.width, one.height))))
@@ -268,10 +276,18 @@ class Pipeline:
             faces = self.second_look.improve(copy, found) if self.second_look else found
             back = (one.pixels.shape[1] / copy.shape[1], one.pixels.shape[0] / copy.shape[0])
             image.find(faces.scaled(back).scaled((one.reduction, one.reduction)))
+        detected = time.perf_counter()
         aligned = self._in_threads(self._align, images) if len(images) > 1 else map(self._align, images)
-        scores = iter(self.scorer.score(np.concatenate([image.crops for image in aligned])).tolist())
+        crops = np.concatenate([image.crops for image in aligned])
+        cropped = time.perf_counter()
+        scores = iter(self.scorer.score(crops).tolist())
         for image in images:
             image.score(list(islice(scores, len(image.found))))
+        ended, number = time.perf_counter(), len(images)
+        for image in images:
+            image.seconds[Stage.DETECT] = (detected - started) / number
+            image.seconds[Stage.ALIGN] = (cropped - detected) / number
+            image.seconds[Stage.SCORE] = (ended - cropped) / number
 
     def _align(self, image: InProgress) -> InProgress:
         """Cut out the faces. If they are too small in the copy that detection used, decode a larger copy."""
@@ -318,10 +334,6 @@ def _batches(images: Iterable[InProgress], size: int) -> Iterator[list[InProgres
             batch = []
     if batch:
         yield batch
-
-
-def _ms_since(started: float) -> float:
-    return (time.perf_counter() - started) * 1000
 
 
 def _session(model: ModelFile, settings: WorkerSettings, batch_size: int | None) -> Session:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Final
+
+
+class Stage(StrEnum):
+    """A stage of the pipeline whose time is measured for each image."""
+
+    FETCH = "fetch"
+    DECODE = "decode"
+    DETECT = "detect"
+    ALIGN = "align"
+    SCORE = "score"
 
 
 class Watch:
@@ -20,6 +31,14 @@ class Watch:
         An index of None means that several items go through the models together.
         """
         yield
+
+    def on_item_end(self, seconds: Mapping[Stage, float], bytes_fetched: int) -> None:
+        """Called in the caller's thread after the work on an item.
+
+        Args:
+            seconds: the duration of each stage that ran. The images of a batch share a duration evenly.
+            bytes_fetched: the size of the file.
+        """
 
     def check(self) -> None:
         """Called a few times a second while the pipeline waits for a fetch. It may raise, to end the run."""

@@ -28,6 +28,7 @@ from fiqa.text import count
 from fiqa_worker.errors import SourceUnavailable
 from fiqa_worker.pipeline.expendable import ExpendableThreads, StuckError
 from fiqa_worker.pipeline.watch import Watch
+from fiqa_worker.service.counters import Counters
 from fiqa_worker.service.drain import ChildDrain
 from fiqa_worker.service.fleet import Fleet
 from fiqa_worker.service.lasting import GivenUp, given_up, lost_items
@@ -85,6 +86,7 @@ class ChunkProcessor:
         publish_tickets: publishes the tickets that the queue lacks. Raises RedisUnavailableError.
         on_finished: called with the id of a job when this process has counted the job's last chunk.
         image_time_limit_s: an item whose compute takes longer ends this process.
+        counters: count the work of this process.
         storage_limit_s: a call of a storage that takes longer is abandoned.
         sleep: a function like time.sleep.
     """
@@ -99,6 +101,7 @@ class ChunkProcessor:
     publish_tickets: Callable[[], object]
     on_finished: Callable[[str], object]
     image_time_limit_s: float
+    counters: Counters = field(default_factory=Counters)
     storage_limit_s: float = STORAGE_LIMIT_S
     sleep: Callable[[float], object] = time.sleep
     _isolated: list[Claim] = field(default_factory=list)
@@ -124,7 +127,10 @@ class ChunkProcessor:
             for job_id in offer.unfit:
                 self.fleet.does_not_fit(job_id, fingerprint)
             if offer.claim is not None:
-                with about(offer.claim.job_id, offer.claim.chunk):
+                with (
+                    about(offer.claim.job_id, offer.claim.chunk),
+                    self.counters.in_flight(attempt=offer.claim.attempt),
+                ):
                     self.process(offer.claim)
                 self.publish_tickets()
                 return
@@ -204,13 +210,19 @@ class ChunkProcessor:
     def _score_and_count(self, claim: Claim, given_up: GivenUp | None = None) -> None:
         started = time.monotonic()
         lease = Lease(
-            self.ledger, claim, image_time_limit_s=self.image_time_limit_s, publish_tickets=self.publish_tickets
+            self.ledger,
+            claim,
+            image_time_limit_s=self.image_time_limit_s,
+            publish_tickets=self.publish_tickets,
+            counters=self.counters,
         )
         with lease, self.drain.holding(lease):
             storage = self._call_storage(claim, partial(self.open_storage, claim.storage), lease)
             results = self._store(claim, storage, self._score(claim, storage, lease, given_up), lease)
             counts = Counts.of(results)
             completion = self._complete(claim, counts)
+        if completion in {Completion.COUNTED, Completion.JOB_IS_FINISHED}:
+            self.counters.add_images(counts)
         if completion is Completion.JOB_IS_GONE:
             self._call_storage(claim, partial(_delete_unless_lost, storage, claim.job_id))
         _log.info(

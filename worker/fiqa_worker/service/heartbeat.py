@@ -78,9 +78,16 @@ class Heartbeat(threading.Thread):
     """
 
     def __init__(
-        self, workers: Workers, worker: WorkerStatus, *, sleep: Callable[[float], object] = time.sleep
+        self,
+        workers: Workers,
+        worker: WorkerStatus,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
+        self._clock = clock
+        self._beaten_at = clock()
         self._workers = workers
         self._worker = worker
         self._sleep = sleep
@@ -90,7 +97,13 @@ class Heartbeat(threading.Thread):
         while not self._left:
             with suppress(RedisUnavailableError):  # the reconciler logs it
                 self._workers.beat(self._worker, seconds=3 * _EVERY_S)
+                self._beaten_at = self._clock()
             self._sleep(_EVERY_S)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last heartbeat that Redis confirmed. Before the first one: since this object exists."""
+        return self._clock() - self._beaten_at
 
     def leave(self) -> None:
         """Stop, and remove this worker from the registry.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, Self
 
@@ -13,7 +13,8 @@ from fiqa.errors import RedisUnavailableError
 from fiqa.ledger.claims import Claim
 from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.limits import LEASES_RENEWED_EVERY_S
-from fiqa_worker.pipeline.watch import Watch
+from fiqa_worker.pipeline.watch import Stage, Watch
+from fiqa_worker.service.counters import Counters
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Lease(Watch):
         *,
         image_time_limit_s: float,
         publish_tickets: Callable[[], object],
+        counters: Counters,
         wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
         end: Callable[[int], object] = os._exit,
     ) -> None:
@@ -44,6 +46,7 @@ class Lease(Watch):
             claim: the chunk.
             image_time_limit_s: an item whose compute takes longer ends this process.
             publish_tickets: publishes the tickets that the queue lacks. Raises RedisUnavailableError.
+            counters: count the work on each item.
             wait: a function like threading.Event.wait.
             end: ends this process at once, with an exit status.
         """
@@ -51,6 +54,7 @@ class Lease(Watch):
         self._claim = claim
         self._limit_s = image_time_limit_s
         self._publish_tickets = publish_tickets
+        self._counters = counters
         self._wait = wait
         self._end = end
         self._ended = threading.Event()
@@ -87,6 +91,9 @@ class Lease(Watch):
             yield
         finally:
             del self._rounds[index]
+
+    def on_item_end(self, seconds: Mapping[Stage, float], bytes_fetched: int) -> None:
+        self._counters.add_work(seconds, bytes_fetched)
 
     def check(self) -> None:
         """Raise LeaseLost if it is known that the lease is lost."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
+from billiard.process import current_process
 from celery import bootsteps, shared_task, signals
 from celery.worker.worker import WorkController
 from kombu.asynchronous import Hub
@@ -21,10 +22,13 @@ from fiqa.contract import TASK_NAME
 from fiqa.errors import FiqaError, RedisUnavailableError, SettingsError
 from fiqa.ledger.connection import Connection
 from fiqa.ledger.ledger import Ledger
+from fiqa.ledger.overview import read_overview
+from fiqa.ledger.workers import WorkerStatus
 from fiqa_worker.pipeline.expendable import abandoned
 from fiqa_worker.pipeline.roots import Roots
 from fiqa_worker.service.app import make_app
 from fiqa_worker.service.chunk import ChunkProcessor
+from fiqa_worker.service.counters import Counters, SharedCounters
 from fiqa_worker.service.drain import ChildDrain, MainDrain
 from fiqa_worker.service.fleet import Fleet
 from fiqa_worker.service.health import TICKS_EVERY_S, Health, mark_loaded
@@ -85,6 +89,7 @@ def _processor() -> ChunkProcessor:
         publish_tickets=_publish_tickets,
         on_finished=SummaryWriter(_ledger(), Storages(settings, _ledger().connection).open).write,
         image_time_limit_s=settings.image_time_limit_s,
+        counters=_counters(),
     )
 
 
@@ -112,6 +117,12 @@ def _pipeline() -> Pipeline:
     return Pipeline.load(settings)
 
 
+@cache
+def _counters() -> Counters:
+    # The pool numbers its processes from 0. A process that replaces another one has the same number.
+    return Counters.of_process(getattr(current_process(), "index", 0))
+
+
 def _fingerprint() -> str:
     try:
         return _pipeline().identity.fingerprint
@@ -126,6 +137,17 @@ def _drain() -> ChildDrain:
 
 def _publish_tickets() -> int:
     return publish_tickets(_ledger())
+
+
+def _serve_metrics(port: int, worker: WorkerStatus, heartbeat: Heartbeat) -> None:
+    # Imported here: a worker without metrics, and the pool processes, need none of it.
+    from fiqa_worker.service.metrics import LedgerReader, MetricsServer, WorkerMetrics  # noqa: PLC0415
+
+    server = MetricsServer(port)
+    # The connection is not shared with the heartbeat: a read of many jobs must not delay it.
+    connection = Connection(settings.redis_url, settings.namespace, max_connections=1)
+    reader = LedgerReader(partial(read_overview, connection))
+    server.start(WorkerMetrics(worker, SharedCounters(worker.processes), lambda: heartbeat.age_s, reader))
 
 
 @signals.celeryd_init.connect(weak=False)
@@ -147,6 +169,8 @@ class _Operation(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
             raise SettingsError(f"FIQA_HEALTH_DIR: cannot write {error.filename}: {error.strerror}") from error
         worker_status = describe(app.fiqa_identity, app.fiqa_self_test, settings, processes=worker.concurrency)
         self._heartbeat = Heartbeat(_ledger().workers, worker_status)
+        if settings.metrics_port:
+            _serve_metrics(settings.metrics_port, worker_status, self._heartbeat)
         _log.info("%s", in_words(worker_status))
 
     def _drain(self) -> None:
