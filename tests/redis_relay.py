@@ -11,10 +11,37 @@ from tests.relay import Relay
 
 # What a client sends first: a Redis that is loading or part of a failing cluster takes these, too.
 _HANDSHAKE: Final = frozenset({b"HELLO", b"AUTH", b"CLIENT", b"SELECT"})
+_PUSHED: Final = b">"  # the first byte of a message that answers no command
+
+
+class _Connection:
+    """The answers that Redis still owes to one client."""
+
+    def __init__(self) -> None:
+        self.in_transaction = False
+        self._owed = 0
+        self._all_answered = asyncio.Event()
+        self._all_answered.set()
+
+    def sent(self, name: bytes) -> None:
+        self.in_transaction = name == b"MULTI" or (self.in_transaction and name not in {b"EXEC", b"DISCARD"})
+        self._owed += 1
+        self._all_answered.clear()
+
+    def answered(self) -> None:
+        self._owed -= 1
+        if not self._owed:
+            self._all_answered.set()
+
+    async def wait(self) -> None:
+        await self._all_answered.wait()
 
 
 class RedisRelay(Relay):
     """A relay that knows Redis's protocol.
+
+    Answers come in the order of the commands, and a transaction is passed on as a whole or not at all, as in a real
+    Redis. Otherwise a client would take one answer for another.
 
     Attributes:
         upstream: the port that new connections lead to.
@@ -34,14 +61,18 @@ class RedisRelay(Relay):
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.upstream)
-            answers = asyncio.create_task(_pump(up_reader, writer))
+            connection = _Connection()
+            answers = asyncio.create_task(_pump(up_reader, writer, connection))
             try:
                 while True:
                     name, command = await _read_command(reader)
-                    if self.answer and name not in _HANDSHAKE:
+                    answer = self.answer
+                    if answer and name not in _HANDSHAKE and not connection.in_transaction:
+                        await connection.wait()
                         self.refused += 1
-                        writer.write(f"-{self.answer}\r\n".encode())
+                        writer.write(f"-{answer}\r\n".encode())
                     else:
+                        connection.sent(name)
                         up_writer.write(command)
                         await up_writer.drain()
             finally:
@@ -72,9 +103,24 @@ async def _read_command(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     return words[0].upper(), b"".join(parts)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: _Connection) -> None:
+    with suppress(OSError, asyncio.IncompleteReadError):
+        while True:
+            answer = await _read_answer(reader)
+            writer.write(answer)
+            if not answer.startswith(_PUSHED):
+                connection.answered()
             await writer.drain()
-        writer.close()
+    writer.close()
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> bytes:
+    """Return the bytes of the next answer, in RESP2 or RESP3."""
+    head = await reader.readuntil(b"\r\n")
+    kind, number = head[:1], head[1:-2]
+    if kind in b"$=!":
+        return head if number.startswith(b"-") else head + await reader.readexactly(int(number) + 2)
+    if kind in b"*~>%|":
+        parts = int(number) * (2 if kind in b"%|" else 1)
+        return head + b"".join([await _read_answer(reader) for _ in range(parts)])
+    return head
