@@ -25,13 +25,13 @@ RUN python -m venv /opt/pip \
 
 # fiqa and its models: fetched, verified and prepared here, so that a worker may run with a read-only root.
 FROM packages AS app
-ARG FIQA_DETECTOR=yunet_2023mar
-ARG FIQA_QUALITY_MODEL=ediffiqa_tiny_jun2024
 ENV PYTHONPATH=/opt/fiqa/app PATH=/opt/fiqa/app/bin:$PATH FIQA_MODELS_DIR=/opt/fiqa/models
 COPY producer producer
 COPY worker worker
 RUN /opt/pip/bin/pip install --no-deps --target /opt/fiqa/app .
 COPY deploy/models /opt/fiqa/models
+ARG FIQA_DETECTOR=yunet_2023mar
+ARG FIQA_QUALITY_MODEL=ediffiqa_tiny_jun2024
 RUN fiqa models prepare || { fiqa models pull && fiqa models prepare; }
 
 FROM ${PYTHON_IMAGE}

@@ -18,7 +18,7 @@ from typing import Final
 
 from fiqa import Client
 from fiqa_worker.demo.photos import make_photos
-from tests.containers.engine import BUCKET, STORAGE, Stack, build_images, start_docker, start_stack
+from tests.containers.engine import BUCKET, IMAGES, STORAGE, Stack, start_docker, start_stack
 from tests.waiting import wait_until
 
 SPEED_IMAGES: Final = 2_000
@@ -34,9 +34,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     docker = start_docker()
-    build_images(docker)
     base = docker.inspect("fiqa-test-python")["Size"]
-    for name in ("fiqa-worker", "fiqa-client"):
+    for name in IMAGES:
+        docker.build(name)
         size = docker.inspect(name)["Size"]
         print(f"{name}: {size / 1e6:.0f} MB, of which the base image is {base / 1e6:.0f} MB")
     begun = time.monotonic()

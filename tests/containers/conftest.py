@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.containers.engine import Docker, build_images, start_docker
+from tests.containers.engine import IMAGES, Docker, start_docker
 
 
 @pytest.fixture(scope="session")
@@ -15,5 +15,6 @@ def docker() -> Docker:
             "containers take minutes: set FIQA_TEST_CONTAINERS=1 (needs root; tests/containers/start-docker.sh)"
         )
     docker = start_docker()
-    build_images(docker)
+    for name in IMAGES:
+        docker.build(name)
     return docker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ ROOT: Final = Path(__file__).parents[2]
 HERE: Final = Path(__file__).parent
 # The official models cannot be downloaded everywhere.
 MODELS: Final = {"FIQA_DETECTOR": "builtin_detector", "FIQA_QUALITY_MODEL": "builtin_quality"}
+IMAGES: Final = ("fiqa-worker", "fiqa-client")
 ACCESS_KEY, SECRET_KEY = "fiqa-test", "fiqa-test-secret"  # those of start-s3.sh
 BUCKET: Final = "fiqa"
 STORAGE: Final = f"s3://{BUCKET}/jobs"
@@ -43,12 +44,16 @@ class Docker:
         """
         return execute("docker", *arguments, env=self.env, check=check)
 
-    def build(self, name: str, dockerfile: str, **arguments: str) -> str:
-        """Build an image of deploy/ on the base that needs no registry; returns its name."""
-        options = [f"--build-arg={key}={value}" for key, value in {"VERSION": __version__, **arguments}.items()]
-        base = "--build-arg=PYTHON_IMAGE=fiqa-test-python"
-        self.run("build", "-q", "--network=host", "-t", name, "-f", f"deploy/{dockerfile}", base, *options, ".")
-        return name
+    def build(
+        self, name: str, *, context: Path = ROOT, network: str = "host", models: Mapping[str, str] = MODELS
+    ) -> None:
+        """Build an image of deploy/, such as fiqa-worker, on the base that needs no registry."""
+        arguments = {"PYTHON_IMAGE": "fiqa-test-python", "VERSION": __version__}
+        if name == "fiqa-worker":
+            arguments |= models
+        options = [f"--build-arg={key}={value}" for key, value in arguments.items()]
+        dockerfile = context / "deploy" / f"{name.removeprefix('fiqa-')}.Dockerfile"
+        self.run("build", "-q", f"--network={network}", "-t", name, "-f", str(dockerfile), *options, str(context))
 
     def inspect(self, name: str) -> dict[str, Any]:
         """Return all that the daemon knows of a container or an image."""
@@ -77,11 +82,6 @@ def start_docker() -> Docker:
     """
     line = execute(str(HERE / "start-docker.sh"), env=dict(os.environ)).stdout.strip()
     return Docker(line.removeprefix("DOCKER_HOST="))
-
-
-def build_images(docker: Docker) -> None:
-    docker.build("fiqa-worker", "worker.Dockerfile", **MODELS)
-    docker.build("fiqa-client", "client.Dockerfile")
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from fiqa import __version__
-from tests.containers.engine import Docker
+from fiqa_worker.models.registry import REGISTRY
+from tests.containers.engine import ROOT, Docker
 
 PORTRAIT = "/opt/fiqa/app/fiqa_worker/demo/portrait/astronaut.jpg"
 CONFINED = ("--rm", "--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--network=none")
@@ -50,3 +54,14 @@ def test_an_image_is_labeled_and_small_and_its_user_is_a_number(docker: Docker, 
 
 def test_onnxruntime_sends_no_telemetry(docker: Docker) -> None:
     assert "ORT_DISABLE_TELEMETRY=1" in docker.inspect("fiqa-worker")["Config"]["Env"]
+
+
+def test_a_build_without_network_refuses_a_model_that_is_not_the_official_one(docker: Docker, tmp_path: Path) -> None:
+    for name in (".dockerignore", "pyproject.toml", "README.md", "LICENSE", "constraints.txt"):
+        shutil.copy2(ROOT / name, tmp_path)
+    for name in ("producer", "worker", "deploy"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    model = REGISTRY["yunet_2023mar"]
+    (tmp_path / "deploy" / "models" / model.file).write_bytes(b"not a model")
+    with pytest.raises(RuntimeError, match=f"{model.file}: refused: this is not {model.file}"):
+        docker.build("fiqa-worker", context=tmp_path, network="none", models={"FIQA_DETECTOR": model.name})
