@@ -34,7 +34,7 @@ _ONE_IS_PLURAL: Final = re.compile(r"(?<![\d.,:/-])\b1 (?!has\b|is\b|was\b)[a-z]
 TIMEOUT_S: Final = 200  # a run takes 11 s of processor time at most; other programs may take most of the machine
 _REQUEST_BYTES: Final = 200_000
 _ALSO: Final = (
-    *("boto3", "fiqa.client", "jinja2", "pygal"),
+    *("boto3", "fiqa.client", "jinja2"),
     *("encodings.idna", "importlib.resources.readers", "unicodedata"),  # imported at the first connection
 )
 

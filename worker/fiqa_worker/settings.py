@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from fiqa.errors import SettingsError
 from fiqa.settings import Settings
+
+# `run`, `demo`, `score` and `report` may read all that their user may read.
+OWN_SOURCES: Final = ("file:///", "s3://")
 
 
 class Device(StrEnum):

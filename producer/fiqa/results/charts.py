@@ -1,79 +1,131 @@
-"""A report's charts: inline SVG by pygal, without script, style or link. The page's style sheet formats them."""
+"""The charts of a report: counts by class, the share that passes a threshold, and quality against a measure."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from typing import Any, Final
-from xml.etree import ElementTree as ET
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Final
 
-from fiqa.errors import MissingDependencyError
+from fiqa.results.axes import Axis, Frame
 from fiqa.results.distribution import Bins
+from fiqa.results.drawing import Bar, Dots, Drawing, Line, Point, Shape
+from fiqa.text import number
 
-_SIZE: Final = {"width": 460, "height": 250}
-_MAX_LABELS: Final = 8
+_GROUPS: Final = 12  # points of a trend
+_LEAST_GROUP: Final = 5  # the median of fewer values says little
+_DRAWN: Final = 400  # dots of an input in one chart
+_SMALL: Final = (300.0, 190.0)  # the size of a chart of which there are many
+_BAR_SHARE: Final = 0.8  # of the width of a class
 
 
-def histogram(title: str, bins: Bins, series: Sequence[Sequence[int]]) -> str:
-    """Draw counts by bin: one series as bars, several as outlines of their shares.
+def histogram(bins: Bins, series: Mapping[int, Sequence[int]], name: str) -> Drawing:
+    """Draw counts by bin: one series as bars, several laid over each other, as outlines of their shares.
 
     Args:
-        title: for screen readers.
         bins: the classes of the x axis.
-        series: counts by bin, one series per input. An input without values is an empty series, so that the others
-            keep their colors.
-
-    Returns:
-        An <svg> element.
+        series: counts by bin, by the number of the input. All have values.
+        name: of the x axis.
     """
-    _, pygal = import_drawing()
-    several = sum(map(bool, series)) > 1
-    if several:
-        chart = pygal.XY(**_options(shares=True), show_dots=False, include_x_axis=True)
-    else:
-        chart = pygal.Histogram(**_options(shares=False))
-    for counts in series:
-        chart.add("", _outline(_shares(counts)) if several and counts else _bars(bins, counts))
-    # The x axis counts bins, so that values of any size can be drawn.
-    every = next(every for every in (1, 2, 5, 10) if bins.number / every <= _MAX_LABELS)
-    labeled = [number for number in range(bins.number + 1) if (bins.first + number) % every == 0]
-    chart.x_labels = [{"value": number, "label": f"{bins.edge(number):.6g}"} for number in labeled]
-    return _svg(chart, title)
+    several = len(series) > 1
+    heights = {place: _shares(counts) if several else list(counts) for place, counts in series.items()}
+    frame = Frame(_across(bins, name), _up(max(map(max, heights.values())), shares=several))
+    shapes: list[Shape] = []
+    for place, found in heights.items():
+        if several:
+            shapes.append(Line("line", _outline(frame, bins, found), place))
+            continue
+        for index, height in enumerate(found):
+            if height:
+                low, high = bins.edge(index), bins.edge(index + 1)
+                shapes.append(_bar(frame, (low, high), height, place, f"{low:.6g} to {high:.6g}: {number(height)}"))
+    return frame.with_data([*shapes, frame.threshold])
 
 
-def bars(title: str, labels: Sequence[str], series: Sequence[Sequence[int]]) -> str:
+def passing(bins: Bins, series: Mapping[int, Sequence[int]], name: str) -> Drawing:
+    """Draw the share of values that pass a threshold, for each threshold.
+
+    Args:
+        bins: their edges are the thresholds.
+        series: how many values pass each edge, by the number of the input.
+        name: of the x axis.
+    """
+    frame = Frame(_across(bins, name), Axis.over(0, 100, unit=" %"))
+    shapes: list[Shape] = [
+        Line("line", [frame.at(bins.edge(n), 100 * count / counts[0]) for n, count in enumerate(counts)], place)
+        for place, counts in series.items()
+    ]
+    return frame.with_data([*shapes, frame.threshold])
+
+
+def bars(labels: Sequence[str], series: Sequence[Sequence[int]]) -> Drawing:
     """Draw counts by class as bars: the counts of one series, or the shares of several side by side.
 
     Args:
-        title: for screen readers.
         labels: the names of the classes.
         series: counts by class, one series per input.
-
-    Returns:
-        An <svg> element.
     """
-    _, pygal = import_drawing()
     several = len(series) > 1
-    chart = pygal.Bar(**_options(shares=several))
-    chart.x_labels = labels
-    for counts in series:
-        values = _shares(counts) if several else counts
-        chart.add("", [{"value": value, "label": label} for value, label in zip(values, labels, strict=True)])
-    return _svg(chart, title)
+    heights = [_shares(counts) if several else list(counts) for counts in series]
+    across = Axis(0, len(labels), {place + 0.5: label for place, label in enumerate(labels)})
+    frame = Frame(across, _up(max(map(max, heights)), shares=several))
+    width = _BAR_SHARE / len(series)
+    shapes = []
+    for place, found in enumerate(heights):
+        for index, (label, height) in enumerate(zip(labels, found, strict=True)):
+            left = index + (1 - _BAR_SHARE) / 2 + place * width
+            tip = f"{label}: {height:.3g} %" if several else f"{label}: {number(height)}"
+            shapes.append(_bar(frame, (left, left + width), height, place, tip))
+    return frame.with_data(shapes)
 
 
-def _options(*, shares: bool) -> dict[str, Any]:
-    return {
-        **_SIZE,
-        "css": [],
-        "js": [],
-        "no_prefix": True,
-        "show_legend": False,
-        "margin": 4,
-        "min_scale": 2,
-        "max_scale": 5,
-        "value_formatter": (lambda value: f"{value:.3g} %") if shares else (lambda value: f"{value:,.0f}"),
-    }
+def against(across: Axis, up: Axis, series: Mapping[int, Sequence[Point]]) -> Drawing:
+    """Draw quality against a measure: dots for some images, and the median quality of groups of equal size.
+
+    Args:
+        across: the axis of the measure. Points outside of it are left out.
+        up: the axis of the quality.
+        series: pairs of measure and quality, by the number of the input.
+    """
+    frame = Frame(across, up, *_SMALL)
+    inside = {place: [(x, y) for x, y in points if across.low <= x <= across.high] for place, points in series.items()}
+    shapes: list[Shape] = [
+        Dots("dots", [frame.at(x, y) for x, y in points[: _DRAWN // len(series)]], place)
+        for place, points in inside.items()
+        if points
+    ]
+    for place, points in inside.items():
+        trend = [frame.at(x, y) for x, y in _medians(points)]
+        if len(trend) > 1:
+            shapes.append(Line("trend", trend, place))
+    return frame.with_data(shapes)
+
+
+def _medians(points: Sequence[Point]) -> list[Point]:
+    """Return the median of x and of y, of groups of equal size along x."""
+    ordered = sorted(points)
+    groups = min(_GROUPS, len(ordered) // _LEAST_GROUP)
+    edges = [len(ordered) * place // groups for place in range(groups + 1)] if groups else []
+    parts = [ordered[first:last] for first, last in pairwise(edges)]
+    return [(_median(x for x, _ in part), _median(y for _, y in part)) for part in parts]
+
+
+def _median(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
+
+
+def _across(bins: Bins, name: str) -> Axis:
+    return Axis.over(bins.edge(0), bins.edge(bins.number), name, at_most=8)
+
+
+def _up(highest: float, *, shares: bool) -> Axis:
+    top = max(highest, 1)
+    return Axis.over(0, top * 1.05, at_most=5, unit=" %") if shares else _counts(top)
+
+
+def _counts(top: float) -> Axis:
+    axis = Axis.over(0, top * 1.05, at_most=5)
+    return Axis(0, axis.high, {value: number(value) for value in axis.ticks if value == round(value)})
 
 
 def _shares(counts: Sequence[int]) -> list[float]:
@@ -82,49 +134,12 @@ def _shares(counts: Sequence[int]) -> list[float]:
     return [100 * count / total for count in counts]
 
 
-def _bars(bins: Bins, counts: Sequence[int]) -> list[dict[str, Any]]:
-    return [
-        {"value": (count, number, number + 1), "label": f"{bins.edge(number):.6g} to {bins.edge(number + 1):.6g}"}
-        for number, count in enumerate(counts)
-    ]
+def _bar(frame: Frame, sides: tuple[float, float], height: float, place: int, tip: str) -> Bar:
+    left, top = frame.at(sides[0], height)
+    right, bottom = frame.at(sides[1], 0)
+    return Bar("bar", (left, top), right - left, bottom - top, place, tip)
 
 
-def _outline(heights: Sequence[float]) -> list[tuple[float, float]]:
-    steps = [(float(x), height) for number, height in enumerate(heights) for x in (number, number + 1)]
-    return [(0.0, 0.0), *steps, (float(len(heights)), 0.0)]
-
-
-def _svg(chart: Any, title: str) -> str:
-    """Return the parts of pygal's drawing that the page needs: shapes, axes, and a tooltip for each bar."""
-    root = ET.fromstring(chart.render())  # noqa: S314  pygal made it of our numbers and labels
-    for parent in root.iter():
-        described: dict[str, str] = {}
-        for node in list(parent):
-            node.tag = node.tag.rpartition("}")[2]
-            if node.tag == "desc":
-                described[node.get("class", "")] = node.text or ""
-            if node.tag in {"defs", "desc", "title"} or "overlay" in node.get("class", ""):
-                parent.remove(node)
-        if "label" in described:
-            value = described["value"].partition(": ")[0]
-            ET.SubElement(parent, "title").text = f"{described['label']}: {value}"
-    attributes = {"viewBox": root.attrib["viewBox"], "class": "chart", "role": "img", "aria-label": title}
-    root.tag, root.attrib = "svg", attributes
-    return ET.tostring(root, encoding="unicode")
-
-
-def import_drawing() -> tuple[Any, Any]:
-    """Return jinja2 and pygal.
-
-    Raises:
-        MissingDependencyError: one of them is not installed.
-    """
-    # Imported only for a report.
-    try:
-        import jinja2  # noqa: PLC0415
-        import pygal  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"a report needs {error.name}: pip install 'fiqa[report]'") from error
-    # pygal hooks into every failed import, to look for extra map packages. Python 3.11 warns about such hooks.
-    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
-    return jinja2, pygal
+def _outline(frame: Frame, bins: Bins, heights: Sequence[float]) -> list[Point]:
+    steps = [(bins.edge(edge), height) for index, height in enumerate(heights) for edge in (index, index + 1)]
+    return [frame.at(x, y) for x, y in [(bins.edge(0), 0.0), *steps, (bins.edge(bins.number), 0.0)]]

@@ -31,6 +31,7 @@ def best_per_id(results: Iterable[ImageResult]) -> Iterator[ImageResult]:
         with closing(sqlite3.connect("", isolation_level=None, check_same_thread=False)) as file:
             file.execute("PRAGMA journal_mode = OFF")
             file.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            file.execute("BEGIN")  # one transaction for each line would take several times as long
             file.execute("CREATE TABLE best (id BLOB PRIMARY KEY, quality REAL, line BLOB)")
             for result in _of_one_model(results):
                 if result.id is not None:

@@ -1,9 +1,8 @@
-"""Counts results for a report, in bounded memory: counts, distributions, the best and the worst images."""
+"""Counts results for a report, in bounded memory: counts, distributions, the best and the worst images and a sample."""
 
 from __future__ import annotations
 
 import gzip
-import heapq
 import io
 import zlib
 from bisect import bisect_right
@@ -13,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from fiqa.contract import ErrorCode, ImageResult, Reason, Status
+from fiqa.contract import ErrorCode, ImageResult, Status
 from fiqa.errors import ContractError, SourceError
 from fiqa.ledger.status import JobStatus
 from fiqa.results.distribution import Distribution
 from fiqa.results.measured import Measured
+from fiqa.results.ranking import LISTED, Scores
 from fiqa.text import count
 
-LISTED: Final = 20  # images in the list of the best, and in that of the worst
 # The lower bounds of all classes but the first: of the faces in an image, and of a face's height in pixels.
 FACES_FROM: Final = (1, 2, 3, 4, 5, 10)
 HEIGHT_FROM: Final = (16, 32, 64, 128, 256, 512)
@@ -30,67 +29,6 @@ _MAX_WARNINGS: Final = 3
 _MAX_MODELS: Final = 16
 
 OnBadLine = Callable[[SourceError], None]
-
-
-@dataclass(frozen=True, slots=True)
-class RankedImage:
-    """An image, and the quality, the size in pixels and the reasons of its largest face."""
-
-    quality: float
-    uri: str
-    id: str | None
-    version: str | None
-    face_width: float
-    face_height: float
-    faces: int
-    reasons: tuple[Reason, ...] = ()
-
-
-class Scores:
-    """The scores of one quality model. Scores of two models are never comparable, so each model has its own."""
-
-    def __init__(self) -> None:
-        self.largest = Distribution()
-        self.every = Distribution()
-        # Heaps whose first image is the next to be dropped. The number keeps images of equal quality in their order.
-        self._best: list[tuple[float, int, RankedImage]] = []
-        self._worst: list[tuple[float, int, RankedImage]] = []
-        self._number = 0
-
-    def add(self, result: ImageResult) -> None:
-        """Count an image that has a face."""
-        for face in result.faces:
-            self.every.add(face.quality)
-        quality, box = result.faces[0].quality, result.faces[0].box
-        self.largest.add(quality)
-        self._number += 1
-        best, worst = (quality, -self._number), (-quality, -self._number)
-        if len(self._best) == LISTED and best < self._best[0][:2] and worst < self._worst[0][:2]:
-            return  # true of nearly all images
-        image = RankedImage(
-            quality,
-            result.uri,
-            result.id,
-            result.version,
-            box[2],
-            box[3],
-            len(result.faces),
-            result.faces[0].reasons or (),
-        )
-        for heap, key in ((self._best, best), (self._worst, worst)):
-            heapq.heappush(heap, (*key, image))
-            if len(heap) > LISTED:
-                heapq.heappop(heap)
-
-    @property
-    def best(self) -> list[RankedImage]:
-        """Return at most LISTED images by the quality of their largest face, the best first."""
-        return [image for _, _, image in sorted(self._best, key=lambda ranked: ranked[:2], reverse=True)]
-
-    @property
-    def worst(self) -> list[RankedImage]:
-        """Return the same, but the worst first."""
-        return [image for _, _, image in sorted(self._worst, key=lambda ranked: ranked[:2], reverse=True)]
 
 
 @dataclass(slots=True)
@@ -116,6 +54,7 @@ class Tally:
         measured: the faces that have measures.
         ms: processing time of an image in milliseconds, without images that failed before they were decoded.
         bad_lines: lines that are not results and were left out.
+        ranked: how many of the best and of the worst images are kept.
     """
 
     name: str
@@ -129,6 +68,7 @@ class Tally:
     measured: Measured = field(default_factory=Measured)
     ms: Distribution = field(default_factory=Distribution)
     bad_lines: int = 0
+    ranked: int = LISTED
 
     def add(self, result: ImageResult) -> None:
         """Count one image.
@@ -153,28 +93,38 @@ class Tally:
             self.heights[bisect_right(HEIGHT_FROM, face.box[3])] += 1
             self.measured.add(face)
         if result.faces:
-            self.scores.setdefault(result.quality_model, Scores()).add(result)
+            if result.quality_model not in self.scores:
+                self.scores[result.quality_model] = Scores(self.ranked)
+            self.scores[result.quality_model].add(result)
 
     @property
     def images(self) -> int:
         return self.statuses.total()
 
 
-def tally(results: Iterable[ImageResult], name: str, job: JobStatus | None = None) -> Tally:
-    """Count results as they come, without keeping them."""
-    counted = Tally(name, job)
+def tally(results: Iterable[ImageResult], name: str, job: JobStatus | None = None, *, ranked: int = LISTED) -> Tally:
+    """Count results as they come, without keeping them. `ranked` is that of Tally."""
+    counted = Tally(name, job, ranked=ranked)
     for result in results:
         counted.add(result)
     return counted
 
 
-def tally_file(path: Path, *, on_bad_line: OnBadLine) -> Tally:
+def tally_file(
+    path: Path,
+    *,
+    on_bad_line: OnBadLine,
+    ranked: int = LISTED,
+    seen: Callable[[Iterable[ImageResult]], Iterable[ImageResult]] = iter,
+) -> Tally:
     """Count the results in a JSONL file (also .gz).
 
     Args:
         path: the file.
         on_bad_line: called with an error for each of the first three lines that are not results. If there are more, it
             is called once more at the end, with an error that names their number.
+        ranked: that of Tally.
+        seen: called with the results; what it returns is counted. It may show the progress.
 
     Raises:
         SourceError: the file cannot be read, or holds lines but no result.
@@ -187,7 +137,7 @@ def tally_file(path: Path, *, on_bad_line: OnBadLine) -> Tally:
         if bad <= _MAX_WARNINGS:
             on_bad_line(SourceError(f"{path}, line {number}: {why}"))
 
-    counted = tally(_read(path, skip), str(path))
+    counted = tally(seen(_read(path, skip)), str(path), ranked=ranked)
     counted.bad_lines = bad
     if bad and not counted.images:
         raise SourceError(f"{path} holds no result: a report reads what `fiqa results` and `fiqa run` write as JSONL")

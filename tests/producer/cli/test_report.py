@@ -131,14 +131,67 @@ def test_the_command_loads_what_draws_only_when_it_draws() -> None:
     code = "import fiqa.cli.report, sys; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "fiqa" in done.stdout.split()
-    assert not {"jinja2", "pygal", "numpy"} & set(done.stdout.split())
+    assert not {"jinja2", "PIL", "numpy"} & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("missing", ["jinja2", "pygal"])
-def test_without_the_extra_one_line_says_what_to_install(missing: str, tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [result("s3://b/1", 0.5)])
+def without(missing: str, *arguments: str, cwd: Path) -> Run:
+    """Run `fiqa report` where a package is not installed."""
     code = f"import sys; sys.modules[{missing!r}] = None; from fiqa.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "report", str(path), "-o", str(tmp_path / "report.html")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, f"fiqa: a report needs {missing}: pip install 'fiqa[report]'\n")
-    assert not (tmp_path / "report.html").exists()
+    command = [sys.executable, "-c", code, "report", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.mark.parametrize(
+    ("missing", "file", "message"),
+    [
+        ("jinja2", "-opage.html", "a report needs jinja2: pip install 'fiqa[report]'"),
+        ("PIL", "--figure=a.png", "a PNG figure needs PIL: pip install 'fiqa[cpu]', or write an .svg file"),
+    ],
+)
+def test_without_the_extra_one_line_says_what_to_install(missing: str, file: str, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [result("s3://b/1", 0.5)])
+    done = without(missing, str(path), file, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"fiqa: {message}\n")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_without_the_workers_packages_a_page_has_no_faces_and_says_why(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [result("s3://b/1", 0.5)])
+    done = without("cv2", str(path), "-opage.html", "--faces=9", cwd=tmp_path)
+    reason = "the page has no faces, since cv2 is not installed: pip install 'fiqa[cpu]'"
+    assert (done.returncode, done.stderr) == (0, f"fiqa: {reason}\n1 result in page.html\n")
+    assert reason in Page((tmp_path / "page.html").read_text()).text
+
+
+def test_a_page_shows_faces_of_sources_and_what_is_gone(tmp_path: Path) -> None:
+    image = Path(__file__).parents[3] / "worker" / "fiqa_worker" / "demo" / "portrait" / "astronaut.jpg"
+    results = [result(image.as_uri(), 0.8), result((tmp_path / "gone.jpg").as_uri(), 0.3)]
+    write(tmp_path / "a.jsonl", results)
+    done = report("a.jsonl", "-o", "report.html", "--faces", "24", "--figure", "quality.png", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "2 results in quality.png\n2 results in report.html\n")
+    seen = Page((tmp_path / "report.html").read_text())
+    assert seen.elements["img"] == 1
+    assert "not_found: no such file" in seen.text
+    assert (tmp_path / "quality.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_needs_no_page(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", [result("s3://b/1", 0.5)])
+    write(tmp_path / "b.jsonl", [result("s3://b/1", 0.7)])
+    done = report("a.jsonl", "b.jsonl", "--figure", "quality.svg", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "2 results in quality.svg\n")
+    assert "b.jsonl: 1 image with a face, median quality 0.700" in (tmp_path / "quality.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a file for the page with -o, or for the figure with --figure"),
+        (["--figure", "a.svg", "--faces", "9"], "--faces is for the page: name its file with -o"),
+        (["--figure", "a.gif"], "cannot write a.gif: its name must end in .svg or .png"),
+    ],
+)
+def test_a_report_without_a_file_to_write_is_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
+    write(tmp_path / "good.jsonl", [result("s3://b/1", 0.5)])
+    done = report("good.jsonl", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"fiqa: {message}\n")

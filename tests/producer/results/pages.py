@@ -21,7 +21,6 @@ class Page(HTMLParser):
         self.attributes: Counter[str] = Counter()
         self.classes: list[set[str]] = []
         self.metas: dict[str, str] = {}
-        self.style = ""
         self._text: list[str] = []
         self._open = ""
         self.feed(html)
@@ -44,9 +43,7 @@ class Page(HTMLParser):
             self._open = ""
 
     def handle_data(self, data: str) -> None:
-        if self._open == "style":
-            self.style += data
-        else:
+        if self._open not in {"style", "script"}:
             self._text.append(data)
 
     def count(self, name: str) -> int:

@@ -13,15 +13,12 @@ import click
 
 from fiqa.cli.messages import report_line
 from fiqa.errors import MissingDependencyError
-from fiqa_worker.settings import WorkerSettings
+from fiqa_worker.settings import OWN_SOURCES, WorkerSettings
 
 if TYPE_CHECKING:
     from fiqa_worker.models.locate import ModelFile
 
 _EXTRAS: Final = {"cpu": "the worker's packages", "local": "the worker's packages and an embedded Redis server"}
-
-# `run`, `demo` and `score` may read all that their user may read.
-_OWN_SOURCES: Final = ("file:///", "s3://")
 
 concurrency_option = click.option(
     "--concurrency",
@@ -76,7 +73,7 @@ def own_settings(settings: WorkerSettings, detector: ModelFile, quality_model: M
         update={
             "detector": _name_or_path(detector),
             "quality_model": _name_or_path(quality_model),
-            "allowed_sources": _OWN_SOURCES,
+            "allowed_sources": OWN_SOURCES,
         }
     )
 
