@@ -118,6 +118,21 @@ def test_every_alert_is_tested_and_documented_and_says_what_to_do() -> None:
     assert all(set(rule["annotations"]) == {"summary", "action"} for rule in ALERTS.values())
 
 
+def test_the_compose_file_lets_prometheus_find_the_workers_and_grafana_its_files() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
+    (job,) = yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
+    (found,) = job["dns_sd_configs"]
+    assert found["names"] == ["worker"]
+    assert services["worker"]["environment"]["FIQA_METRICS_PORT"] == str(found["port"])
+    mounted = [volume.split(":") for volume in services["grafana"]["volumes"] + services["prometheus"]["volumes"]]
+    sources = {source: target for source, target, *_ in mounted if source.startswith("./")}
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    (folder,) = yaml.safe_load((MONITORING / "grafana-dashboards.yml").read_text("utf-8"))["providers"]
+    assert sources["./deploy/monitoring/dashboard.json"].startswith(folder["options"]["path"])
+    (source,) = yaml.safe_load((MONITORING / "grafana-datasource.yml").read_text("utf-8"))["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+
+
 def test_panels_have_their_own_ids_and_places() -> None:
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
