@@ -44,9 +44,12 @@ def test_the_fingerprint_is_of_all_that_decides_scores(
         identified(models, detect_size=320).fingerprint,
         identified(models, decode=Decode.FULL).fingerprint,
     }
+    with monkeypatch.context() as without_heif:
+        without_heif.setattr(identity, "find_spec", lambda _: None)
+        others.add(identified(models).fingerprint)
     monkeypatch.setattr(identity, "SCORING_VERSION", identity.SCORING_VERSION + 1)
     others.add(identified(models).fingerprint)
-    assert len(others) == 6
+    assert len(others) == 7
 
 
 def test_the_fingerprint_is_of_nothing_else(models: dict[str, ModelFile]) -> None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import pytest
 
@@ -21,6 +21,7 @@ from fiqa.ledger.claims import Claim
 from fiqa.ledger.control import Control
 from fiqa.ledger.job_id import new_job_id
 from fiqa.ledger.ledger import Ledger
+from fiqa.ledger.workers import WorkerStatus
 from fiqa.storage.directory import DirectoryStorage
 from fiqa.storage.layout import Part
 from fiqa.storage.shards import pack, read_shard
@@ -290,6 +291,32 @@ def test_an_unexpected_error_is_logged_with_its_traceback(
     assert caplog.records[0].exc_info
     assert ledger.status(job.id).last_error == "chunk 0: planted"
     assert job.stored() is None
+
+
+def test_a_machine_that_fails_every_image_ends_none_if_another_may_score_them(
+    processor: ChunkProcessor, ledger: Ledger, job: Job, pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its GPU has failed, or its memory is full. Then it fails its chunks faster than others score theirs."""
+
+    class BrokenScorer:
+        def score(self, crops: object) -> NoReturn:  # noqa: ARG002  the signature of QualityScorer
+            raise MemoryError("planted")
+
+    fingerprint = pipeline.identity.fingerprint
+    for host in ("here", "there"):
+        worker = WorkerStatus(
+            id=f"{host}:1:0", host=host, pid=1, allowed_sources=("file:///",), fingerprint=fingerprint
+        )
+        ledger.workers.beat(worker, seconds=60)
+    broken: Any = BrokenScorer()
+    scorer: Scorer = replace(pipeline, scorer=broken)
+    replace(processor, load_pipeline=lambda: scorer).process(claimed(ledger))
+    assert job.stored() is None
+    assert "scoring: images end as internal_error: MemoryError: planted" in caplog.text
+    (here,) = (worker for worker in ledger.workers.each() if worker.host == "here")
+    assert list(here.problems) == ["scoring internal_error"]
+    processor.process(claimed(ledger))  # another machine
+    assert ledger.status(job.id).state is JobState.SUCCEEDED
 
 
 def test_a_pipeline_that_does_not_load_is_the_jobs_last_error(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fiqa.contract import ErrorCode, ImageError, ImageResult, Status
+from fiqa.contract import ErrorCode, Face, ImageError, ImageResult, Status
 from fiqa_worker.pipeline.roots import Roots
 from fiqa_worker.service.standing import CREDIT, DOUBTS_IN_A_ROW, ChunkStanding, Standing
 from tests.worker.service.stepped import SteppedClock
 
 DEPENDS = ("not_found", "access_denied", "fetch_failed", "fetch_timeout")
+SCORING = "scoring"
+FACE = Face(box=(0, 0, 9, 9), confidence=0.9, landmarks=((1, 1),) * 5, quality=0.5)
 OF_THE_IMAGE = ("too_large", "unsupported_format", "decode_failed", "too_many_pixels")
 
 
@@ -19,8 +21,9 @@ def standing(clock: SteppedClock | None = None) -> Standing:
 
 def result(uri: str, code: str | None = None) -> ImageResult:
     error = ImageError(code=ErrorCode(code), message="why") if code else None
-    status = Status.FAILED if error else Status.NO_FACE
-    return ImageResult(uri=uri, status=status, error=error, detector="d", quality_model="q")
+    status = Status.FAILED if error else Status.SCORED
+    faces = () if error else (FACE,)
+    return ImageResult(uri=uri, status=status, faces=faces, error=error, detector="d", quality_model="q")
 
 
 def note(chunk: ChunkStanding, uri: str, code: str | None = None, *, times: int = 1) -> list[bool]:
@@ -54,7 +57,7 @@ def test_an_image_that_was_read_proves_its_source_for_this_chunk_and_the_next(co
     note(chunk, "s3://a/1", failed, times=3)
     note(chunk, "s3://a/2", code)
     note(chunk, "s3://a/3", failed)
-    assert (chunk.doubts, chunk.proven) == ({}, {"s3://a"})
+    assert (chunk.doubts, chunk.proven - {SCORING}) == ({}, {"s3://a"})
     following = process.start_chunk()
     note(following, "s3://a/4", failed)
     assert (following.doubts, following.proven) == ({}, set())
@@ -93,7 +96,24 @@ def test_an_image_of_any_bucket_proves_that_objects_do_not_exist() -> None:
     assert chunk.doubts == {}
 
 
-@pytest.mark.parametrize("code", ["time_limit", "worker_crashed", "internal_error"])
+@pytest.mark.parametrize("code", [None, *OF_THE_IMAGE])
+def test_only_a_scored_image_of_any_source_proves_that_internal_errors_are_about_their_images(code: str | None) -> None:
+    chunk = standing().start_chunk()
+    note(chunk, "s3://a/1", "internal_error")
+    (doubt,) = chunk.doubts.values()
+    assert doubt.root == SCORING
+    note(chunk, "file:///data/1", code)
+    assert (list(chunk.doubts), SCORING in chunk.proven) == ([] if code is None else [SCORING], code is None)
+
+
+def test_a_machine_that_stops_scoring_in_the_middle_of_a_job_fails_a_limited_number_of_images() -> None:
+    chunk = standing().start_chunk()
+    note(chunk, "s3://a/1")
+    assert note(chunk, "s3://a/2", "internal_error", times=CREDIT + DOUBTS_IN_A_ROW)[-1]
+    assert list(chunk.doubts) == [SCORING]
+
+
+@pytest.mark.parametrize("code", ["time_limit", "worker_crashed"])
 def test_a_failure_that_is_not_about_the_fetch_proves_nothing_and_is_no_doubt(code: str) -> None:
     chunk = standing().start_chunk()
     note(chunk, "s3://a/1", code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -10,8 +11,10 @@ from fiqa.ledger.ledger import Ledger
 from fiqa_worker.errors import SourceUnavailable
 from fiqa_worker.service.storages import Storages
 from fiqa_worker.settings import WorkerSettings
+from tests.dead_folder import dead, needs_fuse
 from tests.keys import DUE, ENDED, LEASES, job_key
 from tests.producer.ledger.ledger_jobs import claimed, create, opened
+from tests.waiting import WAIT_S
 
 
 def test_only_allowed_storages_are_opened(ledger: Ledger, tmp_path: Path) -> None:
@@ -53,6 +56,16 @@ def test_without_both_settings_only_redis_is_opened(
     for url in (str(tmp_path), "s3://bucket"):
         with pytest.raises(SourceUnavailable, match="set FIQA_STORAGE to it or add it to FIQA_ALLOWED_STORAGES"):
             storages.open(url)
+
+
+@needs_fuse
+def test_a_share_that_does_not_answer_holds_up_no_worker_that_starts(ledger: Ledger, tmp_path: Path) -> None:
+    settings = WorkerSettings(allowed_storages=(str(tmp_path / "share" / "jobs"), "redis"))
+    with dead(tmp_path / "share"):
+        made = Thread(target=Storages, args=(settings, ledger.connection), daemon=True)
+        made.start()
+        made.join(WAIT_S)
+        assert not made.is_alive()
 
 
 @pytest.mark.parametrize("forged", ["../../x", "/etc/x", "20260101-000000-abcdef/../../x", "", "a" * 5000, "\n"])

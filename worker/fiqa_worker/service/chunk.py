@@ -257,6 +257,8 @@ class ChunkProcessor:
         ):
             results.append(result)
             lease.check()
+            if len(results) - 1 in quarantined:  # decided by earlier attempts
+                continue
             if doubt := standing.add(result):
                 self._decide(claim, standing, doubt, items)
         for doubt in list(standing.doubts.values()):

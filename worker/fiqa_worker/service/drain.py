@@ -152,9 +152,10 @@ class ChildDrain(threading.Thread):
         signal.sigwait(SIGNALS)
         deadline = self._clock() + self._limit_s
         self.begun.set()
-        if self._held is not None:
+        held = self._held  # the main thread may clear it at any time
+        if held is not None:
             # In a thread, since Redis may hang.
-            threading.Thread(target=_try_to_release, args=(self._held,), daemon=True).start()
+            threading.Thread(target=_try_to_release, args=(held,), daemon=True).start()
         while self._held is not None:
             if self._clock() > deadline:
                 _log.warning("drain timed out after %g s: exit without waiting for the chunk in work", self._limit_s)

@@ -1,8 +1,9 @@
 """Decides in each pool process which failures are results, and which may be the fault of this machine.
 
 If a process has read an image of a source, the next failures for that source are results: up to CREDIT in a row. The
-limit is needed because a token may expire or a mount may be lost in the middle of a job. All other failures that may
-depend on the machine are doubts. The ledger decides whether a doubt is a result (fiqa/ledger/doubts.py).
+limit is needed because a token may expire or a mount may be lost in the middle of a job. The same applies to internal
+errors if a process has scored an image of any source: its GPU may fail, or its memory may be full. All other failures
+that may depend on the machine are doubts. The ledger decides whether a doubt is a result (fiqa/ledger/doubts.py).
 
 Nothing here calls Redis.
 """
@@ -15,14 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from fiqa.contract import ErrorCode, ImageResult
+from fiqa.contract import ErrorCode, ImageResult, Status
 from fiqa.ledger.doubts import LONGEST_BACKOFF_S
 
 CREDIT: Final = 16
 # After this many doubts in a row, the ledger must decide before the rest of the chunk is tried.
 DOUBTS_IN_A_ROW: Final = 16
 
-# The codes of images that fail if a machine lacks a network share, a permission or the network.
+# The codes of images that fail if a machine lacks a network share, a permission, the network, memory or its GPU.
 _DEPENDS_ON_MACHINE: Final = frozenset(
     {
         ErrorCode.NOT_FOUND,
@@ -30,6 +31,7 @@ _DEPENDS_ON_MACHINE: Final = frozenset(
         ErrorCode.SOURCE_NOT_ALLOWED,
         ErrorCode.FETCH_FAILED,
         ErrorCode.FETCH_TIMEOUT,
+        ErrorCode.INTERNAL_ERROR,
     }
 )
 # The image was read, but cannot be scored. All other codes say nothing about the fetch.
@@ -38,6 +40,7 @@ _WAS_READ: Final = frozenset(
 )
 _ANY_BUCKET: Final = "s3://"
 _NOT_ALLOWED: Final = "not allowed"
+_SCORING: Final = "scoring"  # takes the place of a source in doubts about internal errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Doubt:
 
     Attributes:
         subject: what the failure is about. A success that proves this subject ends the doubt.
-        root: the source.
+        root: the source, or "scoring".
         uri: the image.
         code: the error code of the failure.
         message: the message of the failure.
@@ -85,17 +88,23 @@ class Standing:
         If S3 answers that an object does not exist, it has accepted this machine's credentials. So an image of any
         bucket is enough to prove such a failure.
         """
+        if code is ErrorCode.INTERNAL_ERROR:
+            return _SCORING
         root = self._root_of(uri)
         return _ANY_BUCKET if code is ErrorCode.NOT_FOUND and root.startswith(_ANY_BUCKET) else root
 
-    def prove(self, uri: str) -> str:
-        """Record that an image of this source was read. Return its root."""
+    def prove(self, uri: str, *, scored: bool) -> list[str]:
+        """Record that an image was read, and whether it was scored. Return the subjects that this proves."""
         root = self._root_of(uri)
-        self._credit[root] = CREDIT
+        proven = [root]
         if root.startswith(_ANY_BUCKET):
-            self._credit[_ANY_BUCKET] = CREDIT
+            proven.append(_ANY_BUCKET)
+        if scored:
+            proven.append(_SCORING)
+        for subject in proven:
+            self._credit[subject] = CREDIT
         self._unavailable.pop(root, None)
-        return root
+        return proven
 
     def believe(self, subject: str) -> None:
         """Record that other machines have seen the same. The next failures are then results, as after a success."""
@@ -139,7 +148,7 @@ class ChunkStanding:
 
     Attributes:
         doubts: the doubts that are not decided, by subject.
-        proven: the roots of the images that were read.
+        proven: the roots of the images that were read; and "scoring", if one of them was scored.
     """
 
     standing: Standing
@@ -152,9 +161,9 @@ class ChunkStanding:
         """Add a result. Return a doubt if the ledger must decide it before the next image is tried."""
         error = result.error
         if error is None or error.code in _WAS_READ:
-            root = self.standing.prove(result.uri)
-            self.proven.add(root)
-            for subject in (root, _ANY_BUCKET) if root.startswith(_ANY_BUCKET) else (root,):
+            proven = self.standing.prove(result.uri, scored=result.status is Status.SCORED)
+            self.proven.update(subject for subject in proven if subject != _ANY_BUCKET)
+            for subject in proven:
                 self.doubts.pop(subject, None)
                 self._in_a_row.pop(subject, None)
             return None
@@ -167,6 +176,8 @@ class ChunkStanding:
         subject = self.standing.subject_of(result.uri, error.code)
         if subject in self._settled or self.standing.use_credit(subject):
             return None
+        if subject == _SCORING:
+            root = _SCORING
         doubt = self.doubts.setdefault(subject, Doubt(subject, root, result.uri, error.code, error.message))
         self._in_a_row[subject] += 1
         return doubt if self._in_a_row[subject] == DOUBTS_IN_A_ROW else None

@@ -30,10 +30,8 @@ class Storages:
     def __init__(self, settings: WorkerSettings, connection: Connection) -> None:
         self._connection = connection
         self._open: OrderedDict[str, Storage] = OrderedDict()
-        allowed = settings.allowed_storages
-        if allowed is None:
-            allowed = (settings.storage, REDIS_STORAGE)
-        self._allowed = tuple(_normal(url) for url in allowed)
+        self._settings = settings
+        self._allowed: tuple[str, ...] | None = None
 
     def open(self, url: str) -> Storage:
         """Return the storage that a URL names.
@@ -55,6 +53,12 @@ class Storages:
         normal = _normal(url)
         if ".." in normal.split("/"):
             return False
+        if self._allowed is None:
+            # Not in __init__: this resolves links. If a share does not answer, the worker would never start.
+            allowed = self._settings.allowed_storages
+            if allowed is None:
+                allowed = (self._settings.storage, REDIS_STORAGE)
+            self._allowed = tuple(_normal(url) for url in allowed)
         return any(normal == allowed or normal.startswith(f"{allowed.rstrip('/')}/") for allowed in self._allowed)
 
 
