@@ -69,7 +69,11 @@ class S3Server:
 
 @contextmanager
 def start_redis(
-    directory: Path, config: Mapping[str, str] | None = None, port: int | None = None
+    directory: Path,
+    config: Mapping[str, str] | None = None,
+    port: int | None = None,
+    *,
+    password: str | None = None,
 ) -> Iterator[RedisServer]:
     """Start an empty server on a free port: redis-server if it is installed, else the embedded Valkey.
 
@@ -79,13 +83,14 @@ def start_redis(
         directory: An existing folder for the server's files. With appendonly, the server loads the data found there.
         config: Settings of redis.conf. They override the defaults below.
         port: The port of a server that was stopped, to start another one in its place.
+        password: The password that `config` sets.
     """
     wanted = _wanted("FIQA_TEST_REDIS", "server", "embedded")
     embedded = wanted == "embedded" or (wanted is None and shutil.which("redis-server") is None)
     start = _embedded_valkey if embedded else _redis_server
     settings = {"save": "", "appendonly": "no", "maxmemory-policy": "noeviction", **(config or {})}
     with start(directory, settings, port or free_ports(1)) as url:
-        with closing(redis.Redis.from_url(url)) as client:
+        with closing(redis.Redis.from_url(url, password=password)) as client:
             info = client.info("server")
         name = f"embedded Valkey {info['valkey_version']}" if embedded else f"redis-server {info['redis_version']}"
         yield RedisServer(url, name)
@@ -109,7 +114,9 @@ def _wanted(variable: str, *choices: str) -> str | None:
 @contextmanager
 def _redis_server(directory: Path, config: Mapping[str, str], port: int) -> Iterator[str]:
     settings = {"port": str(port), "bind": "127.0.0.1", "dir": str(directory), **config}
-    with _process(["redis-server", *(word for name, value in settings.items() for word in (f"--{name}", value))], port):
+    with server_process(
+        ["redis-server", *(word for name, value in settings.items() for word in (f"--{name}", value))], port
+    ):
         yield f"redis://127.0.0.1:{port}/0"
 
 
@@ -140,12 +147,12 @@ def _ceph() -> Iterator[S3Server]:
 @contextmanager
 def start_moto() -> Iterator[S3Server]:
     port = free_ports(1)
-    with _process([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port):
+    with server_process([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port):
         yield S3Server(f"http://127.0.0.1:{port}", "fiqa-test", "fiqa-test-secret", "moto")
 
 
 @contextmanager
-def _process(command: Sequence[str], port: int) -> Iterator[None]:
+def server_process(command: Sequence[str], port: int) -> Iterator[None]:
     """Run a server. It has started when it listens on the port."""
     # If this process is killed, the server ends too. Linux only.
     dies_too = [setpriv, "--pdeathsig", "KILL", "--"] if (setpriv := shutil.which("setpriv")) else []

@@ -77,7 +77,7 @@ class Client:
         """Check the settings. The first call connects.
 
         Args:
-            redis_url: redis://, rediss:// or unix://; None takes FIQA_REDIS_URL.
+            redis_url: redis://, rediss://, unix:// or sentinel://; None takes FIQA_REDIS_URL.
             storage: where new jobs are stored: `redis`, s3://bucket/prefix, or a folder that the workers share. None
                 takes FIQA_STORAGE.
             namespace: the namespace of the workers; None takes FIQA_NAMESPACE.

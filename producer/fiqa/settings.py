@@ -19,21 +19,14 @@ NOT_A_REDIS_URL: Final = (
 NO_CREDENTIALS: Final = (
     "credentials are not a part of a URI: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 )
-_REDIS_SCHEME: Final = re.compile(r"(redis|rediss|unix)://")
+_REDIS_SCHEME: Final = re.compile(r"(redis|rediss|unix|sentinel|redis\+sentinel|rediss\+sentinel)://")
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_OTHER_REDIS: Final = re.compile(r"(?i)[a-z+]*(sentinel|cluster)[a-z+]*://")
+_CLUSTER: Final = re.compile(r"(?i)[a-z+]*cluster[a-z+]*://")
 
 
 def _redis_url(url: str) -> str:
-    if found := _OTHER_REDIS.match(url):
-        raise PydanticCustomError(
-            "redis_url",
-            "Redis {kind} is not supported: set the redis:// URL of {what}",
-            {
-                "kind": found[1].capitalize(),
-                "what": "the master, or a name that follows it" if found[1].lower() == "sentinel" else "a single Redis",
-            },
-        )
+    if _CLUSTER.match(url):
+        raise PydanticCustomError("redis_url", "for Redis Cluster, set the redis:// URL of one node")
     if not _REDIS_SCHEME.match(url):
         # Pydantic's own message would quote the pattern, which helps nobody, and the value, which may hold a password.
         raise PydanticCustomError("redis_url", NOT_A_REDIS_URL)
@@ -51,7 +44,7 @@ class Settings(BaseSettings):
     """Settings from the environment. Most S3 settings are AWS's own (AWS_ENDPOINT_URL, AWS_PROFILE and so on).
 
     Attributes:
-        redis_url: redis://, rediss:// or unix://.
+        redis_url: redis://, rediss://, unix:// or sentinel://.
         namespace: the beginning of all keys in Redis. Installations with different ones can share a Redis.
         storage: where the manifests and results of new jobs are.
         s3_requester_pays: agree to pay for requests to "requester pays" buckets.

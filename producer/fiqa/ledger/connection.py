@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -18,7 +17,7 @@ from fiqa.errors import RedisUnavailableError, SettingsError
 from fiqa.ledger.explain import explained, is_passing
 from fiqa.ledger.keys import Keys
 from fiqa.ledger.lua import script_text
-from fiqa.ledger.redis_url import connection_arguments
+from fiqa.ledger.redis_url import connection_arguments, shown_url
 
 # How long a thread waits for a connection that another thread uses. It is longer than a command takes until it fails.
 _TURN_S: Final = 30.0
@@ -40,7 +39,7 @@ class Connection:
         """Check the URL. The first command connects.
 
         Args:
-            redis_url: redis://, rediss:// or unix://.
+            redis_url: redis://, rediss://, unix:// or sentinel://.
             namespace: the namespace of the keys.
             max_connections: if all are in use, a thread waits for one. None: each thread may have its own.
 
@@ -50,7 +49,7 @@ class Connection:
         # Retry if the connection was cut, but not if Redis hangs: four tries would take 10 s each.
         retry = Retry(ExponentialBackoff(cap=1, base=0.1), 3, supported_errors=(redis.ConnectionError,))
         arguments = connection_arguments(redis_url) | {"retry": retry}
-        self.where = _redacted(redis_url)
+        self.where = shown_url(redis_url)
         self.namespace = namespace
         self.keys = Keys(namespace)
         pool: Any = (
@@ -145,9 +144,3 @@ class Connection:
     def close(self) -> None:
         """Close all connections of the pool."""
         self.redis.close()
-
-
-def _redacted(url: str) -> str:
-    """Return the URL without user, password and options: one of the options may be a password."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -6,6 +6,8 @@ from typing import Final
 
 import redis
 
+from fiqa.ledger.sentinel import SentinelError
+
 _TRUST: Final = "shows a certificate that is not trusted: set ssl_ca_certs in FIQA_REDIS_URL"
 _NO_TLS: Final = "does not speak TLS: use redis:// in FIQA_REDIS_URL"
 
@@ -55,6 +57,13 @@ def explained(error: redis.RedisError, where: str) -> str:
     for part, what in _TEXTS.items():
         if part in text.lower():
             return f"Redis at {where} {what} ({text})"
+    if isinstance(error, SentinelError):
+        return text
+    if "sentinel" in where.partition("://")[0] and type(error) is redis.ConnectionError:
+        return (
+            f"cannot reach the master that Sentinel names ({text}): wait for the failover, start it, or let Sentinel"
+            " announce an address that this machine reaches"
+        )
     line = next(line for kind, line in _TYPES if isinstance(error, kind)).format(where=where, text=text)
     return line + _about_tls(error, where, text)
 

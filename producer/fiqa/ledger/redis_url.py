@@ -9,11 +9,13 @@ from difflib import get_close_matches
 from errno import ENOENT
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
+from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from fiqa.errors import SettingsError
+from fiqa.ledger.sentinel import Sentinels, split_addresses
 from fiqa.settings import NOT_A_REDIS_URL
 
 _ANYTHING: Final = re.compile(r".+", re.DOTALL)
@@ -46,6 +48,11 @@ _TLS_OPTIONS: Final = {
     # Celery spells it CERT_NONE, redis-py none.
     "ssl_cert_reqs": re.compile(r"(CERT_)?(NONE|OPTIONAL|REQUIRED)", re.IGNORECASE),
 }
+_SENTINEL_OPTIONS: Final = {
+    "master": _ANYTHING,
+    "sentinel_username": _ANYTHING,
+    "sentinel_password": _ANYTHING,
+}
 _TAKES: Final = {
     _ANYTHING: "a value that is not empty",
     _SECONDS: "a number of seconds, more than 0",
@@ -60,16 +67,17 @@ _NOT_FOR_SOCKETS: Final = frozenset({"socket_keepalive"})
 
 
 def connection_arguments(redis_url: str) -> dict[str, Any]:
-    """Return the arguments with which redis-py's ConnectionPool connects to this Redis.
+    """Return the arguments with which redis-py's ConnectionPool connects to this Redis, or to the master of Sentinels.
 
     Raises:
         SettingsError: `redis_url` is not a Redis URL, or has an option that fiqa does not take.
     """
     try:
-        parts = urlsplit(redis_url)
-        options = _checked(parts.scheme, parse_qsl(parts.query, keep_blank_values=True))
+        single_url, sentinels = split_addresses(redis_url)
+        parts = urlsplit(single_url)
+        options = _checked(parts.scheme, parse_qsl(parts.query, keep_blank_values=True), sentinel=bool(sentinels))
         # redis-py reads the user, the host and the path. It would take database 0 if the database is not a number.
-        arguments = parse_url(redis_url.partition("?")[0])  # type: ignore[no-untyped-call]  # half typed
+        arguments = parse_url(single_url.partition("?")[0])  # type: ignore[no-untyped-call]  # half typed
         if parts.scheme != "unix":
             int(parts.path.strip("/") or 0)
     except ValueError:
@@ -79,13 +87,36 @@ def connection_arguments(redis_url: str) -> dict[str, Any]:
     keepalive = {} if parts.scheme == "unix" else {"socket_keepalive": True}
     defaults = {"socket_connect_timeout": 5.0, "socket_timeout": 10.0, "health_check_interval": 30, **keepalive}
     login = {name: arguments[name] for name in ("username", "password") if name in arguments}
-    return {**defaults, **arguments, **options, **login}
+    found = {**defaults, **arguments, **options, **login}
+    return _through(sentinels, found) if sentinels else found
 
 
-def _checked(scheme: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
+def _through(sentinels: tuple[tuple[str, int], ...], found: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of connections that ask these Sentinels for the master."""
+    taken = {name: found.pop(name, None) for name in (*_SENTINEL_OPTIONS, "host", "port", "connection_class")}
+    if not taken["master"]:
+        raise SettingsError("FIQA_REDIS_URL: the option master is missing: sentinel://host:26379/0?master=mymaster")
+    tls = taken["connection_class"] is not None
+    arguments = {"ssl": tls, **{name: value for name, value in found.items() if name.startswith("ssl_")}}
+    login = {"username": taken["sentinel_username"], "password": taken["sentinel_password"]}
+    return found | {
+        "connection_class": SentinelManagedSSLConnection if tls else SentinelManagedConnection,
+        "connection_pool": Sentinels(sentinels, taken["master"], arguments | login),
+    }
+
+
+def shown_url(redis_url: str) -> str:
+    """Return the URL without user, password and options, except the name of the master: others may be passwords."""
+    scheme, _, rest = redis_url.partition("://")
+    address, _, options = rest.partition("?")
+    master = f"?master={quote(dict(parse_qsl(options)).get('master', ''))}" if "sentinel" in scheme else ""
+    return f"{scheme}://{address.rpartition('@')[2]}{master}"
+
+
+def _checked(scheme: str, pairs: list[tuple[str, str]], *, sentinel: bool) -> dict[str, Any]:
     """Return the options of a URL with their values; SettingsError names the first that is wrong."""
     found: dict[str, Any] = {}
-    known: Mapping[str, re.Pattern[str]] = _OPTIONS | _TLS_OPTIONS
+    known: Mapping[str, re.Pattern[str]] = _OPTIONS | _TLS_OPTIONS | _SENTINEL_OPTIONS
     for name, value in pairs:
         if name not in known:
             # Do not quote the name: it may be the part of a password after an ampersand.
@@ -93,7 +124,9 @@ def _checked(scheme: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
             hint = f"did you mean {alike[0]}?" if alike else f"it takes {', '.join(known)}"
             raise SettingsError(f"FIQA_REDIS_URL: an option that fiqa does not take; {hint}")
         if name in _TLS_OPTIONS and scheme != "rediss":
-            raise SettingsError(f"FIQA_REDIS_URL: the option {name} is for rediss:// only")
+            raise SettingsError(f"FIQA_REDIS_URL: the option {name} is for rediss:// and rediss+sentinel:// only")
+        if name in _SENTINEL_OPTIONS and not sentinel:
+            raise SettingsError(f"FIQA_REDIS_URL: the option {name} is for sentinel:// only")
         if name in _NOT_FOR_SOCKETS and scheme == "unix":
             raise SettingsError(f"FIQA_REDIS_URL: the option {name} is not for unix://")
         if not known[name].fullmatch(value):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from fiqa.errors import SettingsError
 from fiqa.ledger.ledger import Ledger
-from fiqa.ledger.redis_url import connection_arguments
+from fiqa.ledger.redis_url import connection_arguments, shown_url
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,9 @@ def test_a_wrong_url_is_an_error_in_one_line_without_the_url(url: str) -> None:
         ("client_name=a%20b", "the option client_name takes a name without spaces"),
         ("retry_on_timeout=perhaps", "the option retry_on_timeout takes true or false"),
         ("db=zero", "the option db takes a whole number"),
-        ("ssl_cert_reqs=none", "the option ssl_cert_reqs is for rediss:// only"),
+        ("ssl_cert_reqs=none", r"the option ssl_cert_reqs is for rediss:// and rediss\+sentinel:// only"),
+        ("master=s3cret", "the option master is for sentinel:// only"),
+        ("sentinel_password=s3cret", "the option sentinel_password is for sentinel:// only"),
     ],
 )
 def test_a_wrong_option_is_an_error_in_one_line_before_anything_is_made(options: str, problem: str) -> None:
@@ -66,3 +70,38 @@ def test_the_options_of_a_url_take_precedence_over_the_defaults() -> None:
     # As redis-py reads them: the database of the options, the user of the address.
     assert (arguments["db"], arguments["username"], arguments["password"]) == (4, "me", "se@cret")
     assert arguments["client_name"] == "us"
+
+
+def test_the_sentinels_of_a_url_and_their_login_are_apart_from_those_of_redis() -> None:
+    url = "rediss+sentinel://me:s%2Cecret@a:1,[::1]:2,c/3?master=m&sentinel_username=s&sentinel_password=p%26w"
+    arguments = connection_arguments(f"{url}&ssl_cert_reqs=none")
+    sentinels = arguments["connection_pool"]
+    assert sentinels.addresses == (("a", 1), ("::1", 2), ("c", 26379))
+    assert sentinels.service_name == "m"
+    assert sentinels.arguments == {"ssl": True, "ssl_cert_reqs": "none", "username": "s", "password": "p&w"}
+    assert (arguments["db"], arguments["username"], arguments["password"]) == (3, "me", "s,ecret")
+    assert arguments.keys().isdisjoint({"host", "port", "master", "sentinel_password"})
+    assert shown_url(url) == "rediss+sentinel://a:1,[::1]:2,c/3?master=m"
+    assert pickle.loads(pickle.dumps(arguments)) == arguments  # noqa: S301  Celery does so for its pool
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("sentinel://a:1/0", r"the option master is missing: sentinel://host:26379/0\?master=mymaster"),
+        ("sentinel://a:1/0?master=", "the option master takes a value that is not empty"),
+        ("sentinel://a:1/0?masters=m", r"an option that fiqa does not take; did you mean master\?"),
+        ("sentinel://a:1/mymaster", "not a Redis URL"),
+        ("sentinel://a:1;sentinel://b:2/0?master=m", "not a Redis URL"),
+        ("sentinel://a:1,/0?master=m", "not a Redis URL"),
+        ("sentinel://a:port/0?master=m", "not a Redis URL"),
+        ("sentinel://a:99999/0?master=m", "not a Redis URL"),
+        ("sentinel:///0?master=m", "not a Redis URL"),
+        ("sentinel://me:se/cret@a/0?master=m", "not a Redis URL"),
+        ("sentinel://a/0?master=m&ssl_cert_reqs=none", "the option ssl_cert_reqs is for rediss:// and rediss"),
+    ],
+)
+def test_a_wrong_url_of_sentinels_is_an_error_in_one_line(url: str, problem: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^FIQA_REDIS_URL: {problem}[^\n]*$") as caught:
+        Ledger(url)
+    assert "cret" not in str(caught.value)

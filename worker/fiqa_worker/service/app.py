@@ -11,6 +11,7 @@ from kombu.entity import Exchange, Queue
 from fiqa.contract import DEFAULT_NAMESPACE
 from fiqa.ledger.keys import Keys
 from fiqa.ledger.redis_url import connection_arguments
+from fiqa.ledger.sentinel import split_addresses
 from fiqa_worker.service.tickets import TicketTransport
 
 
@@ -90,7 +91,12 @@ def make_app(redis_url: str, namespace: str = DEFAULT_NAMESPACE) -> Celery:
 
 def _shown(redis_url: str) -> str:
     """Return the URL for kombu and for the log, without user, password and options."""
-    parts = urlsplit(redis_url)
+    single_url, sentinels = split_addresses(redis_url)
+    parts = urlsplit(single_url)
     if parts.scheme == "unix":
         return f"redis+socket://{parts.path}"
+    if sentinels:
+        # Kombu takes one host. It is only shown: TicketTransport asks all Sentinels.
+        host, port = sentinels[0]
+        return f"sentinel://{f'[{host}]' if ':' in host else host}:{port}{parts.path}"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -116,8 +116,9 @@ class _TicketChannel(Channel):
 
         Kombu itself ignores some options of the URL, and raises errors for others.
         """
-        theirs = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]  # half typed
         ours = self.connection.client.transport_options["fiqa_connection"]
+        self.connection_class = ours.get("connection_class", self.connection_class)
+        theirs = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]  # half typed
         # Keep the class that kombu uses: it reports to kombu's event loop that a connection is closed.
         return {"db": 0, **ours, "connection_class": theirs["connection_class"]}
 
