@@ -194,12 +194,18 @@ class Client:
         return Job(status.id, status.name, status.images, status.chunks, self)
 
     def status(self, job_id: str) -> JobStatus:
-        """Return the state and the counters of a job.
+        """Return the state and the counters of a job. If no worker runs, also publish the tickets that the queue lacks.
+
+        An autoscaler that has stopped all workers starts one if it sees a ticket. Workers replace lost tickets, but
+        here none runs.
 
         Raises:
             UnknownJobError: no such job.
         """
-        return self._ledger.status(job_id)
+        status = self._ledger.status(job_id)
+        if _lacks_workers(status):
+            self._publish_tickets()
+        return status
 
     def jobs(self, *, limit: int = 100) -> list[JobStatus]:
         """Return the status of the newest jobs, newest first."""

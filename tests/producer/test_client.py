@@ -56,6 +56,31 @@ def test_the_error_for_a_number_out_of_range_is_one_line_and_makes_no_job(
     assert client.jobs() == []
 
 
+# Lost tickets
+def test_a_status_replaces_lost_tickets_if_no_worker_runs_to_do_it(client: Client, ledger: Ledger) -> None:
+    job = client.submit(URIS)
+    redis = ledger.connection.redis
+    tickets = redis.llen(QUEUE)
+    redis.delete(QUEUE)
+    beat(ledger)
+    job.status()
+    assert redis.llen(QUEUE) == 0
+    beat(ledger, seconds=0.01)
+    wait_until(lambda: not job.status().workers_run)
+    assert redis.llen(QUEUE) == tickets
+    job.status()
+    assert redis.llen(QUEUE) == tickets
+
+
+def test_watching_replaces_lost_tickets_too(client: Client, ledger: Ledger) -> None:
+    job = client.submit(URIS)
+    statuses = client.watch(job.id)
+    next(statuses)
+    ledger.connection.redis.delete(QUEUE)
+    next(statuses)
+    assert ledger.connection.redis.llen(QUEUE) > 0
+
+
 # Connections and settings
 def test_a_client_is_shared_by_threads(client: Client, ledger: Ledger) -> None:
     with ThreadPoolExecutor(6) as pool:
