@@ -46,7 +46,7 @@ OWN_WORDS = [
     *("reconciler", "drain", "release", "requeued", "in flight", "isolated", "quarantined", "prefetch", "crop"),
     *("landmarks", "virtual time", "submission token", "fencing token"),
 ]
-ONLY_FOR_TESTS = {"FIQA_TEST_REDIS", "FIQA_TEST_S3", "FIQA_TEST_MUTATIONS", "FIQA_COMPLETE"}
+ONLY_FOR_TESTS = {"FIQA_TEST_REDIS", "FIQA_TEST_S3", "FIQA_TEST_MUTATIONS", "FIQA_TEST_CRDS", "FIQA_COMPLETE"}
 
 
 def blocks(language: str, text: str = ALL_PAGES) -> list[str]:
