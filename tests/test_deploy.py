@@ -82,7 +82,7 @@ def test_builds_name_a_dockerfile_that_is_there_and_images_a_version() -> None:
         if "build" in service:
             assert (ROOT / service["build"]["dockerfile"]).exists()
         else:
-            assert re.search(r":\d", service["image"])
+            assert re.search(r":v?\d", service["image"])
 
 
 def test_redis_forgets_no_job() -> None:
