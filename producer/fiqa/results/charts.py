@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Final
 
 from fiqa.results.axes import Axis, Frame
@@ -101,12 +101,17 @@ def against(across: Axis, up: Axis, series: Mapping[int, Sequence[Point]]) -> Dr
 
 
 def _medians(points: Sequence[Point]) -> list[Point]:
-    """Return the median of x and of y, of groups of equal size along x."""
+    """Return the median of x and of y, of groups of about equal size along x. Equal values of x are one group."""
     ordered = sorted(points)
-    groups = min(_GROUPS, len(ordered) // _LEAST_GROUP)
-    edges = [len(ordered) * place // groups for place in range(groups + 1)] if groups else []
-    parts = [ordered[first:last] for first, last in pairwise(edges)]
-    return [(_median(x for x, _ in part), _median(y for _, y in part)) for part in parts]
+    size = max(_LEAST_GROUP, math.ceil(len(ordered) / _GROUPS))
+    groups: list[list[Point]] = []
+    for point in ordered:
+        if not groups or (len(groups[-1]) >= size and point[0] != groups[-1][-1][0]):
+            groups.append([])
+        groups[-1].append(point)
+    return [
+        (_median(x for x, _ in group), _median(y for _, y in group)) for group in groups if len(group) >= _LEAST_GROUP
+    ]
 
 
 def _median(values: Iterable[float]) -> float:
