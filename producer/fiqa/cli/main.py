@@ -43,7 +43,7 @@ COMMANDS: Final = {
     ),
     "retry": ("fiqa.cli.jobs:retry", "Submit the failed images of a finished job as a new job."),
     "run": ("fiqa_worker.cli.run:run", "Score images on this machine, without a Redis of your own."),
-    "score": ("fiqa_worker.cli.score:score", "Score every face of one image."),
+    "score": ("fiqa_worker.cli.score:score", "Score every face of images in this process."),
     "status": ("fiqa.cli.jobs:status", "Show the progress of a job."),
     "submit": ("fiqa.cli.submit:submit", "Submit a job and print its id."),
     "watch": ("fiqa.cli.jobs:watch", "Follow a job with a progress bar."),

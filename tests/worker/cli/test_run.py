@@ -23,7 +23,10 @@ from tests.worker.local.started import started_in
 def test_run_writes_a_table_if_the_files_suffix_names_one(fiqa: Fiqa, photos: Path, tmp_path: Path) -> None:
     images = [photos / "original-0.jpg", photos / "blur-4.jpg", photos / "group-0.jpg"]
     options = ("--measures", "--min-face-px", "60", "--max-faces", "3")
-    assert fiqa("run", *images, *options, "-o", tmp_path / "out.csv").returncode == 0
+    done = fiqa("run", *images, *options, "-o", tmp_path / "out.csv", "--annotate", tmp_path / "annotated")
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == f"3 annotated images in {tmp_path / 'annotated'}"
+    assert {path.name for path in (tmp_path / "annotated").iterdir()} == {image.name for image in images}
     with (tmp_path / "out.csv").open(newline="") as file:
         good, blurred, *group = csv.DictReader(file)
     assert good["uri"] == images[0].as_uri()

@@ -75,7 +75,6 @@ def test_score_takes_uris_and_standard_input(tmp_path: Path) -> None:
     assert output.read_bytes().startswith(b"\x89PNG")
     for given, why in {
         "https://b/a.jpg": "workers read s3://",
-        str(tmp_path): "a folder",
         "nowhere.jpg": "no such",
     }.items():
         assert why in str(CliRunner().invoke(score, [given]).exception)
@@ -144,3 +143,48 @@ def test_score_of_a_damaged_image_says_why(fiqa: Fiqa, photos: Path) -> None:
     done = fiqa("score", photos / "cut-0.jpg")
     assert done.returncode == 1
     assert one_line(done).endswith("cut-0.jpg: decode_failed: the JPEG file is cut off or damaged")
+
+
+def test_score_takes_several_images_and_folders_and_annotates_each(photos: Path, tmp_path: Path) -> None:
+    folder, single = tmp_path / "in" / "deep", tmp_path / "other" / "deep.jpg"
+    for path in (folder / "a.jpg", folder / "b.jpg", single):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PORTRAIT, path)
+    shutil.copy(photos / "cut-0.jpg", folder / "cut.jpg")
+    shutil.copy(photos / "noface-1.jpg", folder / "none.jpg")
+    out = tmp_path / "out"
+    done = CliRunner().invoke(score, [str(tmp_path / "in"), str(single), "-o", str(out)], standalone_mode=False)
+    assert done.return_value == 1  # an image failed
+    assert re.sub(r"quality.*", "*", done.stdout).splitlines() == [
+        *(f"file://{folder}/a.jpg:", "*", f"file://{folder}/b.jpg:", "*", f"file://{single}:", "*"),
+    ]
+    assert [line.rpartition("/")[2] for line in done.stderr.splitlines()] == [
+        "cut.jpg: decode_failed: the JPEG file is cut off or damaged",
+        "none.jpg: no face",
+        "out",
+    ]
+    assert done.stderr.endswith(f"4 annotated images in {out}\n")
+    written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert written == ["deep.jpg", "deep/a.jpg", "deep/b.jpg", "deep/none.jpg"]
+    drawn = cv2.imread(str(out / "deep" / "a.jpg"))
+    assert drawn is not None
+    assert drawn.shape == portrait().shape
+    assert cv2.absdiff(drawn, portrait()).max() > 100
+
+    again = CliRunner().invoke(score, [str(tmp_path / "in"), "-o", str(out)])
+    assert str(again.exception) == f"{out} has files already: replace them with --force, or choose another folder"
+    assert CliRunner().invoke(score, [str(folder), "-o", str(out), "--force"]).exception is None
+    lines = CliRunner().invoke(score, [str(folder), str(single), "--json"]).stdout.splitlines()
+    assert [ImageResult.decode(line).uri.rpartition("/")[2] for line in lines] == [
+        *("a.jpg", "b.jpg", "cut.jpg", "none.jpg", "deep.jpg"),
+    ]
+
+
+@pytest.mark.parametrize("output", ["in", "in/below", "."])
+def test_annotated_images_never_mix_with_their_source(tmp_path: Path, output: str) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(PORTRAIT, tmp_path / "in" / "a.jpg")
+    done = CliRunner().invoke(score, [str(tmp_path / "in"), "-o", str(tmp_path / output), "--force"])
+    assert "annotated images would mix with those of" in str(done.exception)
+    assert (tmp_path / "in" / "a.jpg").read_bytes() == PORTRAIT.read_bytes()
+    assert len(list(tmp_path.rglob("*"))) == 2

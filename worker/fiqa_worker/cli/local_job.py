@@ -11,9 +11,10 @@ from typing import IO
 from fiqa.cli.failures import report_too_many
 from fiqa.cli.messages import BadLines, report_line
 from fiqa.cli.output import Destination, write_results
-from fiqa.cli.progress import JobProgress
+from fiqa.cli.progress import CountProgress, JobProgress
 from fiqa.contract import NO_OPTIONS, Item, JobOptions
 from fiqa.ledger.status import JobStatus
+from fiqa_worker.cli.annotated import AnnotatedFolder
 from fiqa_worker.cli.extras import needs
 from fiqa_worker.settings import WorkerSettings
 
@@ -28,6 +29,7 @@ def score_locally(
     options: JobOptions = NO_OPTIONS,
     file: IO[bytes] | None = None,
     name: str | None = None,
+    annotate: AnnotatedFolder | None = None,
     images_before: int = 0,
     failed_before: int = 0,
 ) -> JobStatus:
@@ -43,6 +45,7 @@ def score_locally(
         options: the options of the job.
         file: the results file, if it is open already.
         name: the job's display name.
+        annotate: gets an annotated copy of each image, once all are scored.
         images_before: images of earlier runs that are in the results file.
         failed_before: how many of those failed.
 
@@ -68,6 +71,10 @@ def score_locally(
                 bad_lines.report_rest()
             shards = system.client.result_shards(job.id, follow=True, on_status=show)
             write_results(destination, shards, file=file, measures=options.measures)
+        if annotate:
+            with CountProgress("images annotated") as counted:
+                annotate.write(system.client.results(job.id), show=counted.show)
+            annotate.report()
         status = system.client.status(job.id)
         for worker in system.client.workers():
             if worker.self_test.warning:

@@ -21,6 +21,7 @@ from fiqa.errors import OutputError, UsageError
 from fiqa.results.export import Format
 from fiqa.sources.manifest import read_source
 from fiqa.text import count
+from fiqa_worker.cli.annotated import AnnotatedFolder
 from fiqa_worker.cli.extras import concurrency_option, models_or_builtin, needs, own_settings
 from fiqa_worker.cli.local_job import score_locally
 from fiqa_worker.local.resume import Earlier, held
@@ -36,6 +37,12 @@ _OR_RESUME: Final = "add to it with --resume, "
 @concurrency_option
 @job_options
 @click.option(
+    "--annotate",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write a copy of each image to this folder, with the faces drawn into it.",
+)
+@click.option(
     "--resume", is_flag=True, help="Score only images that have no result in the file yet, and add their results."
 )
 def run(
@@ -45,6 +52,7 @@ def run(
     concurrency: int | None,
     options: JobOptions,
     force: bool,
+    annotate: Path | None,
     resume: bool,
 ) -> int:
     """Score images on this machine, without a Redis of your own.
@@ -60,6 +68,7 @@ def run(
     Examples:
       fiqa run ~/photos -o results.jsonl
       fiqa run ~/photos -o results.jsonl --resume
+      fiqa run ~/photos -o results.jsonl --annotate annotated/
       fiqa run s3://photos/2026/ --concurrency 4 -o faces.parquet
     """  # noqa: D301  click's \b keeps the lines below it as they are
     with needs("local"):
@@ -68,10 +77,11 @@ def run(
     destination = Destination.of(output, force=force)
     can_resume = destination.file_format is Format.JSONL and not destination.gzipped
     _check_output(source, output, can_resume=can_resume, resume=resume, force=force)
+    settings = WorkerSettings.load()
+    annotated = AnnotatedFolder(annotate, source, settings, force=force or resume) if annotate else None
     bad_lines = BadLines()
     items = read_source(source, on_bad_line=bad_lines, left_out=bad_lines.left_out)
     first = next(items, None)  # an error of the source is reported before anything is started
-    settings = WorkerSettings.load()
     detector, quality_model = models_or_builtin(settings)
     with ExitStack() as stack:
         file, earlier = None, Earlier()
@@ -99,6 +109,7 @@ def run(
                 bad_lines=bad_lines,
                 options=options,
                 file=file,
+                annotate=annotated,
                 images_before=earlier.done.total(),
                 failed_before=earlier.failed,
             )
