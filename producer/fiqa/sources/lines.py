@@ -195,7 +195,7 @@ def object_item(bucket: str, key: str, version: str | None = None) -> Item:
 def why(error: Exception) -> str:
     """Return what is wrong with a line or a file, in one line."""
     if isinstance(error, ValidationError):
-        return ": ".join(first_problem(error))
+        return ": ".join(filter(None, first_problem(error)))  # a problem of the whole has no name
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8"
     return " ".join(str(error).split())

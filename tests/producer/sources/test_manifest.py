@@ -139,7 +139,7 @@ def test_a_list_that_is_replaced_by_another_file_is_read_to_its_end(tmp_path: Pa
         ("s3://bucket/prefix", "a prefix ends in a slash: s3://bucket/prefix/"),
         ("s3://bucket/a.jpg.gz", "neither an image, nor a list"),
         ("unreadable.txt", "Input/output error"),
-        ("list.json", "not an S3 Inventory manifest"),
+        ("list.json", "not an S3 Inventory manifest, Input should be"),
         ("null.json", "not an S3 Inventory manifest"),
     ],
 )
