@@ -6,9 +6,15 @@ set -euo pipefail
 DIR=${FIQA_DOCKER_DIR:-/var/tmp/fiqa-docker-tests}
 export DOCKER_HOST=unix://$DIR/docker.sock
 
-docker ps -aq 2>/dev/null | xargs -r docker rm -f >/dev/null
+if containers=$(docker ps -aq 2>/dev/null); then
+  xargs -r docker rm -f <<<"$containers" >/dev/null
+fi
 if pid=$(cat "$DIR/pid" 2>/dev/null) && grep -qs dockerd "/proc/$pid/cmdline"; then
   kill "$pid"
   while [ -d "/proc/$pid" ]; do sleep 0.2; done
 fi
-[ "${1:-}" != --delete ] || rm -rf -- "$DIR"
+if [ "${1:-}" = --delete ]; then
+  # The daemon leaves mounts, such as the network namespace of the host.
+  awk -v dir="$DIR/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount
+  rm -rf -- "$DIR"
+fi
