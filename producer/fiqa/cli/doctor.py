@@ -38,13 +38,15 @@ _ASK_DISK: Final = "a mount hangs: mount it again"
 
 
 @click.command()
-@click.option("--source", "sources", multiple=True, metavar="URI", help="Check this source too: list it, read a file.")
+@click.option(
+    "--source", "sources", multiple=True, metavar="URI", help="Check this source too: list it, read an image."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each finding.")
 def doctor(*, sources: tuple[str, ...], as_json: bool) -> int:
-    """Check the setup of this machine, and say what to do.
+    """Check the setup of this machine, and print what to do.
 
-    It looks at Redis, the storage, S3, the workers, disks and versions. If the worker's packages are installed, it also
-    tests the models. It changes nothing: what it writes, it deletes. The exit status is 1 if something is wrong.
+    The command looks at Redis, the storage, S3, the workers, disks and versions. If the worker's packages are
+    installed, it also tests the models. It deletes all that it writes. The exit status is 1 if something is wrong.
 
     \b
     Examples:

@@ -47,7 +47,7 @@ def jobs(limit: int, *, as_json: bool, all_jobs: bool) -> None:
     for column in ("images", "done", "scored", "no face", "failed", "images/s"):
         table.add_column(column, justify="right")
     for job in found:
-        counts = (job.images, job.images_done, job.scored, job.no_face, job.failed, round(job.images_per_s or 0))
+        counts = (job.images, job.images_done, job.scored, job.no_face, job.failed)
         table.add_row(
             job.id,
             Text(shown(job.name or "")),
@@ -55,6 +55,8 @@ def jobs(limit: int, *, as_json: bool, all_jobs: bool) -> None:
             str(job.priority),
             local_time(job.created),
             *(f"{count:,}" for count in counts),
+            # A job has no rate before it starts, and after `fiqa recover`: 0 would mean that it stands still.
+            "-" if job.images_per_s is None else f"{round(job.images_per_s):,}",
         )
     # The console is as wide as the table. Otherwise rich would cut numbers at the terminal's width or, in a pipe, at 80
     # columns.

@@ -29,7 +29,7 @@ COMMANDS: Final = {
     "cancel": ("fiqa.cli.jobs:cancel", "Stop a job for good, within 2 s."),
     "delete": ("fiqa.cli.jobs:delete", "Delete a finished job with its manifest and results."),
     "demo": ("fiqa_worker.cli.demo:demo", "Score sample photos that are made from one portrait."),
-    "doctor": ("fiqa.cli.doctor:doctor", "Check the setup of this machine, and say what to do."),
+    "doctor": ("fiqa.cli.doctor:doctor", "Check the setup of this machine, and print what to do."),
     "jobs": ("fiqa.cli.jobs:jobs", "List the newest jobs."),
     "models": ("fiqa_worker.cli.models:models", "List, download, verify, prepare and quantize the models."),
     "pause": ("fiqa.cli.jobs:pause", "Start no more chunks of a job."),

@@ -72,20 +72,20 @@ def submit(
 
     \b
     SOURCE is one or more of:
-      photos/, a.jpg         a folder (with all its subfolders), an image
+      images/, a.jpg         a folder (with all its subfolders), an image
       s3://bucket/prefix/    the images under a prefix
       list.txt, -            a URI or a path on each line; - is standard input
       list.jsonl             lines with `uri` or `source-ref`, and optionally `id`
-      own.csv                a CSV with a title uri, url, path or filename, and optionally id
+      own.csv                a CSV with titles: uri, url, path or filename, and optionally id
       batch.csv              S3 Batch Operations: Bucket,Key
       manifest.json          S3 Inventory
     Each file may also be gzipped (.gz), and may be an s3:// URI itself.
 
     \b
     Examples:
-      fiqa submit ~/photos
-      fiqa submit s3://photos/2026/ --name backfill --priority low
-      find /mnt/photos -name '*.jpg' | fiqa submit - --wait
+      fiqa submit ~/images
+      fiqa submit s3://images/2026/ --name backfill --priority low
+      find /mnt/images -name '*.jpg' | fiqa submit - --wait
     """  # noqa: D301  click's \b keeps the lines below it as they are
     bad_lines = BadLines(strict=strict)
     with Client() as client:

@@ -61,6 +61,8 @@ def test_jobs_lists_the_newest_first_with_whole_ids_and_numbers(ledger: Ledger, 
     assert "12,345,678,901" in shown
     assert "10,234,567,890" in shown
     assert "…" not in shown
+    # None of them has a rate, since none has started.
+    assert [line.split()[-1] for line in shown.splitlines()] == ["images/s", "-", "-", "-"]
     lines = fiqa("jobs", "--json", "--limit", "2").stdout.splitlines()
     assert [json.loads(line)["id"] for line in lines] == jobs[:0:-1]
 

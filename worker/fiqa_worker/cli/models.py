@@ -141,8 +141,8 @@ def quantize(
 
     \b
     Examples:
-      fiqa models quantize ~/photos
-      fiqa models quantize ~/photos -o mine-int8.onnx --faces 1000
+      fiqa models quantize ~/images
+      fiqa models quantize ~/images -o mine-int8.onnx --faces 1000
     """  # noqa: D301  click's \b keeps the lines below it as they are
     with needs("cpu"):
         from fiqa_worker.models.prepare import prepare, prepared_dirs

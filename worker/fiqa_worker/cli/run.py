@@ -66,10 +66,10 @@ def run(
 
     \b
     Examples:
-      fiqa run ~/photos -o results.jsonl
-      fiqa run ~/photos -o results.jsonl --resume
-      fiqa run ~/photos -o results.jsonl --annotate annotated/
-      fiqa run s3://photos/2026/ --concurrency 4 -o faces.parquet
+      fiqa run ~/images -o results.jsonl
+      fiqa run ~/images -o results.jsonl --resume
+      fiqa run ~/images -o results.jsonl --annotate annotated/
+      fiqa run s3://images/2026/ --concurrency 4 -o faces.parquet
     """  # noqa: D301  click's \b keeps the lines below it as they are
     with needs("local"):
         import fiqa_worker.local.system  # noqa: F401  so that a missing package is reported first

@@ -53,7 +53,7 @@ def score(*, image: tuple[str, ...], output: Path | None, options: JobOptions, f
     Examples:
       fiqa score portrait.jpg
       fiqa score group.jpg -o annotated.jpg
-      fiqa score ~/photos extra.jpg -o annotated/
+      fiqa score ~/images extra.jpg -o annotated/
       fiqa score portrait.jpg --json | jq .faces[0].quality
     """  # noqa: D301  click's \b keeps the lines below it as they are
     with needs("cpu"):

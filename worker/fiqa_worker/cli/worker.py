@@ -38,7 +38,7 @@ def worker(concurrency: int | None) -> int:
 
     \b
     Examples:
-      FIQA_ALLOWED_SOURCES=s3://photos/ fiqa worker
+      FIQA_ALLOWED_SOURCES=s3://images/ fiqa worker
       FIQA_DETECTOR=builtin_detector FIQA_QUALITY_MODEL=builtin_quality fiqa worker --concurrency 2
     """  # noqa: D301  click's \b keeps the lines below it as they are
     settings = WorkerSettings.load()
