@@ -124,6 +124,9 @@ def test_the_compose_file_lets_prometheus_find_the_workers_and_grafana_its_files
     (found,) = job["dns_sd_configs"]
     assert found["names"] == ["worker"]
     assert services["worker"]["environment"]["FIQA_METRICS_PORT"] == str(found["port"])
+    patch = yaml.safe_load((ROOT / "deploy/kubernetes/overlays/monitoring/deployment.yaml").read_text("utf-8"))
+    (container,) = patch["spec"]["template"]["spec"]["containers"]
+    assert [port["containerPort"] for port in container["ports"]] == [found["port"]]
     mounted = [volume.split(":") for volume in services["grafana"]["volumes"] + services["prometheus"]["volumes"]]
     sources = {source: target for source, target, *_ in mounted if source.startswith("./")}
     assert [source for source in sources if not (ROOT / source).exists()] == []
