@@ -59,13 +59,20 @@ def test_without_both_settings_only_redis_is_opened(
 
 
 @needs_fuse
-def test_a_share_that_does_not_answer_holds_up_no_worker_that_starts(ledger: Ledger, tmp_path: Path) -> None:
-    settings = WorkerSettings(allowed_storages=(str(tmp_path / "share" / "jobs"), "redis"))
+def test_a_share_that_does_not_answer_holds_up_no_other_storage(ledger: Ledger, tmp_path: Path) -> None:
+    share, other = str(tmp_path / "share" / "jobs"), str(tmp_path / "other")
+    settings = WorkerSettings(allowed_storages=(share, other, "redis"))
+    opened: list[str] = []
+
+    def start_and_open() -> None:
+        storages = Storages(settings, ledger.connection)
+        opened.extend(storages.open(url).url for url in ("redis", other))
+
     with dead(tmp_path / "share"):
-        made = Thread(target=Storages, args=(settings, ledger.connection), daemon=True)
-        made.start()
-        made.join(WAIT_S)
-        assert not made.is_alive()
+        thread = Thread(target=start_and_open, daemon=True)
+        thread.start()
+        thread.join(WAIT_S)
+        assert opened == ["redis", other]
 
 
 @pytest.mark.parametrize("forged", ["../../x", "/etc/x", "20260101-000000-abcdef/../../x", "", "a" * 5000, "\n"])

@@ -15,6 +15,7 @@ from fiqa.contract import REDIS_STORAGE
 from fiqa.ledger.connection import Connection
 from fiqa.storage.storage import Storage, open_storage
 from fiqa_worker.errors import SourceUnavailable
+from fiqa_worker.pipeline.files import is_below
 from fiqa_worker.settings import WorkerSettings
 
 # An open storage in S3 takes about 1 MB of memory. Most fleets use one storage.
@@ -30,8 +31,9 @@ class Storages:
     def __init__(self, settings: WorkerSettings, connection: Connection) -> None:
         self._connection = connection
         self._open: OrderedDict[str, Storage] = OrderedDict()
-        self._settings = settings
-        self._allowed: tuple[str, ...] | None = None
+        allowed = settings.allowed_storages
+        self._allowed = (settings.storage, REDIS_STORAGE) if allowed is None else allowed
+        self._resolved: dict[str, str] = {}
 
     def open(self, url: str) -> Storage:
         """Return the storage that a URL names.
@@ -50,21 +52,35 @@ class Storages:
         return self._open[url]
 
     def _allows(self, url: str) -> bool:
-        normal = _normal(url)
-        if ".." in normal.split("/"):
-            return False
-        if self._allowed is None:
-            # Not in __init__: this resolves links. If a share does not answer, the worker would never start.
-            allowed = self._settings.allowed_storages
-            if allowed is None:
-                allowed = (self._settings.storage, REDIS_STORAGE)
-            self._allowed = tuple(_normal(url) for url in allowed)
-        return any(normal == allowed or normal.startswith(f"{allowed.rstrip('/')}/") for allowed in self._allowed)
+        if not _is_folder(url):
+            name = _without_slash(url)
+            urls = (_without_slash(allowed) for allowed in self._allowed if not _is_folder(allowed))
+            return ".." not in name.split("/") and any(is_below(name, allowed) for allowed in urls)
+        # To resolve links, the file systems must answer. So only what this URL needs is resolved, and nothing while the
+        # worker starts: a share that is gone must not hold up other storages.
+        path = _real(url)
+        folders = [allowed for allowed in self._allowed if _is_folder(allowed)]
+        folders.sort(key=lambda folder: not is_below(_path(url), _path(folder)))
+        return any(is_below(path, self._real_allowed(folder)) for folder in folders)
+
+    def _real_allowed(self, folder: str) -> str:
+        if folder not in self._resolved:
+            self._resolved[folder] = _real(folder)
+        return self._resolved[folder]
 
 
-def _normal(url: str) -> str:
-    """Return one spelling for all URLs of a storage."""
-    scheme, separator, rest = url.partition("://")
-    if url == REDIS_STORAGE or (separator and scheme != "file"):
-        return url.rstrip("/") if rest.strip("/") else url
-    return str(Path(unquote(rest) if separator else url).expanduser().resolve())
+def _is_folder(url: str) -> bool:
+    return url != REDIS_STORAGE and ("://" not in url or url.startswith("file://"))
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/") if url.partition("://")[2].strip("/") else url
+
+
+def _path(folder: str) -> str:
+    path = unquote(folder.removeprefix("file://")) if folder.startswith("file://") else folder
+    return str(Path(path).expanduser())
+
+
+def _real(folder: str) -> str:
+    return str(Path(_path(folder)).resolve())
