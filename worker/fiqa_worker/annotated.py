@@ -82,7 +82,8 @@ def _root(source: str) -> str:
     if source.startswith("s3://") or (source.startswith("file:///") and source.endswith("/")):
         return _path(source) if source.endswith("/") else _path(source) + "/"
     path = Path(_path(source))
-    return f"{path.resolve()}/" if path.is_dir() else f"{path}/"
+    # Path.is_dir fails for a name that is too long.
+    return f"{path.resolve()}/" if os.path.isdir(path) else f"{path}/"  # noqa: PTH112  see above
 
 
 def _path(uri: str) -> str:

@@ -81,6 +81,7 @@ def test_the_command_reads_a_job_also_while_it_runs(
             ["good.jsonl", "-o", "no/where.html"],
             "cannot write no/where.html: No such file or directory: choose another file",
         ),
+        (["x" * 300], f"'{'x' * 300}' is not a job id: `fiqa jobs` lists them"),
         (["no-job"], "'no-job' is not a job id: `fiqa jobs` lists them"),
     ],
 )

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from fiqa.results.gallery import Crop
 from fiqa.results.page import render
 from fiqa.results.tally import tally
 from tests.producer.results.browser import CHROMIUM, Browser, browser
@@ -65,6 +68,21 @@ def test_the_threshold_moves_with_its_counts_and_its_line(tab: Browser, tmp_path
     assert tab.value("document.querySelectorAll('svg[aria-label^=\"Quality of\"] .line').length") == 2
     assert tab.console == []
     assert tab.requests == [(tmp_path / "page.html").as_uri()]
+
+
+def test_faces_are_a_part_of_the_page_and_nothing_is_loaded_for_them(tab: Browser, tmp_path: Path) -> None:
+    image = cv2.imencode(".jpg", np.full((112, 112, 3), 90, np.uint8))[1].tobytes()
+    counted = tally([result(HOSTILE[1], 0.5), result("s3://b/2", 0.7)], "all")
+    first, second = counted.scores["q"].sample
+    crops = {first: Crop(image), second: Crop(problem=HOSTILE[0])}
+    (tmp_path / "page.html").write_text(render([counted], faces=9, crops=crops))
+    tab.console.clear()
+    tab.requests.clear()
+    tab.open(tmp_path / "page.html")
+    assert tab.value("[...document.images].map(each => each.naturalWidth)") == [112]
+    assert HOSTILE[0] in tab.value("document.querySelector('.missing').innerText")
+    assert tab.console == []
+    assert [url.partition(":")[0] for url in tab.requests] == ["file", "data"]
 
 
 @pytest.mark.parametrize("width", [360, 1200])

@@ -76,6 +76,7 @@ def test_score_takes_uris_and_standard_input(tmp_path: Path) -> None:
     for given, why in {
         "https://b/a.jpg": "workers read s3://",
         "nowhere.jpg": "no such",
+        "x" * 5000: "File name too long",
     }.items():
         assert why in str(CliRunner().invoke(score, [given]).exception)
     done = CliRunner().invoke(score, [image.as_uri(), "-o", str(image), "--force"])

@@ -110,8 +110,8 @@ def _check(folder: Path, sources: Sequence[str], *, force: bool) -> None:
         if source == STDIN or source.startswith("s3://"):
             continue
         path = Path(os.path.realpath(path_of(source)))
-        place = path if path.is_dir() else path.parent
-        if real == place or real in place.parents or (path.is_dir() and path in real.parents):
+        place = path if is_folder(path) else path.parent
+        if real == place or real in place.parents or (place == path and path in real.parents):
             raise OutputError(
                 f"cannot write {folder}: annotated images would mix with those of {source}: choose another folder"
             )
@@ -122,6 +122,11 @@ def _check(folder: Path, sources: Sequence[str], *, force: bool) -> None:
             raise OutputError(f"{folder} has files already: replace them with --force, or choose another folder")
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror}: choose another folder") from error
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder. Unlike Path.is_dir, it does not fail for a name that is too long."""
+    return os.path.isdir(path)  # noqa: PTH112  see above
 
 
 def path_of(source: str) -> Path:

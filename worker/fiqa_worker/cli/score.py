@@ -23,7 +23,7 @@ from fiqa.measures import OFIQ_MEASURES, OWN_MEASURES, SCALAR
 from fiqa.sources.lines import checked_uri, is_uri
 from fiqa.sources.manifest import STDIN, read_source
 from fiqa.text import readable_uri, shown
-from fiqa_worker.cli.annotated import AnnotatedFolder, path_of
+from fiqa_worker.cli.annotated import AnnotatedFolder, is_folder, path_of
 from fiqa_worker.cli.extras import models_or_builtin, needs, own_settings
 from fiqa_worker.settings import WorkerSettings
 
@@ -134,7 +134,7 @@ def _or_dash(value: float | str | None) -> str:
 
 
 def _holds_many(image: str) -> bool:
-    return (image.startswith("s3://") and image.endswith("/")) or path_of(image).is_dir()
+    return (image.startswith("s3://") and image.endswith("/")) or is_folder(path_of(image))
 
 
 def _items(images: Sequence[str], stack: ExitStack, bad_lines: BadLines, *, max_bytes: int) -> Iterator[Item]:
@@ -159,7 +159,9 @@ def _uri(image: str, stack: ExitStack, *, max_bytes: int) -> str:
             return checked_uri(image)
     except ValueError as error:
         raise UsageError(f"{image}: {error}") from None
-    path = Path(image)
-    if not path.exists():
-        raise UsageError(f"{image}: no such file")
-    return path.resolve().as_uri()
+    try:
+        return Path(image).resolve(strict=True).as_uri()
+    except FileNotFoundError:
+        raise UsageError(f"{image}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{image}: {getattr(error, 'strerror', None) or error}") from None
