@@ -248,6 +248,7 @@ def test_prometheus_reaches_the_port_of_the_metrics_and_nobody_else_does() -> No
     monitor = one("monitoring", "PodMonitor")["spec"]
     assert [each["port"] for each in monitor["podMetricsEndpoints"]] == [port["name"]]
     assert monitor["selector"]["matchLabels"] == WORKER_LABELS
+    assert WORKER_LABELS[monitor["jobLabel"]].startswith("fiqa")  # as deploy/monitoring/alerts.yml expects
     (rule,) = one("monitoring", "NetworkPolicy")["spec"]["ingress"]
     assert [each["port"] for each in rule["ports"]] == [port["containerPort"]]
     for overlay in set(OVERLAYS) - {"monitoring"}:
