@@ -16,8 +16,8 @@ from fiqa.cli.messages import LostShards, report_error, report_line
 from fiqa.cli.progress import CountProgress
 from fiqa.client import Client
 from fiqa.contract import ImageResult
-from fiqa.errors import MissingDependencyError, UsageError
-from fiqa.results.figure import figure, figure_svg
+from fiqa.errors import UsageError
+from fiqa.results.figure import check_matplotlib, figure
 from fiqa.results.gallery import ranked_for, rows
 from fiqa.results.page import import_jinja, render
 from fiqa.results.ranking import LISTED
@@ -26,16 +26,14 @@ from fiqa.sources.lines import is_uri
 from fiqa.text import count
 
 if TYPE_CHECKING:
-    from fiqa.results.drawing import Drawing
     from fiqa.results.gallery import Crop
     from fiqa.results.ranking import RankedImage
 
 MAX_INPUTS: Final = 6  # a chart has no more colors that people can distinguish
 MAX_FACES: Final = 120  # of an input: a page of six inputs then has crops of about 4 MB
 _SHOW_EVERY: Final = 500  # results
-# By their names, since the client does not import the worker.
+# By its name, since the client does not import the worker.
 _CROPS: Final = "fiqa_worker.crops"
-_PAINT: Final = "fiqa_worker.paint"
 
 
 @click.command()
@@ -79,9 +77,8 @@ def report(source: tuple[str, ...], output: Path | None, faces: int, figure_file
         tallies = [_tally(name, lost[name], partial(_shown, progress=progress), ranked) for name in source]
     number = count(sum(tally.images for tally in tallies), "result")
     if figure_file:
-        drawing = figure(tallies)
-        is_png = figure_file.suffix.lower() == ".png"
-        write_whole(figure_file, _png(drawing) if is_png else figure_svg(drawing), force=force)
+        drawn = figure(tallies, "png" if figure_file.suffix.lower() == ".png" else "svg")
+        write_whole(figure_file, drawn, force=force)
         report_line(f"{number} in {figure_file}")
     if output:
         crops, problem = _crops(tallies, faces)
@@ -111,8 +108,8 @@ def _check_outputs(
             check_free(path, force=force, inputs=map(Path, source))
     if output:
         import_jinja()
-    if figure_file and figure_file.suffix.lower() == ".png":
-        _paint()
+    if figure_file:
+        check_matplotlib()
 
 
 def _tally(
@@ -155,18 +152,3 @@ def _crops(tallies: Sequence[Tally], faces: int) -> tuple[dict[RankedImage, Crop
     except ModuleNotFoundError as error:
         return {}, f"the page has no faces, since {error.name} is not installed: pip install 'fiqa[cpu]'"
     return dict(zip(images, crops_of(images), strict=True)), ""
-
-
-def _png(drawing: Drawing) -> bytes:
-    painted: bytes = _paint()(drawing)
-    return painted
-
-
-def _paint() -> Callable[[Drawing], bytes]:
-    try:
-        paint: Callable[[Drawing], bytes] = import_module(_PAINT).png
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"a PNG figure needs {error.name}: pip install 'fiqa[cpu]', or write an .svg file"
-        ) from error
-    return paint

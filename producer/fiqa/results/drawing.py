@@ -1,17 +1,16 @@
-"""A chart as a list of shapes, and its SVG. Each shape has a role; a style says how that role looks."""
+"""A chart of the page as shapes, and its SVG. Each shape has a role; the page's style sheet says how it looks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 from xml.sax.saxutils import escape, quoteattr
 
 Point: TypeAlias = tuple[float, float]  # x to the right and y down, in units of the drawing
-# What a shape is for. `grid`, `axis`, `label`, `title`: everything around the data. `line`, `bar`, `dots`, `trend`: the
+# What a shape is for. `grid`, `axis`, `label`: everything around the data. `line`, `bar`, `dots`, `trend`: the
 # data of one input. `threshold`: the line that the page's script moves.
-Role: TypeAlias = Literal["grid", "axis", "label", "title", "line", "bar", "dots", "trend", "threshold"]
-Style: TypeAlias = Callable[["Shape"], dict[str, str]]
+Role: TypeAlias = Literal["grid", "axis", "label", "line", "bar", "dots", "trend", "threshold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +65,17 @@ class Drawing:
     height: float
     shapes: tuple[Shape, ...]
 
-    def moved(self, right: float, down: float) -> tuple[Shape, ...]:
-        """Return the shapes at another place, as a part of a larger drawing."""
-        return tuple(_moved(shape, right, down) for shape in self.shapes)
 
-
-def svg(drawing: Drawing, title: str, style: Style, **attributes: str) -> str:
+def svg(drawing: Drawing, title: str) -> str:
     """Return an <svg> element.
 
     Args:
         drawing: the shapes.
         title: for screen readers.
-        style: returns the attributes that give a shape its looks.
-        attributes: more attributes of the <svg> element.
     """
-    opening = {"viewBox": f"0 0 {_short(drawing.width)} {_short(drawing.height)}", **attributes}
+    opening = {"viewBox": f"0 0 {_short(drawing.width)} {_short(drawing.height)}", "class": "chart"}
     opening |= {"role": "img", "aria-label": title}
-    return f"<svg{_written(opening)}>{''.join(_element(shape, style(shape)) for shape in drawing.shapes)}</svg>"
-
-
-def page_style(shape: Shape) -> dict[str, str]:
-    """Return the classes of a shape, for the page's style sheet."""
-    return {"class": shape.role if shape.color is None else f"{shape.role} color-{shape.color}"}
+    return f"<svg{_written(opening)}>{''.join(map(_element, drawing.shapes))}</svg>"
 
 
 _DIGITS: Final = 1  # a tenth of a unit is less than a pixel of the page
@@ -101,8 +89,8 @@ def _written(attributes: dict[str, str]) -> str:
     return "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items())
 
 
-def _element(shape: Shape, attributes: dict[str, str]) -> str:
-    looks = _written(attributes)
+def _element(shape: Shape) -> str:
+    looks = _written({"class": shape.role if shape.color is None else f"{shape.role} color-{shape.color}"})
     match shape:
         case Line(points=points):
             return f'<path{looks} d="M{"L".join(f"{_short(x)} {_short(y)}" for x, y in points)}"/>'
@@ -114,15 +102,3 @@ def _element(shape: Shape, attributes: dict[str, str]) -> str:
         case Text(start=(x, y), text=text, anchor=anchor):
             place = _written({"x": _short(x), "y": _short(y), "text-anchor": anchor})
             return f"<text{looks}{place}>{escape(text)}</text>"
-
-
-def _moved(shape: Shape, right: float, down: float) -> Shape:
-    match shape:
-        case Line(role, points, color):
-            return Line(role, [(x + right, y + down) for x, y in points], color)
-        case Dots(role, points, color):
-            return Dots(role, [(x + right, y + down) for x, y in points], color)
-        case Bar(role, (x, y), width, height, color, tip):
-            return Bar(role, (x + right, y + down), width, height, color, tip)
-        case Text(role, (x, y), text, anchor, color):
-            return Text(role, (x + right, y + down), text, anchor, color)

@@ -1,77 +1,50 @@
-"""The figure of a report: how quality is distributed, and what passes a threshold, as a drawing for a file."""
+"""The figure of a report: how quality is distributed, and what passes a threshold, as a PNG or an SVG file."""
+# ruff: noqa: PLC0415  matplotlib takes half a second to import and is only in the extra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Literal
 
-from fiqa.errors import UsageError
-from fiqa.results.axes import HEIGHT, WIDTH
-from fiqa.results.charts import histogram, passing
-from fiqa.results.drawing import Bar, Drawing, Line, Shape, Text, svg
+from fiqa.errors import MissingDependencyError, UsageError
+from fiqa.results.ranking import Scores
 from fiqa.results.tally import Tally
 from fiqa.results.threshold import Thresholds
 from fiqa.text import count, quality, shown
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 # The colors of the inputs, those of the page in light: people with any kind of color vision can distinguish them. The
 # lines differ in their dashes too.
 COLORS: Final = ("#2b5c8f", "#b8500f", "#2a7548", "#85418c", "#7a6200", "#b02f45")
-_DASHES: Final = ((), (7, 3), (2, 3), (10, 3, 2, 3), (4, 4), (12, 6))
-_INK: Final = "#1b1d20"
-_SOFT: Final = "#575d65"
-_RULE: Final = "#d8dce0"
-_PAPER: Final = "#ffffff"
-
-_MARGIN: Final = 24.0
-_GAP: Final = 28.0
-_LINE: Final = 20.0
-_SWATCH: Final = 28.0
+_DASHES: Final = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)), (0, (3, 3)), (0, (9, 4)))
+_SIZE: Final = (10.0, 3.6)  # inches, and a line of the legend for each input
+_LEGEND_LINE: Final = 0.24
+_DOTS_PER_INCH: Final = 200
 _MAX_NAME: Final = 90  # characters of an input's name
-_FONT: Final = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How a shape of a file looks.
-
-    Attributes:
-        stroke: color of its lines, #rrggbb; empty for none.
-        width: of its lines.
-        dash: lengths of dashes and gaps in turn; empty for a solid line.
-        fill: color of its area or its text; empty for none.
-        size: of its text.
-    """
-
-    stroke: str = ""
-    width: float = 1.0
-    dash: tuple[float, ...] = ()
-    fill: str = ""
-    size: float = 12.0
-
-
-def look(shape: Shape) -> Look:
-    """Return how a shape looks on white paper."""
-    color = COLORS[shape.color or 0]
-    match shape.role:
-        case "line":
-            return Look(stroke=color, width=2, dash=_DASHES[shape.color or 0])
-        case "bar":
-            return Look(fill=_PAPER if shape.color is None else color)
-        case "grid" | "axis":
-            return Look(stroke=_RULE if shape.role == "grid" else _SOFT)
-        case "title":
-            return Look(fill=_INK, size=14)
-        case "label":
-            return Look(fill=_SOFT)
-        case _:
-            return Look()
-
-
-def figure(tallies: Sequence[Tally]) -> Drawing:
-    """Draw the histogram and the share that passes a threshold, all inputs over each other.
+def check_matplotlib() -> None:
+    """Check that figures can be drawn.
 
     Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as _  # noqa: F401, ICN001  only whether it is there
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"a figure needs {error.name}: pip install 'fiqa[report]'") from error
+
+
+def figure(tallies: Sequence[Tally], file_format: Literal["png", "svg"]) -> bytes:
+    """Draw the histogram and the share that passes a threshold, all inputs over each other. Return the file.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
         UsageError: no image has a face, or several quality models scored the images.
     """
     models = sorted({name for tally in tallies for name in tally.scores})
@@ -79,52 +52,70 @@ def figure(tallies: Sequence[Tally]) -> Drawing:
         found = f"{count(len(models), 'quality model')} scored these images" if models else "no image has a face"
         raise UsageError(f"a figure shows the scores of one quality model, and {found}")
     scores = {place: tally.scores[models[0]] for place, tally in enumerate(tallies) if models[0] in tally.scores}
+    check_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    file = io.BytesIO()
+    with (
+        # Text stays text, to be searched. The same results give the same bytes. A name may have dollar signs.
+        rc_context({"svg.fonttype": "none", "svg.hashsalt": "fiqa", "text.parse_math": False}),
+        # A name may have characters that the font lacks. They become boxes, and matplotlib warns of each.
+        warnings.catch_warnings(action="ignore", category=UserWarning),
+    ):
+        drawn = Figure((_SIZE[0], _SIZE[1] + _LEGEND_LINE * len(scores)), layout="constrained")
+        _draw(drawn, scores, [shown(tally.name, most=_MAX_NAME) for tally in tallies], f"Quality by {models[0]}")
+        drawn.savefig(
+            file, format=file_format, dpi=_DOTS_PER_INCH, metadata={"Date": None} if file_format == "svg" else None
+        )
+    return file.getvalue()
+
+
+def _draw(drawn: Figure, scores: Mapping[int, Scores], names: Sequence[str], x_name: str) -> None:
     thresholds = Thresholds.of(scores)
-    shapes: list[Shape] = []
-    down = _MARGIN
+    left, right = drawn.subplots(1, 2)
+    _draw_histogram(left, scores, thresholds)
+    _draw_passing(right, thresholds)
+    for axes in (left, right):
+        axes.set_xlabel(x_name)
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(thresholds.bins.edge(0), thresholds.bins.edge(thresholds.bins.number))
+        axes.grid(axis="y", color="#d8dce0")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(left=False)
+    labels = []
     for place, each in scores.items():
-        down += _LINE
         (median,) = each.largest.quantiles(0.5)
-        name = shown(tallies[place].name, most=_MAX_NAME)
-        text = f"{name}: {count(each.largest.total, 'image')} with a face, median quality {quality(median)}"
-        middle = down - 4
-        shapes += [
-            Line("line", [(_MARGIN, middle), (_MARGIN + _SWATCH, middle)], place),
-            Text("title", (_MARGIN + _SWATCH + 8, down), text),
-        ]
-    down += _LINE
-    name = f"Quality by {models[0]}"
-    largest = {place: each.largest.binned(thresholds.bins) for place, each in scores.items()}
-    images = {place: each.images for place, each in thresholds.inputs.items()}
-    drawings = (
-        (
-            "Share of images by the quality of their largest face" if len(scores) > 1 else "Images by quality",
-            histogram(thresholds.bins, largest, name),
-        ),
-        ("Share of images that pass a threshold", passing(thresholds.grid, images, name)),
-    )
-    for column, (title, drawing) in enumerate(drawings):
-        right = _MARGIN + column * (WIDTH + _GAP)
-        shapes.append(Text("title", (right, down + _LINE), title))
-        shapes += [shape for shape in drawing.moved(right, down + 1.5 * _LINE) if shape.role != "threshold"]
-    width, height = 2 * (_MARGIN + WIDTH) + _GAP, down + 2.5 * _LINE + HEIGHT + _MARGIN
-    paper = Bar("bar", (0, 0), width, height)
-    return Drawing(width, height, (paper, *shapes))
+        with_face = f"{count(each.largest.total, 'image')} with a face"
+        labels.append(f"{names[place]}: {with_face}, median quality {quality(median)}")
+    drawn.legend(right.get_lines(), labels, loc="outside upper left", frameon=False)
 
 
-def figure_svg(drawing: Drawing) -> bytes:
-    """Return the figure as an SVG file that looks the same everywhere."""
-    size = {"width": f"{drawing.width:g}", "height": f"{drawing.height:g}", "font-family": _FONT}
-    return svg(drawing, "Face quality", _attributes, xmlns="http://www.w3.org/2000/svg", **size).encode()
+def _draw_histogram(axes: Axes, scores: Mapping[int, Scores], thresholds: Thresholds) -> None:
+    """One input: counts as bars. Several: shares as outlines, since they may differ in their number of images."""
+    from matplotlib.ticker import MaxNLocator
+
+    bins = thresholds.bins
+    edges = [bins.edge(number) for number in range(bins.number + 1)]
+    for place, each in scores.items():
+        counts: Sequence[float] = each.largest.binned(bins)
+        if len(scores) == 1:
+            axes.stairs(counts, edges, fill=True, color=COLORS[place])
+            axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes.set_title("Images by quality", loc="left")
+        else:
+            shares = [100 * number / each.largest.total for number in counts]
+            axes.stairs(shares, edges, color=COLORS[place], linestyle=_DASHES[place], linewidth=1.5)
+            axes.yaxis.set_major_formatter("{x:g} %")
+            axes.set_title("Share of images by the quality of their largest face", loc="left")
 
 
-def _attributes(shape: Shape) -> dict[str, str]:
-    looks = look(shape)
-    if isinstance(shape, Text):
-        return {"fill": looks.fill, "font-size": f"{looks.size:g}"}
-    found = {"fill": looks.fill or "none"}
-    if looks.stroke:
-        found |= {"stroke": looks.stroke, "stroke-width": f"{looks.width:g}", "stroke-linejoin": "round"}
-    if looks.dash:
-        found["stroke-dasharray"] = " ".join(f"{length:g}" for length in looks.dash)
-    return found
+def _draw_passing(axes: Axes, thresholds: Thresholds) -> None:
+    grid = thresholds.grid
+    edges = [grid.edge(number) for number in range(grid.number + 1)]
+    for place, each in thresholds.inputs.items():
+        shares = [100 * number / each.images[0] for number in each.images]
+        axes.plot(edges, shares, color=COLORS[place], linestyle=_DASHES[place], linewidth=1.8)
+    axes.yaxis.set_major_formatter("{x:g} %")
+    axes.set_title("Share of images that pass a threshold", loc="left")

@@ -17,7 +17,7 @@ from fiqa.errors import MissingDependencyError
 from fiqa.results.advice import ADVICE
 from fiqa.results.axes import LEFT, RIGHT
 from fiqa.results.charts import bars, histogram, passing
-from fiqa.results.drawing import Drawing, page_style, svg
+from fiqa.results.drawing import Drawing, svg
 from fiqa.results.gallery import Crop, Row, rows
 from fiqa.results.measured import SHARES
 from fiqa.results.ranking import LISTED, SAMPLE, RankedImage, Scores
@@ -174,7 +174,7 @@ def _charts(tallies: Sequence[Tally], markup: _Markup) -> list[_Chart]:
 
 
 def _chart(title: str, note: str, drawing: Drawing, markup: _Markup) -> _Chart:
-    return _Chart(title, note, markup(svg(drawing, title, page_style, **{"class": "chart"})))
+    return _Chart(title, note, markup(svg(drawing, title)))
 
 
 def _digest(text: str) -> str:

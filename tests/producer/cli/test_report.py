@@ -132,7 +132,7 @@ def test_the_command_loads_what_draws_only_when_it_draws() -> None:
     code = "import fiqa.cli.report, sys; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "fiqa" in done.stdout.split()
-    assert not {"jinja2", "PIL", "numpy"} & set(done.stdout.split())
+    assert not {"jinja2", "matplotlib", "PIL", "numpy"} & set(done.stdout.split())
 
 
 def without(missing: str, *arguments: str, cwd: Path) -> Run:
@@ -146,7 +146,7 @@ def without(missing: str, *arguments: str, cwd: Path) -> Run:
     ("missing", "file", "message"),
     [
         ("jinja2", "-opage.html", "a report needs jinja2: pip install 'fiqa[report]'"),
-        ("PIL", "--figure=a.png", "a PNG figure needs PIL: pip install 'fiqa[cpu]', or write an .svg file"),
+        ("matplotlib", "--figure=a.png", "a figure needs matplotlib: pip install 'fiqa[report]'"),
     ],
 )
 def test_without_the_extra_one_line_says_what_to_install(missing: str, file: str, message: str, tmp_path: Path) -> None:

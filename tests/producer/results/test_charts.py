@@ -10,7 +10,7 @@ import pytest
 from fiqa.results.axes import Axis
 from fiqa.results.charts import against, bars, histogram, passing
 from fiqa.results.distribution import Bins
-from fiqa.results.drawing import Dots, Drawing, Line, page_style, svg
+from fiqa.results.drawing import Dots, Drawing, Line, svg
 from fiqa.results.page import render
 from fiqa.results.tally import tally
 from tests.producer.results.pages import result
@@ -92,6 +92,6 @@ def test_a_doubling_axis_has_equal_distances_for_equal_factors(low: float, high:
 def test_text_in_a_drawing_is_escaped() -> None:
     hostile = "<script>\"'&"
     drawing = bars([hostile], [[1]])
-    root = ET.fromstring(svg(drawing, hostile, page_style))  # noqa: S314  our own
+    root = ET.fromstring(svg(drawing, hostile))  # noqa: S314  our own
     assert root.get("aria-label") == hostile
     assert {element.tag for element in root.iter()} == {"svg", "path", "rect", "title", "text"}
