@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from fiqa.errors import SettingsError
 from fiqa_worker.errors import ModelError
+from fiqa_worker.service import model_check
 from fiqa_worker.service.model_check import checking_models
 from tests.conftest import Bucket
 from tests.producer.container_credentials import ContainerCredentials, container_credentials
@@ -52,6 +55,15 @@ def test_models_that_do_not_load_in_time_are_an_error(monkeypatch: pytest.Monkey
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(ModelError, match=r"do not load within 0\.1 s"), checking_models(timeout_s=0.1):
         pass
+
+
+def test_a_check_whose_worker_has_ended_ends_silently() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", model_check.__name__], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as check:
+        assert check.stdout and check.stderr
+        check.stdout.close()
+        assert (check.stderr.read(), check.wait()) == (b"", 0)
 
 
 def test_a_wrong_model_is_refused_with_the_message_of_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:

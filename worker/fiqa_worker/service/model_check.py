@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from fiqa.contract import SelfTest
@@ -128,7 +129,8 @@ def _check() -> int:
         message, status = str(error), _UNAVAILABLE
     except FiqaError as error:
         message, status = str(error), _REFUSED
-    sys.stdout.write(message)
+    with suppress(BrokenPipeError):  # a signal has ended the worker
+        os.write(sys.stdout.fileno(), message.encode())
     return status
 
 
