@@ -11,7 +11,7 @@ from fiqa import Client, JobState
 from fiqa.ledger.connection import Connection
 from tests.integration.conftest import StartWorker
 from tests.ledger_of import ledger_of
-from tests.servers import free_ports, start_redis
+from tests.servers import start_redis
 from tests.waiting import WAIT_S, wait_until
 
 MAIN = 3
@@ -69,12 +69,3 @@ def test_a_user_that_may_not_read_the_policy_of_redis_is_reported(redis_url: str
     finally:
         admin.execute_command("ACL", "DELUSER", "blind")
     assert line.startswith("cannot check whether Redis at redis://127.0.0.1:")
-
-
-def test_a_cluster_is_refused_at_a_workers_start(tmp_path: Path, start_worker: StartWorker) -> None:
-    (tmp_path / "redis").mkdir()
-    with start_redis(tmp_path / "redis", {"cluster-enabled": "yes", "cluster-port": str(free_ports(1))}) as server:
-        worker = start_worker(FIQA_REDIS_URL=server.url)
-        assert worker.process.wait(WAIT_S) == 2
-    (line,) = [line for line in worker.log.splitlines() if line]
-    assert line == "fiqa: FIQA_REDIS_URL: Redis Cluster is not supported: set the URL of a single Redis"

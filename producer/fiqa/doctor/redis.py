@@ -36,11 +36,11 @@ def check_redis(redis_url: str, namespace: str = DEFAULT_NAMESPACE) -> Iterator[
     """Look at a Redis.
 
     Raises:
-        SettingsError: `redis_url` is not a Redis URL, or it is the URL of a Redis Cluster.
+        SettingsError: `redis_url` is not a Redis URL.
         RedisUnavailableError: it does not answer, or refuses.
     """
     with closing(quick_connection(redis_url, namespace)) as connection:
-        connection.ping()  # the first command also connects
+        connection.check_namespace()  # the first command also connects
         started = time.perf_counter()
         connection.ping()
         ms = (time.perf_counter() - started) * 1000

@@ -13,7 +13,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from fiqa.contract import DEFAULT_NAMESPACE
-from fiqa.errors import RedisUnavailableError, SettingsError
+from fiqa.errors import RedisUnavailableError
 from fiqa.ledger.explain import explained, is_passing
 from fiqa.ledger.keys import Keys
 from fiqa.ledger.lua import script_text
@@ -85,6 +85,15 @@ class Connection:
         with self.errors():
             self.redis.ping()
 
+    def check_namespace(self) -> None:
+        """Check that this Redis serves the keys of the namespace: a node of a cluster may not.
+
+        Raises:
+            RedisUnavailableError: it does not, or the user may not read them.
+        """
+        with self.errors():
+            self.redis.exists(self.keys.jobs)
+
     def wait_until_ready(
         self, on_wait: Callable[[RedisUnavailableError], object], *, sleep: Callable[[float], object] = time.sleep
     ) -> None:
@@ -100,7 +109,8 @@ class Connection:
         waited = False
         while True:
             try:
-                return self.ping()
+                self.ping()
+                return self.check_namespace()
             except RedisUnavailableError as error:
                 if not is_passing(error.__cause__):
                     raise
@@ -113,19 +123,15 @@ class Connection:
         """Return the problems of the configuration of this Redis, each in one line.
 
         Raises:
-            SettingsError: it is a Redis Cluster.
             RedisUnavailableError: it does not answer, or refuses.
         """
         try:
             with self.errors():
-                facts = self.redis.info("memory") | self.redis.info("cluster")
+                policy = self.redis.info("memory").get("maxmemory_policy", "noeviction")
         except RedisUnavailableError as error:
             if isinstance(error.__cause__, redis.exceptions.NoPermissionError):
                 return [f"cannot check whether Redis at {self.where} evicts keys: its user lacks the permission +info"]
             raise
-        if facts.get("cluster_enabled"):
-            raise SettingsError("FIQA_REDIS_URL: Redis Cluster is not supported: set the URL of a single Redis")
-        policy = facts.get("maxmemory_policy", "noeviction")
         if policy == "noeviction":
             return []
         what = f"Redis at {self.where} evicts keys when it is full (maxmemory-policy {policy})"

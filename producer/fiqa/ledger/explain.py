@@ -54,6 +54,11 @@ _TYPES: Final[tuple[tuple[type[redis.RedisError], str], ...]] = (
 def explained(error: redis.RedisError, where: str) -> str:
     """Return what is wrong with the Redis at `where`, and what to do."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, redis.exceptions.MovedError):
+        address = f"{error.host}:{error.port}"
+        return (
+            f"Redis at {where} is a node of a cluster, and the keys are at {address}: set {address} in FIQA_REDIS_URL"
+        )
     for part, what in _TEXTS.items():
         if part in text.lower():
             return f"Redis at {where} {what} ({text})"
@@ -83,7 +88,7 @@ def _about_tls(error: redis.RedisError, where: str, text: str) -> str:
 
 def is_passing(error: BaseException | None) -> bool:
     """Return whether Redis is up, and refuses only for a while. Then the settings are not wrong."""
-    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError | redis.exceptions.MovedError):
         return False
     is_full = isinstance(error, redis.ConnectionError) and "max number of clients" in str(error)
     return is_full or isinstance(error, redis.ResponseError | redis.BusyLoadingError)

@@ -108,15 +108,6 @@ def test_a_snapshot_that_failed_is_a_warning_if_writes_go_on(admin: Any, redis_u
     assert text.startswith("the last snapshot of Redis failed")
 
 
-def test_a_cluster_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "redis").mkdir()
-    with (
-        start_redis(tmp_path / "redis", {"cluster-enabled": "yes", "cluster-port": str(free_ports(1))}) as server,
-        pytest.raises(SettingsError, match="Redis Cluster is not supported"),
-    ):
-        list(check_redis(server.url))
-
-
 def test_a_user_who_may_not_look_is_a_warning(admin: Any, redis_url: str) -> None:
     admin.execute_command("ACL", "SETUSER", "blind", "on", "nopass", "~*", "+@all", "-info")
     try:
