@@ -92,6 +92,7 @@ class Stack:
     project: str
     redis_port: int
     s3_port: int
+    prometheus_port: int
 
     @property
     def redis_url(self) -> str:
@@ -109,6 +110,7 @@ class Stack:
             "S3_SECRET_KEY": SECRET_KEY,
             "REDIS_PORT": str(self.redis_port),
             "S3_PORT": str(self.s3_port),
+            "PROMETHEUS_PORT": str(self.prometheus_port),
             "WORKER_PROCESSES": str(processes),
         }
         has_plugin = not self.docker.run("compose", "version", check=False).returncode
@@ -155,7 +157,7 @@ class Stack:
 @contextmanager
 def start_stack(docker: Docker) -> Iterator[Stack]:
     """Start all services of docker-compose.yml with one worker, as `docker-compose up` does. Delete them at the end."""
-    stack = Stack(docker, f"fiqa{uuid4().hex[:8]}", free_ports(1), free_ports(1))
+    stack = Stack(docker, f"fiqa{uuid4().hex[:8]}", free_ports(1), free_ports(1), free_ports(1))
     try:
         stack.compose("up", "-d")
         yield stack

@@ -50,7 +50,7 @@ CONF
   tar -C "$root" -c . | docker import - fiqa-test-debian >/dev/null
   rm -rf "$root"
 fi
-for name in python redis s3; do
+for name in python redis s3 prometheus; do
   docker image inspect "fiqa-test-$name" >/dev/null 2>&1 \
     || docker build --network host -t "fiqa-test-$name" -f "$HERE/images/$name.Dockerfile" "$HERE/.." >"$DIR/$name.log" 2>&1 \
     || { tail -n 20 "$DIR/$name.log" >&2; fail "fiqa-test-$name cannot be built"; }

@@ -13,7 +13,8 @@ from fiqa import Client, Status
 from fiqa_worker.demo.photos import make_photos
 from tests.containers.engine import BUCKET, STORAGE, Docker, Stack, start_stack
 from tests.integration.conftest import assert_exactly_once
-from tests.waiting import wait_until
+from tests.monitoring.prometheus import Prometheus
+from tests.waiting import WAIT_S, wait_until
 
 # About 10 s of work for two cores.
 IMAGES = 1_000
@@ -72,6 +73,19 @@ def test_a_worker_starts_without_a_warning_and_has_no_rights(stack: Stack) -> No
     assert container["HostConfig"]["ReadonlyRootfs"]
     assert container["HostConfig"]["CapDrop"] == ["ALL"]
     assert container["Config"]["User"] == "4242:4242"
+
+
+def test_prometheus_finds_each_worker_and_gets_what_it_counts(stack: Stack, client: Client, uris: list[str]) -> None:
+    stack.scale(2)
+    stack.compose("up", "-d", "--no-deps", "prometheus")
+    try:
+        prometheus = Prometheus(f"http://127.0.0.1:{stack.prometheus_port}")
+        wait_until(lambda: prometheus.query('count(fiqa_processes{job="fiqa"}) == 2'))
+        assert len(prometheus.get("rules")["groups"]) == 1
+        client.wait(client.submit(uris[:100]).id, WAIT_S)
+        wait_until(lambda: prometheus.query('sum(fiqa_images_total{status="scored"}) >= 100'))
+    finally:
+        stack.compose("rm", "-sf", "prometheus")
 
 
 def test_workers_join_a_running_job_and_one_is_killed(stack: Stack, client: Client, uris: list[str]) -> None:
