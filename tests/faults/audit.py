@@ -139,7 +139,7 @@ def _check_memory(system: System, found: Audit) -> None:
             key.decode()
             for key in server.scan_iter(count=1000)
             if not key.startswith((b"_kombu.", KEYS.workers.encode()))
-            and key.decode() not in {RECONCILER_LOCK, UNACKED_MUTEX, KEYS.fingerprints}
+            and key.decode() not in {RECONCILER_LOCK, UNACKED_MUTEX, KEYS.fingerprints, KEYS.expired, KEYS.overview}
         )
         if keys:
             found.left.append(f"{len(keys)} keys of a deleted job: {', '.join(keys[:5])}")
