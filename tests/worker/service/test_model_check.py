@@ -61,7 +61,8 @@ def test_a_check_whose_worker_has_ended_ends_silently() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", model_check.__name__], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as check:
-        assert check.stdout and check.stderr
+        assert check.stdout
+        assert check.stderr
         check.stdout.close()
         assert (check.stderr.read(), check.wait()) == (b"", 0)
 
