@@ -59,7 +59,7 @@ def test_a_source_that_cannot_be_read_any_more_is_reported(tmp_path: Path, monke
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     names = ["gone.jpg", *files]
-    found = crops_of([image((tmp_path / name).as_uri()) for name in names] + [image("ftp://b/1"), image("s3://")])
+    found = list(crops_of([image((tmp_path / name).as_uri()) for name in names] + [image("ftp://b/1"), image("s3://")]))
     problems = dict(zip([*names, "ftp", "s3"], (crop.problem for crop in found), strict=True))
     assert problems.pop("good.jpg") == ""
     assert [problem.partition(":")[0] for problem in problems.values()] == [
@@ -84,6 +84,6 @@ def test_landmarks_that_make_no_sense_have_a_crop_or_a_reason(tmp_path: Path) ->
 def test_images_for_which_no_time_is_left_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crops, "_ALL_S", 0.0)
     os.mkfifo(tmp_path / "pipe")
-    waiting = crops_of([image((tmp_path / "pipe").as_uri())] * 3)
+    waiting = list(crops_of([image((tmp_path / "pipe").as_uri())] * 3))
     assert len(waiting) == 3
     assert all(crop.problem for crop in waiting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import cv2
@@ -20,6 +20,7 @@ from fiqa_worker.pipeline.prefetch import prefetch
 from fiqa_worker.settings import OWN_SOURCES, WorkerSettings
 
 _THREADS: Final = 4  # each holds a decoded image
+_TRY_S: Final = 3.0  # for one try of a request; there are up to three
 _ONE_S: Final = 10.0  # for one image
 _ALL_S: Final = 30.0  # for all of them
 _TIMED_OUT: Final = "there was no time left to read it"
@@ -31,16 +32,16 @@ class _TimeUpError(Exception):
     pass
 
 
-def crops_of(images: Sequence[RankedImage]) -> list[Crop]:
+def crops_of(images: Sequence[RankedImage]) -> Iterator[Crop]:
     """Read the images again, and cut out their largest faces as the quality model saw them.
 
     Every source that this user may read is read. It takes 30 s at most: what is not read by then has no crop.
 
-    Returns:
-        One crop per image. If its source cannot be read any more, the crop says why.
+    Yields:
+        One crop per image, in their order. If its source cannot be read any more, the crop says why.
     """
     settings = WorkerSettings.load()
-    fetcher = Fetcher(OWN_SOURCES, max_bytes=settings.max_image_bytes, timeout_s=_ONE_S / 3, patience_s=_ONE_S / 3)
+    fetcher = Fetcher(OWN_SOURCES, max_bytes=settings.max_image_bytes, timeout_s=_TRY_S, patience_s=_TRY_S)
     end = time.monotonic() + _ALL_S
 
     def check() -> None:
@@ -55,24 +56,23 @@ def crops_of(images: Sequence[RankedImage]) -> list[Crop]:
         except (FiqaError, cv2.error, OSError) as error:  # a report is made even if no source can be read
             return Crop(problem=str(error))
 
-    found: list[Crop] = []
+    done = 0
     try:
-        found.extend(
-            prefetch(
-                crop,
-                images,
-                threads=_THREADS,
-                depth=2 * _THREADS,
-                size=lambda crop: len(crop.jpeg),
-                max_bytes=_MAX_BYTES,
-                check=check,
-                limit_s=_ONE_S,
-                if_stuck=lambda _: Crop(problem=f"it could not be read within {_ONE_S:g} s"),
-            )
-        )
+        for found in prefetch(
+            crop,
+            images,
+            threads=_THREADS,
+            depth=2 * _THREADS,
+            size=lambda crop: len(crop.jpeg),
+            max_bytes=_MAX_BYTES,
+            check=check,
+            limit_s=_ONE_S,
+            if_stuck=lambda _: Crop(problem=f"it could not be read within {_ONE_S:g} s"),
+        ):
+            yield found
+            done += 1
     except _TimeUpError:
-        found += [Crop(problem=_TIMED_OUT)] * (len(images) - len(found))
-    return found
+        yield from [Crop(problem=_TIMED_OUT)] * (len(images) - done)
 
 
 def _crop(image: RankedImage, fetcher: Fetcher, max_pixels: int) -> Crop:

@@ -151,4 +151,9 @@ def _crops(tallies: Sequence[Tally], faces: int) -> tuple[dict[RankedImage, Crop
         crops_of = import_module(_CROPS).crops_of
     except ModuleNotFoundError as error:
         return {}, f"the page has no faces, since {error.name} is not installed: pip install 'fiqa[cpu]'"
-    return dict(zip(images, crops_of(images), strict=True)), ""
+    crops = {}
+    with CountProgress("faces read") as progress:
+        for image, crop in zip(images, crops_of(images), strict=True):
+            crops[image] = crop
+            progress.show(len(crops))
+    return crops, ""
