@@ -14,7 +14,7 @@ SETTINGS: Final = tuple(
         *("REDIS_URL", "STORAGE", "S3_REQUESTER_PAYS", "S3_ANONYMOUS", "MODELS_DIR", "DETECTOR", "QUALITY_MODEL"),
         *("DEVICE", "DETECT_SIZE", "DECODE", "DETECT_THRESHOLD", "MAX_IMAGE_BYTES", "MAX_IMAGE_PIXELS"),
         *("IMAGE_TIME_LIMIT_S", "ALLOWED_SOURCES", "ALLOWED_STORAGES", "DRAIN_S", "MAX_CHILD_MB", "HEALTH_DIR"),
-        *("LOG_FORMAT", "NAMESPACE", "SECOND_LOOK"),
+        *("LOG_FORMAT", "NAMESPACE", "SECOND_LOOK", "METRICS_PORT"),
     )
 )
 # Variables that Kubernetes sets in every container for a service such as `fiqa-redis`, and variables of this project's
