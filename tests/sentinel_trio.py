@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, Final
 import pytest
 import redis
 
-from tests.servers import free_ports, server_process, start_redis
+from tests.servers import free_ports, redis_is_embedded, server_process, start_redis
 from tests.waiting import wait_until
 
 PASSWORD: Final = "of/the,servers"  # noqa: S105  of a test server
@@ -60,7 +59,7 @@ def start_trio(folder: Path) -> Iterator[Trio]:
 
     The Sentinels also watch a master named `dead`, which does not run.
     """
-    if shutil.which("redis-server") is None:
+    if redis_is_embedded():
         pytest.skip("the embedded Valkey has no Sentinel")
     first, second = (free_ports(1) for _ in range(2))
     login = {"requirepass": PASSWORD, "masterauth": PASSWORD}

@@ -85,8 +85,7 @@ def start_redis(
         port: The port of a server that was stopped, to start another one in its place.
         password: The password that `config` sets.
     """
-    wanted = _wanted("FIQA_TEST_REDIS", "server", "embedded")
-    embedded = wanted == "embedded" or (wanted is None and shutil.which("redis-server") is None)
+    embedded = redis_is_embedded()
     start = _embedded_valkey if embedded else _redis_server
     settings = {"save": "", "appendonly": "no", "maxmemory-policy": "noeviction", **(config or {})}
     with start(directory, settings, port or free_ports(1)) as url:
@@ -94,6 +93,12 @@ def start_redis(
             info = client.info("server")
         name = f"embedded Valkey {info['valkey_version']}" if embedded else f"redis-server {info['redis_version']}"
         yield RedisServer(url, name)
+
+
+def redis_is_embedded() -> bool:
+    """Return whether `start_redis` starts the embedded Valkey."""
+    wanted = _wanted("FIQA_TEST_REDIS", "server", "embedded")
+    return wanted == "embedded" or (wanted is None and shutil.which("redis-server") is None)
 
 
 @contextmanager

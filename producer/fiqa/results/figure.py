@@ -37,7 +37,7 @@ def check_matplotlib() -> None:
     try:
         import matplotlib as _  # noqa: F401, ICN001  only whether it is there
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"a figure needs {error.name}: pip install 'fiqa[report]'") from error
+        raise MissingDependencyError(f"a figure needs {error.name}: pip install 'fiqa[figure]'") from error
 
 
 def figure(tallies: Sequence[Tally], file_format: Literal["png", "svg"]) -> bytes:

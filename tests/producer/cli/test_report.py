@@ -146,7 +146,7 @@ def without(missing: str, *arguments: str, cwd: Path) -> Run:
     ("missing", "file", "message"),
     [
         ("jinja2", "-opage.html", "a report needs jinja2: pip install 'fiqa[report]'"),
-        ("matplotlib", "--figure=a.png", "a figure needs matplotlib: pip install 'fiqa[report]'"),
+        ("matplotlib", "--figure=a.png", "a figure needs matplotlib: pip install 'fiqa[figure]'"),
     ],
 )
 def test_without_the_extra_one_line_says_what_to_install(missing: str, file: str, message: str, tmp_path: Path) -> None:
