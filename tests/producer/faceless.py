@@ -8,7 +8,7 @@ from itertools import islice
 from fiqa.contract import ErrorCode, ImageError, ImageResult, Item, Status
 from fiqa.ledger.claims import Counts
 from fiqa.ledger.ledger import Ledger
-from fiqa.storage.shards import read_shard, store_results
+from fiqa.storage.shards import read_items, store_results
 from fiqa.storage.storage import open_storage
 
 
@@ -27,6 +27,6 @@ def work(ledger: Ledger, chunks: int | None = None, end: Callable[[Item], ImageR
     """Do what a worker does, with so many chunks or with all that are due."""
     for claim in islice(iter(ledger.claim, None), chunks):
         storage = open_storage(claim.storage, ledger.connection)
-        items = map(Item.decode, read_shard(storage, claim.job_id, "manifest", claim.chunk))
+        items = read_items(storage, claim.job_id, claim.chunk, claim.size)
         results = store_results(storage, claim.job_id, claim.chunk, [end(item) for item in items])
         ledger.complete(claim.job_id, claim.chunk, Counts.of(results))

@@ -56,7 +56,7 @@ def _explain_nothing(client: Client) -> int:
             f"nothing to recover: {count(stored, 'job is', 'jobs are')} in {client.storage}, all of them in Redis"
         )
         return 0
-    report_line(f"fiqa: there are no jobs in {client.storage}: set FIQA_STORAGE to the storage of the jobs")
+    report_line(f"fiqa: no jobs are in {client.storage}: set FIQA_STORAGE to the storage of the jobs")
     return 1
 
 

@@ -51,16 +51,6 @@ def unpack(data: bytes, name: str = "a shard") -> list[bytes]:
     return text.splitlines()
 
 
-def read_shard(storage: Storage, job_id: str, part: Part, chunk: int) -> list[bytes]:
-    """Return the JSON lines of a chunk.
-
-    Raises:
-        StorageError: the storage does not answer or refuses.
-        LostShardError: the shard is gone or damaged.
-    """
-    return unpack(storage.read(job_id, part, chunk), _name(job_id, part, chunk))
-
-
 def read_items(storage: Storage, job_id: str, chunk: int, size: int) -> list[Item]:
     """Return the items of a chunk.
 

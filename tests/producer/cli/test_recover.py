@@ -33,7 +33,7 @@ def test_recover_reports_why_it_finds_nothing(images: Path, tmp_path: Path) -> N
     storage = {"FIQA_STORAGE": str(tmp_path / "storage")}
     for arguments in ((), ("--all",)):
         line = refused(fiqa("recover", *arguments, env=storage), 1)
-        assert line == f"there are no jobs in {tmp_path}/storage: set FIQA_STORAGE to the storage of the jobs"
+        assert line == f"no jobs are in {tmp_path}/storage: set FIQA_STORAGE to the storage of the jobs"
     fiqa("submit", images, env=storage)
     done = fiqa("recover", env=storage)
     assert (done.returncode, done.stdout) == (0, "")

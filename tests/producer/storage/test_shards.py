@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from fiqa.errors import StorageError
-from fiqa.storage.shards import pack, read_shard, read_shards, unpack
+from fiqa.storage.shards import pack, read_items, read_shards, unpack
 from fiqa.storage.storage import Storage
 from tests.producer.storage.jobs import JOB, OTHER_JOB
 
@@ -80,7 +80,7 @@ def test_a_damaged_shard_is_named_wherever_it_is_read(storage: Storage) -> None:
     storage.write_once(JOB, "manifest", 17, b"garbage")
     damaged = rf"^manifest 17 of job {JOB} is damaged: [^\n]+$"
     with pytest.raises(StorageError, match=damaged):
-        read_shard(storage, JOB, "manifest", 17)
+        read_items(storage, JOB, 17, 0)
     shards = read_shards(storage, JOB, "manifest", [16, 17])
     assert next(shards) == (16, [b"{}"])
     with pytest.raises(StorageError, match=damaged):

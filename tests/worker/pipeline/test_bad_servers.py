@@ -205,9 +205,7 @@ def test_a_server_that_does_not_answer_is_named(key: str, monkeypatch: pytest.Mo
 def test_a_private_certificate_authority_is_trusted_when_it_is_in_the_aws_ca_bundle(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate = own_certificate(tmp_path)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate)
+    certificate, tls = own_certificate(tmp_path)
 
     with serving(lambda connection: connection.answer("200 OK", BODY), monkeypatch, tls):
         monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
@@ -218,8 +216,8 @@ def test_a_private_certificate_authority_is_trusted_when_it_is_in_the_aws_ca_bun
         assert fetcher().fetch(f"s3://photos/{key}") == BODY
 
 
-def own_certificate(folder: Path) -> Path:
-    """Make a self-signed certificate for 127.0.0.1 with its private key, in one PEM file."""
+def own_certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """Make a self-signed certificate for 127.0.0.1: a PEM file with its private key, and the context of a server."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -233,4 +231,6 @@ def own_certificate(folder: Path) -> Path:
     )
     path = folder / "certificate.pem"
     path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-    return path
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(path)
+    return path, tls

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import re
-import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -116,9 +115,7 @@ def test_an_image_is_tried_again_for_as_long_as_s3_throttles(
 def test_a_certificate_that_is_not_trusted_is_reported_to_clients_and_workers(
     key: str, host: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate = own_certificate(tmp_path)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate)
+    certificate, tls = own_certificate(tmp_path)
     clear(monkeypatch)
     with serving(lambda connection: connection.answer("200 OK", BODY), monkeypatch, tls) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://{server.netloc.replace('127.0.0.1', host)}")
@@ -134,9 +131,7 @@ def test_a_certificate_that_is_not_trusted_is_reported_to_clients_and_workers(
 def test_a_file_of_authorities_counts_for_clients_and_workers(
     variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate = own_certificate(tmp_path)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate)
+    certificate, tls = own_certificate(tmp_path)
     clear(monkeypatch)
     with serving(lambda connection: connection.answer("200 OK", BODY), monkeypatch, tls) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://{server.netloc}")

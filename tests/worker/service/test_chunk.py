@@ -24,7 +24,7 @@ from fiqa.ledger.ledger import Ledger
 from fiqa.ledger.workers import WorkerStatus
 from fiqa.storage.directory import DirectoryStorage
 from fiqa.storage.layout import Part
-from fiqa.storage.shards import pack, read_shard
+from fiqa.storage.shards import pack, read_results
 from fiqa.storage.storage import open_storage
 from fiqa_worker.demo.photos import make_photos
 from fiqa_worker.pipeline.pipeline import Pipeline
@@ -113,7 +113,8 @@ class Job:
         """The results in the storage; None if there are none."""
         if not self.storage.chunks(self.id, "results"):
             return None
-        return [ImageResult.decode(line) for line in read_shard(self.storage, self.id, "results", 0)]
+        ((_, results),) = read_results(self.storage, self.id, [0])
+        return results
 
 
 def submit(ledger: Ledger, photos: Path, folder: Path, **options: Any) -> Job:
