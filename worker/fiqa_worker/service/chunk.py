@@ -20,7 +20,6 @@ from typing import Final, Protocol, TypeVar
 from fiqa.contract import ErrorCode, ImageResult, Item, JobOptions
 from fiqa.errors import FiqaError, RedisUnavailableError
 from fiqa.ledger.claims import Claim, Claimant, Completion, Counts
-from fiqa.ledger.doubts import Action
 from fiqa.ledger.ledger import Ledger
 from fiqa.storage.shards import read_items, store_results
 from fiqa.storage.storage import Storage
@@ -29,12 +28,13 @@ from fiqa_worker.errors import SourceUnavailable
 from fiqa_worker.pipeline.expendable import ExpendableThreads, StuckError
 from fiqa_worker.pipeline.watch import Watch
 from fiqa_worker.service.counters import Counters
+from fiqa_worker.service.doubts import InDoubt, settle_or_release
 from fiqa_worker.service.drain import ChildDrain
 from fiqa_worker.service.fleet import Fleet
 from fiqa_worker.service.lasting import GivenUp, given_up, lost_items
 from fiqa_worker.service.lease import Lease, LeaseLost
 from fiqa_worker.service.logs import about
-from fiqa_worker.service.standing import ChunkStanding, Doubt, Standing
+from fiqa_worker.service.standing import Standing
 
 T = TypeVar("T")
 
@@ -49,10 +49,6 @@ _COMPLETE_TRIES: Final = 5
 # If a process backs off from all due jobs, it looks for other jobs after these pauses: the first one, and the longest.
 _FIRST_LOOK_S: Final = 1.0
 _LOOK_S: Final = 2.0
-
-
-class _InDoubt(Exception):  # noqa: N818  an outcome, not an error
-    """The chunk was released for other machines."""
 
 
 class Scorer(Protocol):
@@ -159,7 +155,7 @@ class ChunkProcessor:
             self._score_or_give_up(claim)
         except LeaseLost:
             _log.info("chunk abandoned: lease lost (this worker ends, the job was stopped, or the lease expired)")
-        except _InDoubt:
+        except InDoubt:
             pass  # it was logged, and the chunk was released
         except SourceUnavailable as error:
             backoff_s = self.standing.cannot_read(claim.job_id, error.root, error.lost_s)
@@ -195,7 +191,7 @@ class ChunkProcessor:
         """Score and count the chunk. If it has failed too often for a lasting reason, its images end as failed."""
         try:
             self._score_and_count(claim)
-        except (LeaseLost, _InDoubt, SourceUnavailable):
+        except (LeaseLost, InDoubt, SourceUnavailable):
             raise
         except Exception as error:
             found = self._call_storage(claim, partial(self._given_up, claim, error))
@@ -248,6 +244,9 @@ class ChunkProcessor:
             quarantined = dict.fromkeys(range(len(items)), given_up.code)
         results = []
         standing = self.standing.start_chunk()
+        decide = partial(
+            settle_or_release, claim, items, chunk=standing, process=self.standing, fleet=self.fleet, ledger=self.ledger
+        )
         for result in self.load_pipeline().run(
             items,
             quarantined=quarantined,
@@ -260,54 +259,11 @@ class ChunkProcessor:
             if len(results) - 1 in quarantined:  # decided by earlier attempts
                 continue
             if doubt := standing.add(result):
-                self._decide(claim, standing, doubt, items)
+                decide(doubt)
         for doubt in list(standing.doubts.values()):
-            self._decide(claim, standing, doubt, items)
+            decide(doubt)
         self.fleet.has_read(standing.proven)
         return results
-
-    def _decide(self, claim: Claim, standing: ChunkStanding, doubt: Doubt, items: Sequence[Item]) -> None:
-        """Decide whether the failures in doubt are results. Return if they are, raise if they are not.
-
-        Raises:
-            SourceUnavailable: this worker is not allowed to read the source, and other workers are.
-            LeaseLost: this process no longer holds the chunk.
-            _InDoubt: the chunk was released for other machines.
-            RedisUnavailableError: Redis does not answer, or refuses.
-        """
-        if doubt.code is ErrorCode.SOURCE_NOT_ALLOWED:
-            if self.fleet.may_read_more([item.uri for item in items], claim.fingerprint):
-                raise SourceUnavailable(
-                    doubt.root, "not in FIQA_ALLOWED_SOURCES of this worker; other workers may read it"
-                )
-            if not self.fleet.is_alone(claim.fingerprint):
-                standing.settle(doubt)
-                return
-            needed = 1  # other machines may start later
-        else:
-            needed = self.fleet.needed(doubt.uri, doubt.root, claim.fingerprint)
-        problem = f"images end as {doubt.code}: {doubt.message}"
-        until = "other machines have seen it" if needed > 1 else "it was tried three times"
-        decision = self.ledger.doubts.suspect(
-            claim,
-            machine=self.fleet.machine,
-            needed=needed,
-            last_error=f"{self.fleet.machine}: {doubt.root}: {problem}; not a result until {until}",
-        )
-        match decision.action:
-            case Action.RESULTS:
-                standing.settle(doubt)
-                return
-            case Action.LOST:
-                raise LeaseLost
-        self.standing.back_off(claim.job_id, decision.backoff_s)
-        _log.warning(
-            "chunk released, this process tries the job again in %g s: %s: %s", decision.backoff_s, doubt.root, problem
-        )
-        self.fleet.report(
-            doubt.root, f"{doubt.root} {doubt.code}", f"{doubt.message}: no other machine has seen it yet"
-        )
-        raise _InDoubt
 
     def _store(self, claim: Claim, storage: Storage, results: list[ImageResult], lease: Lease) -> list[ImageResult]:
         """Store the results, unless the chunk has a shard already. Return the results that are in the storage."""
